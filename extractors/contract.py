@@ -1,0 +1,85 @@
+"""What every extractor promises.
+
+An extractor turns waveforms into the hidden states of one frozen model, as NumPy arrays. It knows no store, no
+labels and no corpus. The one rule that everything else rests on:
+
+    a cached value is a function of the utterance alone.
+
+Whoever shares its batch, whatever the padding, the batch size or the device, every layer of an utterance agrees to
+within 1e-4 relative in float32. `tests/extractors/test_contract.py` holds every family to it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SAMPLING_RATE = 16_000
+"""Rate in Hz that every model of the families here was trained at; other input is resampled to it."""
+
+
+class ViewError(ValueError):
+    """A view that cannot be loaded: its message says what was expected, what was found and the next step."""
+
+
+class UnusableAudio(ValueError):
+    """One utterance that cannot be used; the message is the reason, fit for a failures table."""
+
+
+@dataclass(frozen=True)
+class HiddenStates:
+    """What one model says about one utterance."""
+
+    pooled: np.ndarray
+    """float32 [layers, dim]: each layer's mean over the utterance's valid frames."""
+    num_frames: int
+    """Number of valid frames that `pooled` averages over; 0 where the model has no frames of its own."""
+    frames: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """float32 [num_frames, dim] for each kept layer, by layer name; empty unless the view keeps frames."""
+
+
+class Extractor(ABC):
+    """One view's frozen model. Cheap to make: weights are read at the first call of `extract`."""
+
+    layer_names: tuple[str, ...]
+    """Names of the layers in the order of `HiddenStates.pooled`: `"0"`, `"1"`, … for transformer hidden states."""
+    frame_layers: tuple[str, ...]
+    """Names of the layers whose frames are kept; a subset of `layer_names`, usually empty."""
+    dim: int
+    """Width of every layer."""
+    frame_rate_hz: float
+    """Frames per second of audio; 0.0 where the model has no frames."""
+    min_samples: int
+    """Fewest samples at 16 kHz from which the model makes at least one frame."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> dict[str, object]:
+        """JSON-able fields that determine the values: family, source, revision, weights (hash), preprocessing, masking,
+        compute_dtype, layers, frames, pooling. Nothing that leaves values unchanged (device, batch size) is among them.
+        Computed without loading the weights into memory."""
+
+    @abstractmethod
+    def extract(self, waveforms: Sequence[np.ndarray], sampling_rate: int) -> list[HiddenStates]:
+        """Hidden states of each waveform, in the order given.
+
+        Args:
+            waveforms: mono float arrays [samples], amplitude within about ±1, of any lengths.
+            sampling_rate: of all waveforms, in Hz.
+
+        Raises:
+            UnusableAudio: a waveform is empty, shorter than `min_samples`, or not finite (`unusable` tells beforehand).
+        """
+
+    def unusable(self, waveform: np.ndarray, sampling_rate: int) -> str | None:
+        """The reason why this model cannot take the waveform [samples]; None where it can."""
+        num_samples = round(waveform.shape[-1] * SAMPLING_RATE / sampling_rate)
+        if num_samples == 0:
+            return "empty"
+        if num_samples < self.min_samples:
+            needed_ms, found_ms = (1000 * n / SAMPLING_RATE for n in (self.min_samples, num_samples))
+            return f"too short for the model: {found_ms:.1f} ms, at least {needed_ms:.1f} ms needed"
+        if not np.isfinite(waveform).all():
+            return "not finite"
+        return None
