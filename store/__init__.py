@@ -1,0 +1,9 @@
+"""Hidden states on disk: one Zarr v3 group per view.
+
+The store knows arrays, keys and fingerprints. It knows no model, no audio, no label and no task.
+"""
+
+from store.errors import CorruptStore, FingerprintMismatch, StoreError, StoreLocked
+from store.feature_store import FeatureStore
+
+__all__ = ["CorruptStore", "FeatureStore", "FingerprintMismatch", "StoreError", "StoreLocked"]

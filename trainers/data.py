@@ -1,0 +1,94 @@
+"""Labels as numbers: what a task has to predict, and for which utterances it is known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from trainers.spec import Task
+
+
+class TrainingError(ValueError):
+    """Labels or features that no head can be trained on; says what was expected, found, and the next step."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Utterances with their features and labels; every field has one entry per utterance, in one order."""
+
+    utterances: Sequence[str]
+    contents: Sequence[str]
+    """Identity of the audio: utterances that share it never stand on both sides of a split."""
+    labels: pd.DataFrame
+    features: Mapping[str, np.ndarray]
+    """For each view float32 [utterances, layers, dim]."""
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One task's labels for all utterances."""
+
+    name: str
+    task: Task
+    values: np.ndarray
+    """Class numbers, int64 [utterances], -1 where unlabelled; for regression float32, NaN where unlabelled."""
+    classes: tuple[str, ...]
+    """Names of the classes, sorted; empty for regression."""
+
+    @property
+    def known(self) -> np.ndarray:
+        """Where the label is known, bool [utterances]."""
+        return ~np.isnan(self.values) if self.task.kind == "regression" else self.values >= 0
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that a head gives for this task."""
+        return len(self.classes) if self.task.kind == "classification" else 1
+
+    def names(self, numbers: np.ndarray) -> np.ndarray:
+        """Class numbers as names, None for -1; regression values as they are."""
+        if self.task.kind == "regression":
+            return numbers
+        return np.array([*self.classes, None], dtype=object)[numbers]
+
+    def numbers(self, names: pd.Series) -> np.ndarray:
+        """Inverse of `names`, for known labels."""
+        if self.task.kind == "regression":
+            return names.to_numpy(np.float64)
+        return names.map({c: i for i, c in enumerate(self.classes)}).to_numpy(np.int64)
+
+
+def targets(name: str, task: Task, labels: pd.DataFrame) -> Targets:
+    """A task's labels as numbers.
+
+    Raises:
+        TrainingError: the column is absent, not numeric where it must be, or has too few distinct values to learn from.
+    """
+    column = task.label or name
+    if column not in labels:
+        known = ", ".join(labels.columns)
+        raise TrainingError(f"task {name}: the manifest has no label {column!r}; it has {known}")
+    series = labels[column]
+    if task.kind == "regression":
+        values = pd.to_numeric(series, errors="coerce").to_numpy(np.float32, copy=True)
+        unread = series[np.isnan(values) & series.notna().to_numpy()]
+        if len(unread):
+            raise TrainingError(f"task {name}: label {column!r} must be a number, found {unread.iloc[0]!r}")
+        if len(np.unique(values[~np.isnan(values)])) < 2:
+            raise TrainingError(f"task {name}: label {column!r} has fewer than two distinct values; nothing to learn")
+        return Targets(name, task, values, ())
+    text = series.map(_class_name, na_action="ignore")
+    classes = tuple(sorted(text.dropna().unique()))
+    if len(classes) < 2 or (task.kind == "binary" and len(classes) != 2):
+        wanted = "exactly two classes" if task.kind == "binary" else "two classes or more"
+        raise TrainingError(f"task {name}: label {column!r} needs {wanted}, found {len(classes)}: {', '.join(classes[:5])}")
+    numbers = text.map({c: i for i, c in enumerate(classes)}).fillna(-1).to_numpy(np.int64, copy=True)
+    return Targets(name, task, numbers, classes)
+
+
+def _class_name(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,115 @@
+"""Who trains, who validates, who is tested: index arrays, from labels alone.
+
+Utterances with the same audio always stay together, and so do those that share a `disjoint` label: a head is never
+tested on what it was trained on under another name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+from trainers.data import TrainingError
+from trainers.spec import Folds
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Disjoint utterance numbers, int64, ascending."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def cross_validation(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> list[Fold]:
+    """`folds.k` folds that together test every utterance once; a single one where the corpus gives its own split.
+
+    Raises:
+        TrainingError: an unknown column, or too few utterances or groups for k folds.
+    """
+    if folds.given:
+        return [_given(labels, folds, contents)]
+    everyone = np.arange(len(labels))
+    result = []
+    for rest, test in _kfold(labels, contents, folds, everyone, folds.k):
+        result.append(Fold(*hold_out(labels, contents, folds, rest, folds.validation), test))
+    return result
+
+
+def three_way(labels: pd.DataFrame, contents: Sequence[str], folds: Folds, test_share: float) -> Fold:
+    """One split into training, validation and test data, with the same guarantees."""
+    if folds.given:
+        return _given(labels, folds, contents)
+    rest, test = hold_out(labels, contents, folds, np.arange(len(labels)), test_share)
+    return Fold(*hold_out(labels, contents, folds, rest, folds.validation), test)
+
+
+def hold_out(labels, contents, folds: Folds, among: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Splits `among` into (kept, held out), the second about `share` of it."""
+    return _kfold(labels, contents, folds, among, max(2, round(1 / share)))[0]
+
+
+def _kfold(labels, contents, folds: Folds, among: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    groups = _groups(labels, contents, folds)[among]
+    num_groups = len(np.unique(groups))
+    if num_groups < k:
+        what = f"values of {folds.disjoint!r}" if folds.disjoint else "utterances"
+        raise TrainingError(f"{num_groups} {what} cannot be divided into {k} parts; lower folds.k or add data")
+    single = num_groups == len(among)
+    options = {"n_splits": k, "shuffle": True, "random_state": folds.seed}
+    if folds.stratify is None:
+        splitter, strata = (KFold if single else GroupKFold)(**options), None
+    else:
+        splitter = (StratifiedKFold if single else StratifiedGroupKFold)(**options)
+        strata = _strata(_column(labels, folds.stratify).iloc[among], k)
+    return [(among[kept], among[held]) for kept, held in splitter.split(among, strata, None if single else groups)]
+
+
+def _groups(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> np.ndarray:
+    """Numbers such that two utterances share one if they share audio or the `disjoint` label, directly or in a chain."""
+    content_numbers = pd.factorize(pd.Series(contents, dtype=object))[0]
+    if folds.disjoint is None:
+        return content_numbers
+    column = _column(labels, folds.disjoint)
+    if column.isna().any():
+        raise TrainingError(f"folds.disjoint: {column.isna().sum()} utterances have no {folds.disjoint!r}; label or drop them")
+    label_numbers = pd.factorize(column)[0] + content_numbers.max() + 1
+    size = label_numbers.max() + 1
+    edges = coo_array((np.ones(len(labels)), (content_numbers, label_numbers)), shape=(size, size))
+    return connected_components(edges, directed=False)[1][content_numbers]
+
+
+def _strata(column: pd.Series, k: int) -> np.ndarray:
+    """Labels to stratify by; classes too rare to be in every part join the largest one, and so fall at random."""
+    text = column.astype(object).where(column.notna(), "").astype(str)
+    counts = text.value_counts()
+    return text.where(text.map(counts) >= k, counts.idxmax()).to_numpy()
+
+
+def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str]) -> Fold:
+    column = _column(labels, folds.given).astype(object)
+    names = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
+    unknown = [value for value in column.unique() if value not in names]
+    if unknown:
+        raise TrainingError(f"folds.given: {folds.given!r} must be train, valid or test, found {unknown[0]!r}")
+    split = column.map(names).to_numpy()
+    train, valid, test = (np.flatnonzero(split == name) for name in ("train", "valid", "test"))
+    shared = set(np.take(contents, test)) & set(np.take(contents, np.concatenate([train, valid])))
+    if shared:
+        raise TrainingError(f"folds.given: {len(shared)} recordings of the test split are in train or valid as well")
+    if not len(valid):
+        train, valid = hold_out(labels, contents, folds, train, folds.validation)
+    if not (len(train) and len(test)):
+        raise TrainingError(f"folds.given: {folds.given!r} names no {'test' if len(train) else 'train'} utterances")
+    return Fold(train, valid, test)
+
+
+def _column(labels: pd.DataFrame, name: str) -> pd.Series:
+    if name not in labels:
+        raise TrainingError(f"folds: the manifest has no label {name!r}; it has {', '.join(labels.columns)}")
+    return labels[name]

@@ -1,0 +1,116 @@
+"""From cached vectors to answers: the four configurations of TANGO §4 as one module.
+
+    per view:  layers → (weighted average) → encoder
+    then:      fusion → fully connected network → one head per task
+
+Inputs are raw cached values: each view is standardised inside, by statistics of the training data that are saved with
+the weights, so that a saved model needs nothing else to predict.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trainers.encoders import ConvBlocks, FullyConnected
+from trainers.fusions import OptimalTransport
+from trainers.poolings import WeightedAverage
+from trainers.spec import Experiment
+
+
+class Standardise(nn.Module):
+    """(x − mean) / sd, for every layer and dimension of a view."""
+
+    def __init__(self, num_layers: int, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_layers, dim))
+        self.register_buffer("scale", torch.ones(num_layers, dim))
+
+    def fit(self, values: np.ndarray) -> None:
+        """Takes the statistics of training data [utterances, layers, dim]; a constant dimension is only centred."""
+        sd = values.std(axis=0, dtype=np.float64)
+        self.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
+        self.scale.copy_(torch.from_numpy(np.where(sd > 1e-8, sd, 1.0)))
+
+    def forward(self, x: Float[Tensor, "batch layers dim"]) -> Float[Tensor, "batch layers dim"]:
+        """Standardised values."""
+        return (x - self.mean) / self.scale
+
+
+class ViewEncoder(nn.Module):
+    """One view: standardise, average its layers where there are several, encode."""
+
+    def __init__(self, num_layers: int, dim: int, experiment: Experiment):
+        super().__init__()
+        self.standardise = Standardise(num_layers, dim)
+        self.pooling = WeightedAverage(num_layers) if num_layers > 1 else nn.Flatten()
+        fused_by_transport = experiment.fusion is not None and experiment.fusion.kind == "ot"
+        if experiment.encoder == "cnn":
+            self.encoder = ConvBlocks(dim, experiment.channels)
+            self.num_outputs = self.encoder.num_positions * self.encoder.num_channels
+        else:
+            self.encoder, self.num_outputs = nn.Identity(), dim
+        # With one view, or behind transport, the network that follows is the shared one.
+        if experiment.fusion is not None and not fused_by_transport and experiment.encoder != "linear":
+            self.network = FullyConnected(self.num_outputs, experiment.hidden)
+            self.num_outputs = self.network.num_outputs
+        else:
+            self.network = nn.Identity()
+        self.flat = nn.Identity() if fused_by_transport else nn.Flatten()
+
+    def forward(self, x: Float[Tensor, "batch layers dim"]) -> Tensor:
+        """[batch, num_outputs]; before transport [batch, positions, channels]."""
+        return self.network(self.flat(self.encoder(self.pooling(self.standardise(x)))))
+
+
+class Heads(nn.Module):
+    """The whole model: views in the order of the experiment, to one output per task."""
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], experiment: Experiment, outputs: Mapping[str, int]):
+        """Builds an untrained model.
+
+        Args:
+            shapes: (layers, dim) of each view.
+            experiment: the configuration.
+            outputs: for each task how many numbers its head gives.
+        """
+        super().__init__()
+        self.views = nn.ModuleList(ViewEncoder(layers, dim, experiment) for layers, dim in shapes)
+        width = sum(view.num_outputs for view in self.views)
+        self.fusion = None
+        if experiment.fusion is not None and experiment.fusion.kind == "ot":
+            self.fusion = OptimalTransport(experiment.fusion)
+            encoders = [view.encoder for view in self.views]
+            positions = tuple(encoder.num_positions for encoder in encoders)
+            width = self.fusion.num_outputs(positions, encoders[0].num_channels)
+        self.shared = nn.Identity() if experiment.encoder == "linear" else FullyConnected(width, experiment.hidden)
+        width = getattr(self.shared, "num_outputs", width)
+        own_layer = len(outputs) > 1 and experiment.encoder != "linear"
+        self.heads = nn.ModuleDict()
+        for task, num_outputs in outputs.items():
+            own = [nn.Linear(width, experiment.head), nn.ReLU()] if own_layer else []
+            self.heads[_module_name(task)] = nn.Sequential(
+                *own, nn.Linear(experiment.head if own_layer else width, num_outputs)
+            )
+        self.tasks = tuple(outputs)
+        # Where regression targets lie and how far they spread in the training data; (0, 1) for classes.
+        self.register_buffer("target_mean", torch.zeros(len(outputs)))
+        self.register_buffer("target_scale", torch.ones(len(outputs)))
+
+    def standardise(self, features: Sequence[np.ndarray]) -> None:
+        """Fits the standardisation of every view on training data [utterances, layers, dim]."""
+        for view, values in zip(self.views, features, strict=True):
+            view.standardise.fit(values)
+
+    def forward(self, *features: Float[Tensor, "batch layers dim"]) -> dict[str, Float[Tensor, "batch outputs"]]:
+        """Logits (or standardised values) of every task."""
+        encoded = [view(x) for view, x in zip(self.views, features, strict=True)]
+        joined = self.fusion(*encoded) if self.fusion is not None else torch.cat(encoded, dim=1)
+        shared = self.shared(joined)
+        return {task: self.heads[_module_name(task)](shared) for task in self.tasks}
+
+
+def _module_name(task: str) -> str:
+    return task.replace(".", "·")  # a module's name may hold no dot
