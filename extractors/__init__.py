@@ -1,0 +1,43 @@
+"""Audio to hidden states: frozen speech models of four families behind one contract (`extractors.contract`).
+
+`load` makes the extractor of a view. Importing this package is light: a family's libraries are imported when one of its
+views is loaded.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from extractors.contract import Extractor, HiddenStates, UnusableAudio, ViewError
+
+__all__ = ["Extractor", "HiddenStates", "UnusableAudio", "ViewError", "load"]
+
+_IMPLEMENTATIONS = {
+    "transformers": ("extractors.transformers", "TransformersExtractor"),
+    "speechbrain": ("extractors.speechbrain", "XVectorExtractor"),
+    "tfhub": ("extractors.tfhub", "SavedModelExtractor"),
+    "mfcc": ("extractors.mfcc", "MFCCExtractor"),
+}
+
+
+def load(view: Mapping[str, object], *, device: str = "auto", batch_s: float | None = None) -> Extractor:
+    """Makes the extractor of a view. Finds the checkpoint and reads its configuration, but not yet its weights.
+
+    Args:
+        view: a section of `views` in params as a plain mapping, or a checked `extractors.view.View`.
+        device: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU where there is one.
+        batch_s: most seconds of audio in a batch, padding included; None lets the device decide. It changes speed and
+            memory, never values.
+
+    Raises:
+        ViewError: the view is wrong, its checkpoint cannot be found or used, or its extra is not installed.
+
+    Example:
+        >>> extractor = load({"family": "mfcc"})
+        >>> extractor.layer_names
+        ('mfcc',)
+    """
+    from extractors.view import parse  # pydantic is needed from here on only
+
+    checked = parse(view)
+    module, name = _IMPLEMENTATIONS[checked.family]
+    return getattr(import_module(module), name)(checked, device=device, batch_s=batch_s)

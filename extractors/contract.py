@@ -36,7 +36,7 @@ class HiddenStates:
     num_frames: int
     """Number of valid frames that `pooled` averages over; 0 where the model has no frames of its own."""
     frames: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """float32 [num_frames, dim] for each kept layer, by layer name; empty unless the view keeps frames."""
+    """float32 [num_frames, frame_dim] for each kept layer, by layer name; empty unless the view keeps frames."""
 
 
 class Extractor(ABC):
@@ -47,11 +47,16 @@ class Extractor(ABC):
     frame_layers: tuple[str, ...]
     """Names of the layers whose frames are kept; a subset of `layer_names`, usually empty."""
     dim: int
-    """Width of every layer."""
+    """Width of every layer of `HiddenStates.pooled`."""
     frame_rate_hz: float
     """Frames per second of audio; 0.0 where the model has no frames."""
     min_samples: int
     """Fewest samples at 16 kHz from which the model makes at least one frame."""
+
+    @property
+    def frame_dim(self) -> int:
+        """Width of one kept frame: `dim`, except where `pooled` joins several statistics of the frames (`mfcc`)."""
+        return self.dim
 
     @property
     @abstractmethod
@@ -60,7 +65,6 @@ class Extractor(ABC):
         compute_dtype, layers, frames, pooling. Nothing that leaves values unchanged (device, batch size) is among them.
         Computed without loading the weights into memory."""
 
-    @abstractmethod
     def extract(self, waveforms: Sequence[np.ndarray], sampling_rate: int) -> list[HiddenStates]:
         """Hidden states of each waveform, in the order given.
 
@@ -70,11 +74,24 @@ class Extractor(ABC):
 
         Raises:
             UnusableAudio: a waveform is empty, shorter than `min_samples`, or not finite (`unusable` tells beforehand).
+                Nothing has been computed then.
         """
+        from extractors.resampling import resample  # loads a compiled library, which importing the contract must not
+
+        for waveform in waveforms:
+            if (reason := self.unusable(waveform, sampling_rate)) is not None:
+                raise UnusableAudio(reason)
+        return self._extract([resample(waveform, sampling_rate, SAMPLING_RATE) for waveform in waveforms])
+
+    @abstractmethod
+    def _extract(self, waveforms: Sequence[np.ndarray]) -> list[HiddenStates]:
+        """As `extract`, of float32 waveforms [samples] at 16 kHz, each found usable."""
 
     def unusable(self, waveform: np.ndarray, sampling_rate: int) -> str | None:
         """The reason why this model cannot take the waveform [samples]; None where it can."""
-        num_samples = round(waveform.shape[-1] * SAMPLING_RATE / sampling_rate)
+        if waveform.ndim != 1:
+            return f"not mono: an array of shape {waveform.shape}, expected one axis of samples"
+        num_samples = round(len(waveform) * SAMPLING_RATE / sampling_rate)
         if num_samples == 0:
             return "empty"
         if num_samples < self.min_samples:

@@ -1,0 +1,132 @@
+"""Where a checkpoint lies: a local directory, the Hugging Face hub (its local cache first), or a miniature.
+
+Finds and hashes files; never opens them as a model. The one file that imports huggingface_hub.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from hashlib import blake2b
+from pathlib import Path
+
+from extractors.contract import ViewError
+from extractors.miniatures import PREFIX, miniature
+
+LOCAL_DIRECTORY = "local directory"
+"""What a fingerprint says instead of a path: a checkpoint that is moved stays the same, its hashes identify it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's folder and what identifies it."""
+
+    folder: Path
+    """Holds its files."""
+    source: str
+    """As the view gives it; `LOCAL_DIRECTORY` for a path."""
+    revision: str | None
+    """Commit that a hub source resolved to; None elsewhere."""
+
+    def files(self, patterns: Sequence[str]) -> list[Path]:
+        """Its files whose path below the folder matches one of the patterns, sorted by name."""
+        below = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        names = [path.relative_to(self.folder).as_posix() for path in below]
+        return [p for p, name in zip(below, names, strict=True) if any(fnmatch(name, pattern) for pattern in patterns)]
+
+
+def find(
+    source: str,
+    revision: str | None,
+    *,
+    needed: Sequence[Sequence[str]],
+    optional: Sequence[str] = (),
+    miniatures: Sequence[str],
+    make_miniature: Callable[[str, Path], None],
+    on_hub: bool = True,
+) -> Checkpoint:
+    """Finds a checkpoint, downloading what a hub source lacks.
+
+    Args:
+        source: `miniature:<name>`, a local directory, or a hub id.
+        revision: of a hub source; None means its main branch.
+        needed: what must be there: of each group, a file that matches one of its patterns. Of the hub's files only the
+            first pattern of a group that matches any is fetched.
+        optional: patterns of further files to take along.
+        miniatures: names of the family's.
+        make_miniature: writes the checkpoint of a miniature's name into a folder.
+        on_hub: whether the hub is asked at all.
+
+    Raises:
+        ViewError: the source is nowhere, is gated, or lacks a file.
+    """
+    if source.startswith(PREFIX):
+        checkpoint = Checkpoint(miniature(source, miniatures, make_miniature), source, None)
+    elif Path(source).expanduser().is_dir():
+        checkpoint = Checkpoint(Path(source).expanduser(), LOCAL_DIRECTORY, None)
+    elif not on_hub or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise ViewError(
+            f"source {source!r}: expected an existing local directory with {_listing(needed)}; download the model, "
+            "unpack it and name its folder"
+        )
+    else:
+        folder = _on_hub(source, revision, needed, optional)
+        checkpoint = Checkpoint(folder, source, folder.name)
+    if revision is not None and checkpoint.revision is None:
+        raise ViewError(f"source {source!r}: revision {revision!r} is for hub ids; remove it")
+    for group in needed:
+        if not checkpoint.files(group):
+            raise ViewError(f"source {source!r}: expected {' or '.join(group)} in {checkpoint.folder}, found none")
+    return checkpoint
+
+
+def hash_files(files: Sequence[Path]) -> str:
+    """One hash of the files' names and bytes, in the order given; reads them in pieces."""
+    digest = blake2b(digest_size=20)
+    for path in files:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], optional: Sequence[str]) -> Path:
+    """Folder of the snapshot; its name is the commit."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        cached = Path(huggingface_hub.snapshot_download(source, revision=revision, local_files_only=True))
+        if all(Checkpoint(cached, source, None).files(group) for group in needed):
+            return cached
+    except errors.HFValidationError as error:
+        raise ViewError(f"source {source!r}: neither a local directory nor a hub id such as owner/name") from error
+    except errors.LocalEntryNotFoundError:
+        pass  # not in the cache: ask the hub
+    wanted = f"{source}{'' if revision is None else f' at revision {revision}'}"
+    try:
+        offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
+        patterns = [next((p for p in group if any(fnmatch(name, p) for name in offered)), group[0]) for group in needed]
+        return Path(
+            huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=[*patterns, *optional])
+        )
+    except errors.GatedRepoError as error:
+        raise ViewError(
+            f"{wanted} is gated on huggingface.co: ask for access on its page, then run `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ViewError(f"{source} has no revision {revision!r} on huggingface.co") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ViewError(
+            f"source {source!r}: not a local directory, and huggingface.co has no such model or it is private "
+            "(`hf auth login`)"
+        ) from error
+    except OSError as error:  # offline, no route, no name, time-out, a refused proxy, a full disk
+        raise ViewError(
+            f"{wanted} is not in the local cache and huggingface.co cannot be reached: put {_listing(needed)} into a "
+            "folder and name the folder as the source"
+        ) from error
+
+
+def _listing(needed: Sequence[Sequence[str]]) -> str:
+    return ", ".join(group[0] for group in needed)

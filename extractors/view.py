@@ -1,0 +1,178 @@
+"""A view: what the `views` section of params says about one extractor, checked before anything is loaded.
+
+One model per family, told apart by `family`. `View` is their union, fit as a pydantic field type. Knows nothing of the
+checkpoints themselves: whether a layer exists is for the extractor to say.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from extractors.contract import ViewError
+
+LAST_HIDDEN_STATE = "last_hidden_state"
+"""Name of the output after the final layer norm, which stable-layer-norm models keep apart from their last layer."""
+
+
+class _Strict(BaseModel):
+    """Refuses unknown keys, so that a typing error is never silently a default; never changes once checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Upto(_Strict):
+    """The layers 0 … `upto`; the model is cut after the last of them."""
+
+    upto: int = Field(ge=0)
+    """Highest layer that is kept."""
+
+
+Layer = Annotated[int, Field(ge=0, strict=True)] | Literal["last_hidden_state"]
+"""One hidden state: its number, or `last_hidden_state`."""
+
+
+def _check_layers(value: object) -> object:
+    if value == "all" or isinstance(value, Upto | tuple):
+        return value
+    if isinstance(value, Mapping):
+        return Upto.model_validate(value)
+    if not isinstance(value, list):
+        raise ValueError(f"expected all, {{upto: N}} or a list such as [0, 3, {LAST_HIDDEN_STATE}], got {value!r}")
+    return _check_names(value)
+
+
+def _check_names(value: object) -> tuple[object, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"expected a list of layers such as [0, 3, {LAST_HIDDEN_STATE}], got {value!r}")
+    for name in value:
+        if name != LAST_HIDDEN_STATE and (not isinstance(name, int) or isinstance(name, bool) or name < 0):
+            raise ValueError(f"expected a layer number from 0 or {LAST_HIDDEN_STATE}, got {name!r}")
+    if len(set(value)) != len(value):
+        raise ValueError(f"expected each layer once, got {list(value)}")
+    return tuple(value)
+
+
+class TransformersView(_Strict):
+    """A speech model of Hugging Face transformers."""
+
+    family: Literal["transformers"]
+    source: str
+    """Hub id, local directory, or `miniature:<name>`."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub source; None means its main branch."""
+    layers: Annotated[Literal["all"] | Upto | tuple[Layer, ...], BeforeValidator(_check_layers)] = "all"
+    """Hidden states that are pooled and kept."""
+    frames: Annotated[tuple[Layer, ...], BeforeValidator(_check_names)] = ()
+    """Those among `layers` whose frames are kept too."""
+    window_s: float = Field(default=60.0, ge=2.0)
+    """Longest audio given to the model at once; longer audio is windowed."""
+    overlap_s: float = Field(default=4.0, ge=0.0)
+    """What neighbouring windows share at least. The convolutional position embedding looks 1.3 s either way."""
+    compute_dtype: Literal["float32"] = "float32"
+    """Number format of the computation."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TransformersView":
+        if self.overlap_s > self.window_s / 2:
+            raise ValueError(f"overlap_s ({self.overlap_s:g}) may be at most half of window_s ({self.window_s:g})")
+        if self.layers == ():
+            raise ValueError("layers names none: expected at least one")
+        return self
+
+
+class SpeechBrainView(_Strict):
+    """SpeechBrain's x-vector."""
+
+    family: Literal["speechbrain"]
+    source: str
+    """Hub id, local directory with `embedding_model.ckpt`, or `miniature:xvector`."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub source; None means its main branch."""
+    frames: tuple[str, ...] = Field(default=(), max_length=0)
+    """Always empty: the embedding is one vector per utterance."""
+
+
+class TFHubView(_Strict):
+    """A TensorFlow SavedModel that turns a waveform into an embedding, such as TRILLsson."""
+
+    family: Literal["tfhub"]
+    source: str
+    """Local directory with `saved_model.pb`, or `miniature:trillsson`."""
+
+
+class MFCCView(_Strict):
+    """Mel-frequency cepstral coefficients, computed here."""
+
+    family: Literal["mfcc"]
+    num_coefficients: int = Field(default=40, ge=1)
+    """Coefficients kept, the zeroth included."""
+    num_mel_bands: int = Field(default=40, ge=1, le=128)
+    """Bands of the mel filterbank."""
+    statistics: Literal["mean", "mean_sd"] = "mean_sd"
+    """What is pooled over the frames: the mean, or the mean followed by the standard deviation."""
+    frames: tuple[Literal["mfcc"], ...] = ()
+    """`[mfcc]` to keep the coefficients of every frame."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "MFCCView":
+        if self.num_coefficients > self.num_mel_bands:
+            raise ValueError(
+                f"num_coefficients ({self.num_coefficients}) may be at most num_mel_bands ({self.num_mel_bands})"
+            )
+        return self
+
+
+View = Annotated[TransformersView | SpeechBrainView | TFHubView | MFCCView, Field(discriminator="family")]
+"""Any view; the field type for a `views` section."""
+
+FAMILIES = ("transformers", "speechbrain", "tfhub", "mfcc")
+"""The values that `family` can take."""
+
+
+def parse(view: Mapping[str, object] | View) -> View:
+    """Checks a view's section.
+
+    Args:
+        view: the section as a plain mapping; a view that was checked before is passed on.
+
+    Raises:
+        ViewError: the family is unknown, a key is missing or unknown, or a value is not one of those expected; one
+            line, naming the key.
+    """
+    if isinstance(view, _Strict):
+        return view
+    if not isinstance(view, Mapping):
+        raise ViewError(f"expected a view as a mapping with the key family, got {view!r}")
+    family = view.get("family")
+    if family not in FAMILIES:
+        found = "none" if family is None else repr(family)
+        raise ViewError(f"expected a family among {', '.join(FAMILIES)}, got {found}{_nearest(str(family), FAMILIES)}")
+    try:
+        return TypeAdapter(View).validate_python(dict(view))
+    except ValidationError as error:
+        raise ViewError("; ".join(_one_line(item, str(family)) for item in error.errors())) from error
+
+
+def _one_line(error: Mapping[str, object], family: str) -> str:
+    # The location begins with the union's tag, and for nested unions it goes on with pydantic's names of branches.
+    key = str(error["loc"][1]) if len(error["loc"]) > 1 else ""
+    if error["type"] == "extra_forbidden":
+        known = tuple(_fields(family))
+        return f"view of family {family}: unknown key {key!r}; it knows {', '.join(known)}{_nearest(key, known)}"
+    if error["type"] == "missing":
+        return f"view of family {family}: {key} is missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    found = "" if error["type"] == "value_error" else f", got {error['input']!r}"
+    return f"view of family {family}: {key + ': ' if key else ''}{message[0].lower()}{message[1:]}{found}"
+
+
+def _fields(family: str) -> list[str]:
+    models = (TransformersView, SpeechBrainView, TFHubView, MFCCView)
+    return list(models[FAMILIES.index(family)].model_fields)
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
