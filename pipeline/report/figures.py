@@ -1,0 +1,262 @@
+"""The report's figures: each function takes plain data and returns a `Figure` of finished SVG.
+
+Colours mean the same everywhere: the first series is what is measured or chosen, the second what it is held against.
+Knows no files and no page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib import figure as canvas
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.report.collect import Elimination
+from pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
+
+MOST_POINTS = 1_500
+"""Points of a scatter; more would only darken it and swell the page."""
+LEGIBLE_CLASSES = 48
+"""Classes up to which a confusion matrix names its rows and columns."""
+COUNTED_CLASSES = 12
+"""Classes up to which a confusion matrix prints its numbers."""
+MARKERS = "o^sD"
+"""Marker shapes: colours times shapes classes can be told apart."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing and the words below it."""
+
+    svg: str
+    caption: str
+    wide: bool = False
+    """Whether it has a line of the page to itself."""
+
+
+def short(name: object, width: int = 16) -> str:
+    """A user's name for something, cut to fit an axis."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str], name: str, task: str) -> Figure:
+    """Confusion matrix, each row in percent of its true class.
+
+    Args:
+        counts: utterances [true, predicted].
+        classes: names of the rows and columns.
+        name: of the experiment.
+        task: whose classes they are.
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    share = counts / np.maximum(totals, 1)
+    named = len(classes) <= LEGIBLE_CLASSES
+    printed = len(classes) <= COUNTED_CLASSES
+    cell = 34 if printed else 14 if named else 440 / len(classes)
+    margin = 40 + 6.2 * max((len(short(c)) for c in classes), default=0) if named else 50
+    side = max(150.0, cell * len(classes))
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        # Opacity carries the value, so that one picture serves a light and a dark page.
+        pixels = np.dstack([np.broadcast_to(to_rgb(SERIES[0]), (*share.shape, 3)), share])
+        axes.imshow(pixels, interpolation="none", aspect="equal")
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.spines[:].set(visible=True, color=RULE)
+        axes.tick_params(length=0)
+        ticks = range(len(classes)) if named else []
+        axes.set_xticks(ticks, [short(c) for c in classes] if named else [], rotation=90)
+        axes.set_yticks(ticks, [short(c) for c in classes] if named else [])
+        if printed:
+            for (i, j), value in np.ndenumerate(share):
+                if counts[i, j]:
+                    # The cell's own blue lies below the number: dark cells want light ink on either page.
+                    axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=10,
+                              color="#ffffff" if value > 0.55 else INK)  # fmt: skip
+
+    caption = f"{task}: what the utterances of each true class (rows) were taken for, in percent of the row."
+    if not named:
+        caption = f"{task}: {len(classes)} true classes (rows) against predicted ones, the darker the more of the row."
+    title = f"Confusion matrix of {task} in experiment {name}: {len(classes)} classes"
+    svg = draw(f"confusion {name} {task}", title, (side + margin, side + margin), paint)
+    return Figure(svg, caption, wide=side + margin > 520)
+
+
+def scatter(true: np.ndarray, predicted: np.ndarray, name: str, task: str) -> Figure:
+    """True against predicted values of a regression, with the diagonal of a perfect one."""
+    shown = _sample(len(true))
+    x, y = true[shown], predicted[shown]
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+        axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.plot(x, y, "o", color=SERIES[0], markersize=4, markeredgewidth=0, alpha=0.45)
+        axes.set(xlabel=f"true {task}", ylabel=f"predicted {task}")
+        axes.grid(True)
+
+    caption = f"{task}: prediction against truth, each point an utterance; on the dashed line they agree."
+    if len(shown) < len(true):
+        caption += f" {len(shown):,} of {len(true):,} utterances."
+    title = f"Predicted against true {task} in experiment {name}"
+    return Figure(draw(f"scatter {name} {task}", title, (380, 330), paint), caption)
+
+
+def training_curves(curves: pd.DataFrame, name: str, task_group: str) -> Figure:
+    """Loss per epoch of every fold; dots mark each fold's lowest validation loss.
+
+    Args:
+        curves: `fold`, `epoch`, `train_loss`, `valid_loss` of one group of jointly trained tasks.
+        name: of the experiment.
+        task_group: the tasks trained together.
+    """
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        for place, (_, fold) in enumerate(curves.sort_values("epoch").groupby("fold")):
+            for column, colour, label in (("train_loss", SERIES[1], "training"), ("valid_loss", SERIES[0], "validation")):
+                loss = fold[column].to_numpy(float)
+                axes.plot(fold["epoch"], loss, color=colour, linewidth=1.2, alpha=0.75, label=None if place else label)
+            if np.isfinite(loss).any():
+                lowest = int(np.nanargmin(loss))
+                axes.plot(fold["epoch"].iloc[lowest], loss[lowest], "o", color=SERIES[0], markersize=4.5)
+        axes.set(xlabel="epoch", ylabel="loss")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(True, axis="y")
+        figure.legend(loc="outside upper right", ncols=2)
+
+    folds = curves["fold"].nunique()
+    caption = f"{task_group}: one line per fold ({folds}); the dot is a fold's lowest validation loss."
+    title = f"Training and validation loss of {task_group} in experiment {name}"
+    return Figure(draw(f"curves {name} {task_group}", title, (380, 290), paint), caption)
+
+
+def layer_weights(elimination: Elimination) -> Figure:
+    """Weights that the layers had before any was dropped (wavCSE, Fig. 2); the layers kept in the end stand out."""
+    names, weights = elimination.layer_names, elimination.rounds[0].weights
+    kept = [layer in elimination.support for layer in names]
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        for choice, colour, label in ((True, SERIES[0], "kept"), (False, MUTED, "dropped")):
+            places = [i for i, layer in enumerate(names) if kept[i] is choice and layer in weights]
+            if places:
+                heights = [weights[names[i]] for i in places]
+                axes.bar(places, heights, width=0.72, color=colour, alpha=1 if choice else 0.45, label=label)
+        step = 1 + len(names) // 26
+        axes.set_xticks(range(0, len(names), step), [short(layer, 8) for layer in names[::step]])
+        axes.set(xlabel="layer", ylabel="weight in round 1")
+        axes.grid(True, axis="y")
+        figure.legend(loc="outside upper right", ncols=2)
+
+    caption = "Weight of each layer when all of them are trained together, before any is dropped."
+    title = f"Layer weights of view {elimination.view} in the first round of elimination {elimination.name}"
+    return Figure(draw(f"weights {elimination.name}", title, (500, 300), paint), caption)
+
+
+def elimination_curve(elimination: Elimination) -> Figure:
+    """Score against the number of layers left (wavCSE, Fig. 3), with the chosen round marked."""
+    left = [len(r.layers) for r in elimination.rounds]
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        best = len(elimination.best.layers)
+        axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate(f"chosen: {best}", (best, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
+                      textcoords="offset points", va="top", fontsize=10, color=MUTED)  # fmt: skip
+        for split, colour, marker, label in (("valid", SERIES[0], "o", "validation"), ("test", SERIES[1], "^", "test")):
+            scores = [getattr(r, split).get("mean", np.nan) for r in elimination.rounds]
+            axes.plot(left, scores, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label)
+        axes.invert_xaxis()  # time runs to the right: each round has one layer fewer
+        axes.set(xlabel="layers left", ylabel="mean score over tasks")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(True, axis="y")
+        figure.legend(loc="outside upper right", ncols=2)
+
+    caption = "Mean score of each round. The round is chosen on validation; test is shown beside it and never looked at."
+    title = f"Score per round of elimination {elimination.name}, {left[0]} layers down to {left[-1]}"
+    return Figure(draw(f"rounds {elimination.name}", title, (500, 300), paint), caption)
+
+
+def class_counts(labels: pd.Series, task: str, most: int = 20) -> Figure:
+    """How many utterances each class has; the most frequent ones where there are many."""
+    counts = labels.value_counts()
+    counts = counts.iloc[np.lexsort((counts.index.astype(str), -counts.to_numpy()))]  # ties by name, not by chance
+    shown = counts.head(most)
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        axes.barh(range(len(shown)), shown, color=SERIES[0], height=0.7)
+        axes.set_yticks(range(len(shown)), [short(c, 24) for c in shown.index])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("utterances")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(True, axis="x")
+
+    rest = counts.iloc[most:]
+    caption = f"{task}: {len(counts)} classes, {int(counts.sum()):,} utterances."
+    if len(rest):
+        caption += f" Not shown: {len(rest)} classes with {rest.min():,} to {rest.max():,} utterances each."
+    svg = draw(f"counts {task}", f"Utterances per class of {task}", (380, 70 + 22 * len(shown)), paint)
+    return Figure(svg, caption)
+
+
+def histogram(values: np.ndarray, task: str) -> Figure:
+    """The distribution of a regression's label."""
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        axes.hist(values, bins=24, color=SERIES[0], rwidth=0.9)
+        axes.set(xlabel=task, ylabel="utterances")
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(True, axis="y")
+
+    caption = f"{task}: mean {values.mean():.2f}, SD {values.std():.2f}, {len(values):,} utterances."
+    return Figure(draw(f"histogram {task}", f"Distribution of {task}", (380, 260), paint), caption)
+
+
+def embedding(points: np.ndarray, labels: Sequence[str], order: Sequence[str], what: Mapping[str, str]) -> Figure:
+    """A map of utterances in two dimensions, coloured by a label.
+
+    Args:
+        points: [utterances, 2].
+        labels: one per point.
+        order: the classes, most telling first; those beyond what can be told apart are drawn grey.
+        what: `view`, `layer` and `label`, for the caption.
+    """
+    styles = [(colour, marker) for marker in MARKERS for colour in SERIES]
+    told_apart = len(styles) if len(order) <= len(styles) else len(SERIES)
+    labels = np.asarray(labels, dtype=str)
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        if rest := set(order[told_apart:]):
+            others = points[np.isin(labels, list(rest))]
+            label = f"{len(rest)} others"
+            axes.plot(*others.T, "o", color=MUTED, markersize=3.5, markeredgewidth=0, alpha=0.3, label=label)
+        for name, (colour, marker) in zip(order[:told_apart], styles, strict=False):
+            group = points[labels == name]
+            axes.plot(*group.T, marker, color=colour, markersize=5, markeredgecolor=PAPER, markeredgewidth=0.5,
+                      label=short(name))  # fmt: skip
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color=RULE)
+        figure.legend(loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2)
+
+    view, layer, label = what["view"], what["layer"], what["label"]
+    caption = f"View {view}, layer {layer}, coloured by {label}: t-SNE of {len(points):,} utterances, features standardised."
+    title = f"t-SNE of view {view}, layer {layer}, coloured by {label}"
+    rows = -(-min(len(order), told_apart + 1) // 4)
+    return Figure(draw(f"tsne {view} {layer} {label}", title, (480, 420 + 18 * rows), paint), caption)
+
+
+def _sample(count: int) -> np.ndarray:
+    """Indices of at most `MOST_POINTS` of that many points, the same ones every time."""
+    if count <= MOST_POINTS:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, MOST_POINTS, replace=False))

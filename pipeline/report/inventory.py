@@ -1,0 +1,156 @@
+"""What went into a study and what it took: corpora, failures, timings, provenance.
+
+Every number of a report leads back from here to the audio, the weights, the parameters and the code. Knows no scores.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipeline.report.collect import Study, mapping
+from pipeline.report.tables import Cell, Column, Table, duration, is_number, number, size
+
+MOST_FAILURES = 200
+"""Rows of a failures file that the page repeats; the file holds the rest."""
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """Where the numbers of one experiment or elimination come from."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    config: str
+    """Its section of `params.yaml`, as YAML."""
+
+
+def corpora(study: Study) -> Table:
+    """One row per corpus: how much there is, and how much of it each task can learn from."""
+    manifest = study.manifest
+    labels = {task: study.label(task) for task in study.params["tasks"]}
+    labels = {task: label for task, label in labels.items() if label in manifest.columns}
+    rows = []
+    for corpus, part in manifest.groupby(corpus_of(manifest), sort=True):
+        rows.append(
+            (
+                Cell(str(corpus)),
+                Cell(str(len(part))),
+                Cell(duration(float(part["duration_s"].sum()))),
+                Cell(str(part["speaker"].nunique())),
+                Cell(f"{part['duration_s'].min():.1f}–{part['duration_s'].max():.1f}"),
+                *(Cell(str(int(part[label].notna().sum()))) for label in labels.values()),
+            )
+        )
+    columns = ("utterances", "audio", "speakers", "seconds each")
+    return Table(
+        "Corpora",
+        (
+            Column("corpus"),
+            *(Column(title, numeric=True) for title in columns),
+            *(Column(task, "labelled", numeric=True) for task in labels),
+        ),
+        tuple(rows),
+    )
+
+
+def corpus_of(manifest: pd.DataFrame) -> pd.Series:
+    """The corpus of each utterance: the part of its id before the first slash."""
+    return manifest["utterance"].str.split("/", n=1).str[0].rename("corpus")
+
+
+def failures(study: Study) -> list[Table]:
+    """One table for each failures file that has rows."""
+    tables = []
+    for name, rows in study.failures.items():
+        shown = rows.head(MOST_FAILURES)
+        rest = len(rows) - len(shown)
+        tables.append(
+            Table(
+                f"{len(rows)} left out ({name})",
+                (Column("utterance"), Column("audio"), Column("reason")),
+                tuple(tuple(map(Cell, row)) for row in shown.itertuples(index=False)),
+                notes=(f"{rest} more in {name}.",) if rest else (),
+            )
+        )
+    return tables
+
+
+def timings(study: Study) -> list[Table]:
+    """What extraction and training took."""
+    tables = []
+    if study.extractions:
+        tables.append(
+            Table(
+                "The last extraction of each view that computed something",
+                (
+                    Column("view"),
+                    *(Column(title, numeric=True) for title in ("utterances", "audio", "took", "× real time")),
+                    *(Column(title, numeric=True) for title in ("rows written", "size", "failed")),
+                ),
+                tuple((Cell(view), *map(Cell, _extraction(found))) for view, found in study.extractions.items()),
+            )
+        )
+    trained = [("train", e.name, e.seconds.get("total")) for e in study.experiments]
+    trained += [("eliminate", e.name, e.seconds) for e in study.eliminations]
+    if trained:
+        rows = tuple((Cell(name), Cell(stage), Cell(duration(seconds))) for stage, name, seconds in trained)
+        tables.append(Table("Training", (Column("name"), Column("stage"), Column("took", numeric=True)), rows))
+    return tables
+
+
+def _extraction(found: Mapping[str, Any]) -> list[str]:
+    audio_s, seconds = found.get("audio_s"), found.get("seconds")
+    speed = audio_s / seconds if is_number(audio_s) and is_number(seconds) and seconds > 0 else None
+    return [
+        number(found.get("utterances"), 0),
+        duration(audio_s),
+        duration(seconds),
+        number(speed, 1),
+        number(found.get("rows"), 0),
+        size(found.get("bytes")),
+        number(found.get("failures"), 0),
+    ]
+
+
+def dossiers(study: Study) -> list[Dossier]:
+    """The provenance of every experiment and elimination, as recorded when it ran."""
+    found = []
+    for result in (*study.experiments, *study.eliminations):
+        recorded = result.provenance
+        facts = [("code", _word(recorded.get("code"))), ("manifest", _word(recorded.get("manifest")))]
+        for view, about in mapping(recorded.get("views")).items():
+            about = mapping(about)
+            facts.append((f"view {view}", f"{_word(about.get('rows'))} rows"))
+            facts += [(f"view {view}: {key}", _word(value)) for key, value in mapping(about.get("fingerprint")).items()]
+        facts += [(f"version of {name}", _word(version)) for name, version in mapping(recorded.get("versions")).items()]
+        found.append(Dossier(result.name, tuple(facts), as_yaml(result.config)))
+    return found
+
+
+def disagreements(study: Study) -> list[str]:
+    """Views whose values were not the same for all results that used them, and manifests likewise."""
+    seen: dict[str, set[str]] = {}
+    for result in (*study.experiments, *study.eliminations):
+        for view, about in mapping(result.provenance.get("views")).items():
+            fingerprint = mapping(about).get("fingerprint")
+            seen.setdefault(f"view {view}", set()).add(json.dumps(fingerprint, sort_keys=True, default=str))
+        seen.setdefault("the manifest", set()).add(str(result.provenance.get("manifest")))
+    return [f"Not all results were made from the same state of {what}." for what, states in seen.items() if len(states) > 1]
+
+
+def as_yaml(value: Mapping) -> str:
+    """A mapping as the YAML that a user would write."""
+    plain = json.loads(json.dumps(value, default=str))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100) if plain else ""
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,62 @@
+"""What must be said beside a study's numbers, and the plain-text summary that says it.
+
+Speech from the demo's synthesiser and models of random weights exercise the whole pipeline, but what comes out is no
+result; a page or a terminal that shows a number says so next to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.report import scores
+from pipeline.report.collect import Study
+from pipeline.report.tables import plain
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One reason why the study's numbers are no results."""
+
+    tag: str
+    """Two words, put beside every table and figure."""
+    sentence: str
+
+
+def notices(study: Study) -> list[Notice]:
+    """The reasons that apply to this study; none for real speech and real weights."""
+    found = []
+    if corpora := study.synthetic_corpora:
+        subject = _named("corpus", "corpora", corpora)
+        found.append(
+            Notice("synthetic speech", f"{subject} made by a small synthesiser. Numbers here say nothing of real speech.")
+        )
+    if views := study.miniature_views:
+        subject = _named("view", "views", views)
+        found.append(
+            Notice(
+                "random weights",
+                f"{subject} computed by untrained miniatures of the real architectures. Numbers here say nothing of the "
+                "real models.",
+            )
+        )
+    return found
+
+
+def summary(study: Study) -> str:
+    """The comparison, the layers kept, what is missing, and what the numbers are worth."""
+    parts = []
+    if study.experiments:
+        parts.append(plain(scores.comparison(study.experiments)))
+    if study.eliminations:
+        kept = (f"  {e.name}, view {e.view}: {scores.kept_layers(e)}" for e in study.eliminations)
+        parts.append("\n".join(["Layers kept", *kept]))
+    if study.gaps:
+        parts.append("\n".join(["Not there yet", *(f"  {gap}" for gap in study.gaps)]))
+    parts += [f"{notice.tag.capitalize()}: {notice.sentence}" for notice in notices(study)]
+    return "\n\n".join(parts)
+
+
+def _named(one: str, several: str, names: Sequence[str]) -> str:
+    *most, last = names
+    return f"The {several} {', '.join(most)} and {last} are" if most else f"The {one} {last} is"

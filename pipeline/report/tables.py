@@ -1,0 +1,95 @@
+"""A table, and how a number is written in one.
+
+One `Table` serves the page and the terminal: the page's template draws it as HTML, `plain` as text. Knows nothing of
+what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading."""
+
+    title: str
+    small: str = ""
+    """The heading's second line."""
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field of a table."""
+
+    text: str
+    best: bool = False
+    """Whether it is the best of its column."""
+    mark: str = ""
+    """Points to a note below the table."""
+    small: str = ""
+    """A second line in small print, on the page only."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A captioned table; the first cell of each row is the row's heading."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    foot: tuple[tuple[Cell, ...], ...] = ()
+    """Rows below the rule: what the others are held against."""
+    notes: tuple[str, ...] = ()
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value read from JSON is a number that can be compared."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any, decimals: int = 2) -> str:
+    """A number for a table; a dash where there is none."""
+    return f"{value:,.{decimals}f}" if is_number(value) else "–"
+
+
+def duration(seconds: Any) -> str:
+    """A duration in the unit that suits it."""
+    if not is_number(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.2f} h"
+
+
+def size(num_bytes: Any) -> str:
+    """A number of bytes in the unit that suits it."""
+    if not is_number(num_bytes):
+        return "–"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:,.1f} {unit}"
+    return f"{num_bytes:.0f} B"
+
+
+def plain(table: Table) -> str:
+    """The table as aligned text; `*` marks the best of a column."""
+    lines = [[" ".join(part for part in (c.title, c.small) if part) for c in table.columns]]
+    for row in (*table.rows, *table.foot):
+        marks = ["*" if cell.best else cell.mark for cell in row]
+        # A space where there is no mark keeps the digits of a column below each other.
+        blanks = [" " if column.numeric else "" for column in table.columns]
+        lines.append([cell.text + (mark or blank) for cell, mark, blank in zip(row, marks, blanks, strict=True)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        aligned = zip(cells, widths, table.columns, strict=True)
+        return "  ".join(c.rjust(w) if column.numeric else c.ljust(w) for c, w, column in aligned).rstrip()
+
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    head, *body = map(line, lines)
+    body, foot = body[: len(table.rows)], body[len(table.rows) :]
+    return "\n".join([table.caption, rule, head, rule, *body, *([rule, *foot] if foot else []), *table.notes])

@@ -1,0 +1,121 @@
+"""Maps of what the raw views know: t-SNE of one layer, coloured by a label (TANGO, Figs 6 and 7).
+
+`params.yaml` chooses the maps, `report: {tsne: [{view: wavlm, label: speaker, layer: "12"}]}`; a bare view name, or
+an entry without label or layer, takes the first classification task and the last layer. The one module of the report
+that opens a feature store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.report import figures
+from pipeline.report.collect import Gap, Study
+from pipeline.report.scores import class_name
+
+FEWEST_POINTS = 8
+"""Utterances below which a map says nothing."""
+MANY_VALUES = 12
+"""Distinct numbers from which a numeric label is a quantity, drawn in fifths."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One map, as asked for in `params.yaml`."""
+
+    view: str
+    label: str
+    layer: str | None
+    """None for the last one."""
+
+
+def maps(study: Study) -> tuple[list[figures.Figure], list[Gap]]:
+    """The maps asked for, and why those that are missing are."""
+    drawn, gaps = [], []
+    if study.manifest is None:
+        return drawn, gaps
+    for wanted in _wanted(study):
+        try:
+            drawn.append(_map(study, wanted))
+        except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            gaps.append(Gap(f"the t-SNE of view {wanted.view} by {wanted.label} ({reason})"))
+    return drawn, gaps
+
+
+def _wanted(study: Study) -> list[Wanted]:
+    views = list(study.params["views"])
+    classified = [task for task in study.params["tasks"] if study.kind(task) != "regression"]
+    label = study.label(classified[0]) if classified else ""
+    entries = study.params["report"].get("tsne")
+    if entries is None:
+        entries = views[:1] if label else []
+    wanted = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        about = entry if isinstance(entry, Mapping) else {"view": entry}
+        layer = about.get("layer")
+        wanted.append(
+            Wanted(str(about.get("view")), str(about.get("label") or label), None if layer is None else str(layer))
+        )
+    return wanted
+
+
+def _map(study: Study, wanted: Wanted) -> figures.Figure:
+    from store import FeatureStore
+
+    path = study.folder / "features" / f"{wanted.view}.zarr"
+    if wanted.view not in study.params["views"]:
+        raise ValueError(f"params.yaml has no such view; it has {', '.join(study.params['views'])}")
+    if wanted.label not in study.manifest.columns:
+        raise ValueError(f"the manifest has no column {wanted.label!r}")
+    if not path.exists():
+        raise ValueError("its features are not there yet")
+    store = FeatureStore.open(path)
+    layer = wanted.layer or store.layer_names[-1]
+    stored = set(store.keys)
+    labelled = study.manifest.dropna(subset=[wanted.label]).drop_duplicates("content")
+    labelled = labelled[labelled["content"].isin(stored)]
+    if len(labelled) > figures.MOST_POINTS:
+        labelled = labelled.sample(figures.MOST_POINTS, random_state=0)
+    features = np.asarray(store.pooled(labelled["content"].tolist(), layers=[layer]), dtype=np.float64)[:, 0]
+    finite = np.isfinite(features).all(axis=1)
+    if finite.sum() < FEWEST_POINTS:
+        raise ValueError(f"{finite.sum()} utterances have both the label and features, at least {FEWEST_POINTS} needed")
+    labels, order = _groups(labelled[wanted.label][finite])
+    what = {"view": wanted.view, "layer": layer, "label": wanted.label}
+    return figures.embedding(project(features[finite]), labels, order, what)
+
+
+def project(features: np.ndarray) -> np.ndarray:
+    """t-SNE of standardised features.
+
+    Args:
+        features: [utterances, dim].
+
+    Returns:
+        [utterances, 2], the same for the same features.
+    """
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import StandardScaler
+
+    varying = features[:, features.std(axis=0) > 0]
+    if varying.shape[1] < 2:
+        raise ValueError("fewer than two dimensions vary")
+    perplexity = min(30.0, (len(varying) - 1) / 3)
+    tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=0)
+    return tsne.fit_transform(StandardScaler().fit_transform(varying).astype(np.float32))
+
+
+def _groups(labels: pd.Series) -> tuple[list[str], list[str]]:
+    """Each utterance's class, and the classes: the most frequent first, or fifths of a quantity from low to high."""
+    if pd.api.types.is_numeric_dtype(labels) and labels.nunique() > MANY_VALUES:
+        fifths = pd.qcut(labels, 5, duplicates="drop")
+        names = [f"{interval.left:.3g} to {interval.right:.3g}" for interval in fifths.cat.categories]
+        return [names[code] for code in fifths.cat.codes], names
+    named = labels.map(class_name)
+    counts = named.value_counts()
+    return named.tolist(), sorted(counts.index, key=lambda name: (-counts[name], name))

@@ -1,0 +1,225 @@
+"""A whole study on disk, made up: two corpora, three views, five experiments, one elimination, and broken files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+HOSTILE = "<script>alert('$x_1$ & \"co\"')</script>"
+"""A label that breaks out of a careless page, and that a careless figure takes for mathematics."""
+EMOTIONS = ["angry", "happy", "sad", HOSTILE]
+
+
+@dataclass
+class FakeStudy:
+    """A study's folder and its parameters; `add_experiment` and `add_elimination` leave results in it."""
+
+    folder: Path
+    params: dict
+
+    def add_experiment(
+        self, name: str, setup: str, views: list[str], scores: Mapping[str, float], classes: Mapping[str, list] = {}
+    ) -> None:
+        """Results with the given mean per task: accuracy where `classes` has the task, else RMSE."""
+        rng = np.random.default_rng(len(name))
+        folder = self.folder / "results" / name
+        folder.mkdir(parents=True)
+        kinds = {task: "classification" if task in classes else "regression" for task in scores}
+        tasks, columns = {}, {"utterance": [f"demo/{i}" for i in range(101)], "fold": [i % 5 for i in range(101)]}
+        for task, mean in scores.items():
+            if kinds[task] == "classification":
+                others = {"uar": mean - 0.01, "f1": mean - 0.02}
+                tasks[task] = {metric: _folds(m) for metric, m in {"accuracy": mean, **others}.items()}
+                true = rng.choice(classes[task], 101)
+                guess = np.where(rng.random(101) < mean, true, rng.choice(classes[task], 101))
+            else:
+                tasks[task] = {metric: _folds(m) for metric, m in {"rmse": mean, "mae": mean * 0.8, "r2": 0.5}.items()}
+                true = rng.normal(45, 15, 101)
+                guess = true + rng.normal(0, mean, 101)
+            columns |= {f"{task}.true": true, f"{task}.predicted": guess, f"{task}.probabilities": [[0.5, 0.5]] * 101}
+        chance = {task: {"accuracy": 0.25} if kinds[task] == "classification" else {"rmse": 15.0} for task in scores}
+        metrics = {
+            "experiment": name,
+            "setup": setup,
+            "views": views,
+            "tasks": tasks,
+            "kinds": kinds,
+            "primary": {task: "accuracy" if kinds[task] == "classification" else "rmse" for task in scores},
+            "chance": chance,
+            "classes": dict(classes),
+            "config": {"views": views, "encoder": "cnn", "folds": {"k": 5}},
+            "num_utterances": 101,
+            "num_folds": 5,
+            "seconds": {"total": 83.0},
+            "provenance": {
+                "views": {v: {"fingerprint": {"source": "", "weights": f"hash of {v}"}, "rows": 101} for v in views},
+                "manifest": "0123abcd",
+                "versions": {"torch": "2.13.0"},
+                "code": "0.1.0",
+            },
+        }
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        pd.DataFrame(columns).to_parquet(folder / "predictions.parquet")
+        epochs = np.arange(1, 31)
+        curves = [
+            pd.DataFrame(
+                {
+                    "fold": fold,
+                    "task_group": "+".join(scores),
+                    "epoch": epochs,
+                    "train_loss": np.exp(-epochs / 9) + 0.05 * rng.random(30),
+                    "valid_loss": np.exp(-epochs / 7) + 0.3 + 0.006 * epochs + 0.05 * rng.random(30),
+                }
+            )
+            for fold in range(5)
+        ]
+        pd.concat(curves).to_parquet(folder / "curves.parquet")
+        self.params["experiments"].setdefault(name, {"views": views})
+
+    def add_elimination(self, name: str, num_layers: int = 13, chosen: int = 7) -> None:
+        """An elimination that drops the layers from the top and keeps the first `num_layers - chosen + 1`."""
+        names = [str(i) for i in range(num_layers)]
+        rounds = []
+        for number in range(1, num_layers + 1):
+            kept = names[: num_layers - number + 1]
+            valid = 0.9 - 0.01 * abs(number - chosen)
+            rounds.append(
+                {
+                    "round": number,
+                    "layers": kept,
+                    "weights": {layer: (num_layers - int(layer)) / 91 for layer in kept},
+                    "valid": {"mean": valid, "speaker": valid + 0.02, "emotion": valid - 0.02},
+                    "test": {"mean": valid - 0.03, "speaker": valid - 0.01, "emotion": valid - 0.05},
+                    "dropped": kept[-1] if len(kept) > 1 else None,
+                }
+            )
+        found = {
+            "name": name,
+            "view": "wavlm",
+            "tasks": ["speaker", "emotion"],
+            "pooling": "weighted",
+            "layer_names": names,
+            "rounds": rounds,
+            "support": rounds[chosen - 1]["layers"],
+            "ranking": {},
+            "best_round": chosen,
+            "config": {"pooling": "weighted"},
+            "seconds": 412.0,
+            "num_train": 61,
+            "num_valid": 19,
+            "num_test": 21,
+            "provenance": {"manifest": "0123abcd"},
+        }
+        path = self.folder / "results" / "eliminate" / name / "elimination.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(found))
+        self.params["eliminate"].setdefault(name, {"view": "wavlm"})
+
+    def add_corpus(self, num_utterances: int = 101) -> None:
+        """A manifest of a synthetic corpus and a user's own, which labels no age."""
+        rng = np.random.default_rng(7)
+        demo = np.arange(num_utterances) % 3 != 0
+        manifest = pd.DataFrame(
+            {
+                "utterance": [f"{'demo' if d else 'mine'}/{i}.wav" for i, d in enumerate(demo)],
+                "audio": [f"audio/{i}.wav" for i in range(num_utterances)],
+                "start_s": 0.0,
+                "duration_s": rng.uniform(1, 5, num_utterances),
+                "sampling_rate": 16_000,
+                "content": [f"key{i}" for i in range(num_utterances)],
+                "speaker": [f"speaker {i % 11}" for i in range(num_utterances)],
+                "split": None,
+                "transcript": None,
+                "emotion": rng.choice(EMOTIONS, num_utterances),
+                "age": np.where(demo, rng.normal(45, 15, num_utterances), np.nan),
+            }
+        )
+        (self.folder / "data").mkdir(exist_ok=True)
+        manifest.to_parquet(self.folder / "data" / "manifest.parquet")
+
+
+def _folds(mean: float) -> dict:
+    folds = [mean * f for f in (0.98, 0.99, 1.0, 1.01, 1.02)]
+    return {"mean": mean, "sd": float(np.std(folds)), "folds": folds}
+
+
+@pytest.fixture
+def empty(tmp_path) -> FakeStudy:
+    """A study of real speech and real weights of which nothing was run."""
+    params = {
+        "corpora": {"mine": {"adapter": "folder", "root": "recordings"}},
+        "views": {"wavlm": {"family": "transformers", "source": "microsoft/wavlm-base"}},
+        "tasks": {"speaker": {"kind": "classification"}},
+        "experiments": {},
+        "eliminate": {},
+        "extract": {"device": "auto"},
+    }
+    folder = tmp_path / "my study"
+    folder.mkdir()
+    return FakeStudy(folder, params)
+
+
+@pytest.fixture
+def full(empty) -> FakeStudy:
+    """A study in which everything that the page can show is there."""
+    study, params = empty, empty.params
+    params["corpora"] = {"demo": {"adapter": "demo"}, "mine": {"adapter": "folder"}}
+    params["views"] = {
+        "wavlm": {"family": "transformers", "source": "miniature:wavlm"},
+        "xvector": {"family": "speechbrain", "source": "miniature:xvector"},
+        "mfcc": {"family": "mfcc"},
+    }
+    params["tasks"] = {
+        "speaker": {"kind": "classification"},
+        "emotion": {"kind": "classification"},
+        "age": {"kind": "regression"},
+    }
+    study.add_corpus()
+    speakers = [f"speaker {i}" for i in range(11)]
+    classes = {"speaker": speakers, "emotion": EMOTIONS}
+    study.add_experiment("tango", "TANGO", ["xvector", "wavlm"], {"speaker": 0.912, "emotion": 0.73, "age": 8.5}, classes)
+    study.add_experiment("single-mfcc", "SVST", ["mfcc"], {"speaker": 0.61, "emotion": 0.21, "age": 15.5}, classes)
+    study.add_experiment("single-wavlm", "SVST", ["wavlm"], {"speaker": 0.87, "emotion": 0.755, "age": 9.1}, classes)
+    study.add_experiment("shared", "SVMT", ["wavlm"], {"speaker": 0.85, "emotion": 0.70, "age": 9.7}, classes)
+    study.add_elimination("wavlm")
+    for view in params["views"]:
+        (study.folder / "features" / f"{view}.zarr").mkdir(parents=True)
+    (study.folder / "data" / "corpus.failures.csv").write_text(
+        f'utterance,audio,reason\ndemo/bad,audio/bad.wav,"unreadable {HOSTILE.replace(chr(34), chr(34) * 2)}"\n'
+    )
+    timings = {"view": "wavlm", "utterances": 101, "audio_s": 303.0, "seconds": 12.0, "rows": 101, "bytes": 4_200_000}
+    path = study.folder / "results" / "extract" / "wavlm.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**timings, "failures": 1}))
+    return study
+
+
+class FakeStore:
+    """Stands in for the store: two layers in which the speaker can be seen."""
+
+    layer_names = ("0", "last")
+
+    def __init__(self, num_rows: int = 101) -> None:
+        self.keys = [f"key{i}" for i in range(num_rows)]
+
+    @classmethod
+    def open(cls, path: Path) -> "FakeStore":
+        """Any path holds the same rows."""
+        return cls()
+
+    def pooled(self, keys: list[str], layers: list[str]) -> np.ndarray:
+        """[keys, layers, 5]."""
+        places = [int(key.removeprefix("key")) for key in keys]
+        rng = np.random.default_rng(0)
+        centres = 5 * rng.normal(size=(11, 5))
+        return np.stack([centres[place % 11] + rng.normal(size=5) for place in places])[:, None].astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch) -> None:
+    """Reports of these tests read features from the fake store."""
+    monkeypatch.setattr("store.FeatureStore", FakeStore, raising=False)
