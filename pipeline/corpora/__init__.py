@@ -1,0 +1,52 @@
+"""Corpora: where the recordings come from, one adapter per file.
+
+    for item in adapter(section.adapter).utterances(section, folder):
+        ...  # an Utterance, or a Problem to be listed
+
+To add an adapter, write a module with a section model and a generator `utterances(section, folder)`, and name both
+below. `contract.py` says what it promises. Nothing here decodes audio or knows the manifest.
+"""
+
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from pipeline.corpora import demo, folder, prompts
+from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+
+__all__ = ["ADAPTERS", "Corpus", "CorpusError", "Problem", "Section", "Utterance", "adapter"]
+
+ADAPTERS: dict[str, ModuleType] = {"demo": demo, "folder": folder, "prompts": prompts}
+"""Module of each adapter, by the name that `params.yaml` calls it."""
+
+
+def adapter(name: str) -> ModuleType:
+    """The module that reads corpora of this kind with `utterances(section, folder) -> Iterator[Utterance | Problem]`.
+
+    Raises:
+        ValueError: there is no adapter of this name.
+    """
+    if name in ADAPTERS:
+        return ADAPTERS[name]
+    nearest = get_close_matches(name, ADAPTERS, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise ValueError(f"unknown corpus adapter {name!r}: {hint}known are {', '.join(sorted(ADAPTERS))}")
+
+
+def _names_a_known_adapter(section: Any) -> Any:
+    # Pydantic's own words for a wrong tag speak of tags and unions, and suggest nothing.
+    if isinstance(section, dict):
+        if "adapter" not in section:
+            raise ValueError(f"no `adapter`: expected one of {', '.join(sorted(ADAPTERS))}")
+        adapter(str(section["adapter"]))
+    return section
+
+
+Corpus = Annotated[
+    demo.Demo | folder.Folder | prompts.Prompts,
+    Field(discriminator="adapter"),
+    BeforeValidator(_names_a_known_adapter),
+]
+"""Type of one section under `corpora` in `params.yaml`."""

@@ -1,0 +1,68 @@
+"""What every corpus adapter promises.
+
+An adapter knows one way in which people lay out recordings and their labels. It turns a section of `params.yaml` into
+a stream of utterances, in an order that depends on the corpus alone. It decodes no audio and knows no manifest: the
+`corpus` stage opens the files, hashes them and writes the table.
+
+A bad row or a missing file is yielded as a `Problem` and the stream goes on; only a corpus that cannot be read at all
+raises. `tests/pipeline/corpora/test_contract.py` holds every adapter to this.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be read at all: its message says what was expected, what was found and the next step."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One labelled recording, or a stretch of one."""
+
+    name: str
+    """Unique within the corpus and the same on every run, whatever else the corpus holds."""
+    audio: Path
+    """The file that holds it. It exists, but whether it can be decoded is for the stage to find out."""
+    labels: Mapping[str, str | float | None] = field(default_factory=dict)
+    """Label by column, with `speaker`, `split` and `transcript` where the corpus knows them; None: not labelled."""
+    start_s: float = 0.0
+    """Where it begins in the file, in seconds."""
+    duration_s: float | None = None
+    """How long it lasts, in seconds; None: to the end of the file."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One listed recording that cannot become an utterance."""
+
+    name: str
+    """What the corpus calls it, or where it is listed when it has no name."""
+    reason: str
+    """One line, fit for a failures table."""
+    audio: Path | None = None
+    """The file that was looked for, where there is one."""
+
+
+class Section(BaseModel):
+    """What a corpus's section in `params.yaml` has in common with all others; each adapter adds its own options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    synthetic: ClassVar[bool] = False
+    """Whether nobody ever said these utterances: whoever shows the corpus shows this too."""
+
+    adapter: str
+    """Name of the adapter, one of `pipeline.corpora.ADAPTERS`."""
+
+    def watched(self, folder: Path) -> Path | None:
+        """The directory that the corpus reads and DVC does not see; None where the corpus makes its own audio.
+
+        Args:
+            folder: the study's folder, to which relative paths refer.
+        """
+        return None

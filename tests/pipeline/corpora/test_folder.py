@@ -1,0 +1,181 @@
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.corpora import CorpusError, Problem, Utterance
+from pipeline.corpora.folder import Folder, utterances
+
+
+def labels(section, folder, column):
+    """One label of every row."""
+    return [item.labels[column] for item in utterances(section, folder)]
+
+
+def test_one_row_by_hand(write_folder, tmp_path):
+    """A row becomes an utterance with its file, its segment and its labels."""
+    section = write_folder(
+        "file_name,speaker,split,transcript,start_s,duration_s,mood,age\nx/a.wav,7,train,oh no,1.5,2,glad,31\n",
+        "x/a.wav",
+    )
+    assert list(utterances(section, tmp_path)) == [
+        Utterance(
+            name="x/a.wav#1.5+2.0",
+            audio=tmp_path / "recordings" / "x" / "a.wav",
+            labels={"speaker": "7", "split": "train", "transcript": "oh no", "mood": "glad", "age": 31.0},
+            start_s=1.5,
+            duration_s=2.0,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["3", "", "-0.5", "1e2"], [3.0, None, -0.5, 100.0]),
+        (["3", "five", "", "7"], ["3", "five", None, "7"]),
+        (["007", "11", "13", ""], ["007", "11", "13", None]),
+        (["0", "0.25", "10", "5"], [0.0, 0.25, 10.0, 5.0]),
+        (["nan", "1", "2", "3"], ["nan", "1", "2", "3"]),
+        (["1_000", "1", "2", "3"], ["1_000", "1", "2", "3"]),
+        (["1e999", "1", "2", "3"], ["1e999", "1", "2", "3"]),
+        (["", "", "", ""], [None, None, None, None]),
+    ],
+)
+def test_numbers_and_text(write_folder, tmp_path, cells, expected):
+    """A column is numeric if all its values are plain finite numbers, and text if one of them has a leading zero."""
+    files = [f"{index}.wav" for index in range(len(cells))]
+    rows = "".join(f"{name},{cell}\n" for name, cell in zip(files, cells, strict=True))
+    assert labels(write_folder("file_name,label\n" + rows, *files), tmp_path, "label") == expected
+
+
+def test_speakers_splits_and_transcripts_are_text(write_folder, tmp_path):
+    """The reserved columns stay text even where all values are numbers."""
+    section = write_folder("file_name,speaker,split,transcript\na.wav,3,5,7\n", "a.wav")
+    (item,) = utterances(section, tmp_path)
+    assert item.labels == {"speaker": "3", "split": "5", "transcript": "7"}
+
+
+def test_what_spreadsheets_write(write_folder, tmp_path):
+    """A byte-order mark, CRLF, quoted commas and quotes, stray spaces and blank lines are all read."""
+    text = '\ufefffile_name, mood ,transcript\r\n"a, b.wav",glad, "well, ""yes"""\r\n\r\nc.wav , sad,\r\n,,\r\n'
+    section = write_folder(text.encode(), "a, b.wav", "c.wav")
+    items = list(utterances(section, tmp_path))
+    assert [item.name for item in items] == ["a, b.wav", "c.wav"]
+    assert [dict(item.labels) for item in items] == [
+        {"mood": "glad", "transcript": 'well, "yes"'},
+        {"mood": "sad", "transcript": None},
+    ]
+
+
+def test_names_tell_extensions_folders_and_segments_apart(write_folder, tmp_path):
+    """The same stem with another extension, in another folder or at another time is another utterance."""
+    rows = "file_name,start_s,duration_s\na.wav,,\na.flac,,\nb/a.wav,,\na.wav,1.5,\na.wav,1.5,2\na.wav,,2\n"
+    section = write_folder(rows, "a.wav", "a.flac", "b/a.wav")
+    names = [item.name for item in utterances(section, tmp_path)]
+    assert names == ["a.wav", "a.flac", "b/a.wav", "a.wav#1.5", "a.wav#1.5+2.0", "a.wav#0.0+2.0"]
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "reason"),
+    [
+        ("/etc/passwd,3", "/etc/passwd", "lies outside the folder"),
+        ("../b.wav,3", "../b.wav", "lies outside the folder"),
+        ("x/../../b.wav,3", "x/../../b.wav", "lies outside the folder"),
+        ("gone.wav,3", "gone.wav", "no such file"),
+        ("x,3", "x", "no such file"),
+        (f"{'long' * 99}.wav,3", f"{'long' * 99}.wav", "no such file"),
+        ("\0.wav,3", "\0.wav", "no such file"),
+        (",3", "metadata.csv:3", "no file_name"),
+        ("x/b.wav,3,5,7,9", "x/b.wav", "5 cells under 4 columns"),
+        ("./a.wav,3", "a.wav", "the same recording as in line 2"),
+        ("x/b.wav,3,soon", "x/b.wav", "start_s is 'soon'"),
+        ("x/b.wav,3,-1", "x/b.wav", "start_s is '-1'"),
+        ("x/b.wav,3,,0", "x/b.wav", "duration_s is 0"),
+    ],
+)
+def test_bad_row_is_listed_and_the_rest_read(write_folder, tmp_path, row, name, reason):
+    """A row that cannot be used becomes a problem with its line, and changes nothing about the other rows."""
+    section = write_folder(
+        f"file_name,age,start_s,duration_s\na.wav,2,,\n{row}\nx/c.wav,5,,\n", "a.wav", "x/b.wav", "x/c.wav"
+    )
+    first, problem, last = utterances(section, tmp_path)
+    assert isinstance(problem, Problem)
+    assert problem.name == name
+    assert problem.reason.startswith("metadata.csv line 3: ")
+    assert reason in problem.reason
+    assert [(item.name, item.labels["age"]) for item in (first, last)] == [("a.wav", 2.0), ("x/c.wav", 5.0)]
+
+
+def test_a_path_outside_is_never_looked_at(write_folder, tmp_path):
+    """A file that exists outside the root is refused all the same, and no path to it is handed on."""
+    (tmp_path / "secret.wav").write_bytes(b"RIFF")
+    (problem,) = utterances(write_folder("file_name\n../secret.wav\n"), tmp_path)
+    assert isinstance(problem, Problem)
+    assert problem.audio is None
+
+
+def test_short_row_lacks_its_last_labels(write_folder, tmp_path):
+    """A row that ends early has null for the labels it leaves out."""
+    section = write_folder("file_name,mood,age\na.wav,glad,31\nb.wav\n", "a.wav", "b.wav")
+    assert labels(section, tmp_path, "mood") == ["glad", None]
+    assert labels(section, tmp_path, "age") == [31.0, None]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("", "no header"),
+        ("file_name,age\n", "a header and no rows"),
+        ("path,age\na.wav,3\n", "no column file_name, only path, age"),
+        ("file_name;age\na.wav;3\n", "columns end at commas"),
+        ("file_name,,age\na.wav,1,3\n", "column 2 has no name"),
+        ("file_name,age,age\na.wav,1,3\n", "the column age more than once"),
+        ("file_name,audio\na.wav,b\n", "the column audio, which the manifest fills in by itself; rename it"),
+        ('file_name,age\n"a.wav,3\n', "line 2: unexpected end of data"),
+        ("file_name,mood\na.wav,schön\n".encode("latin-1"), r"not UTF-8 \(at byte 24\)"),
+    ],
+)
+def test_unreadable_table(write_folder, tmp_path, metadata, message):
+    """A table that cannot be read as a whole is refused in one line that says what to do."""
+    with pytest.raises(CorpusError, match=message) as error:
+        list(utterances(write_folder(metadata, "a.wav"), tmp_path))
+    assert "\n" not in str(error.value)
+    assert "metadata.csv" in str(error.value)
+
+
+def test_missing_folder_or_table(tmp_path):
+    """A root that is not there, and one without metadata.csv, are told apart."""
+    with pytest.raises(CorpusError, match=r"no such folder: .*recordings"):
+        list(utterances(Folder(root="recordings"), tmp_path))
+    (tmp_path / "recordings").mkdir()
+    with pytest.raises(CorpusError, match=r"no metadata\.csv in .*recordings"):
+        list(utterances(Folder(root="recordings"), tmp_path))
+
+
+def test_root_may_be_absolute_or_in_the_home_folder(tmp_path, monkeypatch):
+    """An absolute root stands for itself, and ~ for the user's home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Folder(root="/srv/audio").watched(tmp_path) == Folder(root="/srv/audio").root
+    assert Folder(root="~/audio").watched(tmp_path / "study") == tmp_path / "audio"
+    assert Folder(root="../audio").watched(tmp_path / "study") == tmp_path / "study" / ".." / "audio"
+
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=7)
+
+
+@given(rows=st.lists(st.tuples(texts, texts, st.floats(0, 1e9) | st.none()), min_size=1, max_size=5))
+def test_round_trip(tmp_path_factory, rows):
+    """Whatever a CSV writer writes as labels is what the adapter reads."""
+    folder = tmp_path_factory.mktemp("study")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["file_name", "speaker", "transcript", "age"])
+    for index, (speaker, transcript, age) in enumerate(rows):
+        (folder / f"{index}.wav").touch()
+        writer.writerow([f"{index}.wav", speaker, transcript, age])
+    (folder / "metadata.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
+    items = list(utterances(Folder(root="."), folder))
+    assert [(item.labels["speaker"], item.labels["transcript"], item.labels["age"]) for item in items] == rows
