@@ -2,13 +2,13 @@
 
 Reads what the packages `asterisk-core-sounds-*-wav` put below one directory,
 `<language>_<country>_<f|m>_<speaker>/[<group>/]<prompt>.wav`: 8 kHz, one professional speaker per voice. With the
-English, French and Italian packages that is 1,728 recordings of 0.2 to 73 s, 1.3 hours; any further voice found there is read too.
-All labels come from the path. The packages carry no texts, so there are no transcripts.
+English, French and Italian packages that is 1,728 recordings of 0.2 to 73 s, 1.3 hours; any further voice found there
+is read too. All labels come from the path. The packages carry no texts, so there are no transcripts.
 
 Some recordings are no speech (`silence/`, a few tones), as in any found corpus.
 
-Source: https://packages.debian.org/source/stable/asterisk-core-sounds (licences: CC-BY-SA-3.0,
-Italian CC-BY-3.0)
+Source: https://packages.debian.org/source/stable/asterisk-core-sounds
+(English and French CC-BY-SA-3.0, Italian CC-BY-3.0)
 """
 
 import re
