@@ -52,7 +52,7 @@ def _fits(batch: list[int], compute: Callable[[list[int]], None]) -> bool:
     # A function of its own: on return the exception is gone, and with it the tensors that its traceback kept alive.
     try:
         compute(batch)
-    except (MemoryError, RuntimeError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         if len(batch) == 1:
@@ -64,9 +64,9 @@ def _fits(batch: list[int], compute: Callable[[list[int]], None]) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that memory ran out, on any device: told by name and text, since torch's CUDA, MPS and CPU
-    allocators each raise their own kind and this file imports none of them."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    """Whether the error says that memory ran out, on any device: told by name and text, since PyTorch's allocators and
+    TensorFlow's each raise their own kind and this file imports none of them."""
+    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError"):
         return True
     text = str(error).lower()
     return any(phrase in text for phrase in ("out of memory", "can't allocate memory", "not enough memory"))

@@ -15,11 +15,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from zlib import crc32
 
 from extractors.contract import ViewError
 
 PREFIX = "miniature:"
-SEED = 20_240_229
 
 # Raised when what is written below changes: an old miniature on somebody's disk is then made anew.
 _VERSION = "1"
@@ -73,6 +73,11 @@ TRANSFORMERS: dict[str, tuple[dict[str, object], bool | None]] = {
 SPEECHBRAIN = ("xvector",)
 TFHUB = ("trillsson",)
 """Names after `miniature:`, by family."""
+
+
+def seed(name: str) -> int:
+    """Seed of a miniature's weights: of its own, so that two of the same shape are different models."""
+    return crc32(name.encode())
 
 
 def miniature(source: str, known: Sequence[str], make: Callable[[str, Path], None]) -> Path:

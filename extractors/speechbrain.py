@@ -222,7 +222,7 @@ def make_miniature(name: str, folder: Path) -> None:
     """Writes the miniature x-vector as a checkpoint in SpeechBrain's layout."""
     channels, kernels, dim = [24, 64, 64, 64, 64, 192], [5, 3, 3, 1, 1], 512
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(miniatures.SEED)
+        torch.manual_seed(miniatures.seed(name))
         network = XVector(channels, kernels, dim)
     tensors = {f"blocks.{3 * len(kernels) + 1}.w.{key}": value for key, value in network.output.state_dict().items()}
     for index, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):

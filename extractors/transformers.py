@@ -331,6 +331,6 @@ def make_miniature(name: str, folder: Path) -> None:
             do_normalize=do_normalize, return_attention_mask=settings["feat_extract_norm"] == "layer"
         )
     with torch.random.fork_rng(devices=[]), _quiet():
-        torch.manual_seed(miniatures.SEED)
+        torch.manual_seed(miniatures.seed(name))
         model_class(config_class.from_dict(dict(settings))).save_pretrained(folder)
     preprocessor.save_pretrained(folder)
