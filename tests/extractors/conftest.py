@@ -1,4 +1,4 @@
-"""Shared by the extractors' tests: no hub, a cache of their own, few threads, sounds of prime lengths."""
+"""Shared by the extractors' tests: no hub, a cache of their own, one thread, sounds of prime lengths."""
 
 import os
 
@@ -10,11 +10,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: bef
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """Miniatures are made anew, once for the whole run, and torch keeps to two threads."""
+    """Miniatures are made anew, once for the whole run; one thread is quickest for models this small."""
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STRATA_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,0 +1,240 @@
+"""Hugging Face models: the values of a plain call, whatever is cut, batched or windowed around it."""
+
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import extractors
+from extractors.contract import ViewError
+from extractors.group_norm import ValidGroupNorm
+from extractors.miniatures import TRANSFORMERS, miniature
+from extractors.transformers import make_miniature
+
+STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large")
+
+
+def folder_of(name):
+    return miniature(f"miniature:{name}", tuple(TRANSFORMERS), make_miniature)
+
+
+def plain_call(name, waveform):
+    """What Hugging Face's own classes give for one utterance: hidden states [time, dim] by name, valid frames only."""
+    folder = folder_of(name)
+    features = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    inputs = features(waveform, sampling_rate=16_000, return_tensors="pt")
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    valid = None
+    if name == "whisper":
+        model, valid = model.get_encoder(), -(-len(waveform) // 320)
+    with torch.inference_mode():
+        output = model(**inputs, output_hidden_states=True)
+    states = {str(index): hidden for index, hidden in enumerate(output.hidden_states)}
+    states["last_hidden_state"] = output.last_hidden_state
+    return {key: hidden[0, :valid].numpy() for key, hidden in states.items()}
+
+
+# transformers' own WavLM mixes two kinds of mask, which PyTorch deprecates; ours does not (`extractors.wavlm_attention`).
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_layers_are_those_of_a_plain_call(name, load, sounds, relative_error):
+    """In a padded batch, every layer is the mean of what a plain, unbatched call returns as `hidden_states`."""
+    every = load(family="transformers", source=f"miniature:{name}")
+    last = load(family="transformers", source=f"miniature:{name}", layers=["last_hidden_state"])
+    for index, (states, final) in enumerate(
+        zip(every.extract(sounds, 16_000), last.extract(sounds, 16_000), strict=True)
+    ):
+        if index % 2:  # three of the five are enough for an oracle that loads a model each time
+            continue
+        expected = plain_call(name, sounds[index])
+        assert set(every.layer_names) == expected.keys() - {"last_hidden_state"}
+        means = np.stack([expected[layer].mean(axis=0) for layer in every.layer_names])
+        assert relative_error(states.pooled, means) < 1e-4
+        assert relative_error(final.pooled, expected["last_hidden_state"].mean(axis=0)[None]) < 1e-4
+        assert states.num_frames == len(expected["0"])
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_the_final_norm_is_where_the_documentation_says(name, load, sounds, relative_error):
+    """Stable-layer-norm models keep the last layer apart from `last_hidden_state`; elsewhere they are one and the
+    same."""
+    depth = int(load(family="transformers", source=f"miniature:{name}").layer_names[-1])
+    both = load(family="transformers", source=f"miniature:{name}", layers=[depth, "last_hidden_state"])
+    before, after = both.extract(sounds[:1], 16_000)[0].pooled
+    assert (relative_error(before[None], after[None]) > 1e-2) == (name in STABLE)
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wavlm", "wavlm-large", "whisper"])
+@pytest.mark.parametrize("upto", [0, 2])
+def test_a_cut_model_gives_the_same_layers(name, upto, load, sounds, relative_error):
+    """`upto` leaves the layers above unbuilt and those below unchanged, the highest one included."""
+    every = load(family="transformers", source=f"miniature:{name}")
+    cut = load(family="transformers", source=f"miniature:{name}", layers={"upto": upto})
+    assert cut.layer_names == every.layer_names[: upto + 1]
+    for whole, part in zip(every.extract(sounds, 16_000), cut.extract(sounds, 16_000), strict=True):
+        assert relative_error(part.pooled, whole.pooled[: upto + 1]) < 1e-5
+    assert len(cut._layers) == max(1, upto)
+
+
+def test_layers_come_in_the_order_asked_for(load, sounds, relative_error):
+    """A list of layers is kept in its order, `last_hidden_state` among them."""
+    every = load(family="transformers", source="miniature:xls-r").extract(sounds, 16_000)
+    some = load(family="transformers", source="miniature:xls-r", layers=[3, "last_hidden_state", 0])
+    assert some.layer_names == ("3", "last_hidden_state", "0")
+    for whole, part in zip(every, some.extract(sounds, 16_000), strict=True):
+        assert relative_error(part.pooled[[0, 2]], whole.pooled[[3, 0]]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["hubert", "wavlm-large", "whisper"])
+def test_kept_frames_are_what_is_pooled(name, load, sounds, relative_error):
+    """Frames are kept for the layers asked for, valid ones only; their mean is the pooled value."""
+    extractor = load(family="transformers", source=f"miniature:{name}", frames=[0, 4])
+    for states in extractor.extract(sounds, 16_000):
+        assert set(states.frames) == {"0", "4"} == set(extractor.frame_layers)
+        for layer, frames in states.frames.items():
+            assert frames.shape == (states.num_frames, extractor.frame_dim)
+            assert frames.dtype == np.float32
+            row = extractor.layer_names.index(layer)
+            assert relative_error(frames.mean(axis=0)[None], states.pooled[row : row + 1]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wavlm-large", "whisper"])
+def test_long_audio_keeps_every_frame(name, sound, relative_error):
+    """Audio of several windows has the frames of the whole, and the same values whoever is in the batch."""
+    view = {"family": "transformers", "source": f"miniature:{name}", "window_s": 4, "overlap_s": 2, "frames": [1]}
+    extractor = extractors.load(view, device="cpu", batch_s=9.0)
+    long, short = sound(16_000 * 11 + 37, seed=1), sound(7_919, seed=2)
+    states, _ = extractor.extract([long, short], 16_000)
+    alone = extractor.extract([long], 16_000)[0]
+    whole = extractors.load(view | {"window_s": 30}, device="cpu").extract([long], 16_000)[0]
+    assert states.num_frames == whole.num_frames == len(states.frames["1"])
+    assert relative_error(states.pooled, alone.pooled) < 1e-4
+    # Attention ends at a window's edge and Whisper counts its positions from there, so values differ somewhat from the
+    # whole's, but frames stay in their places.
+    aligned = [np.corrcoef(a, b)[0, 1] for a, b in zip(states.frames["1"], whole.frames["1"], strict=True)]
+    assert np.median(aligned) > 0.7
+
+
+def test_group_norm_trap_is_cured(load, sounds, relative_error, monkeypatch):
+    """Without the cure a padded utterance's values are off by a tenth and more; with it they agree."""
+    extractor = load(family="transformers", source="miniature:wav2vec2")
+    alone = extractor.extract([sounds[1]], 16_000)[0].pooled
+    assert relative_error(extractor.extract(sounds, 16_000)[1].pooled, alone) < 1e-4
+    monkeypatch.setattr(ValidGroupNorm, "forward", torch.nn.GroupNorm.forward)
+    assert relative_error(extractor.extract(sounds, 16_000)[1].pooled, alone) > 0.1
+
+
+def test_running_out_of_memory_halves_the_batch(sounds, relative_error, monkeypatch):
+    """A device that takes two utterances at a time and no more still gives every value, in order."""
+    extractor = extractors.load({"family": "transformers", "source": "miniature:xls-r"}, device="cpu", batch_s=100)
+    expected = extractor.extract(sounds, 16_000)
+    forward, sizes = extractor._forward, []
+
+    def small_device(inputs):
+        sizes.append(len(inputs))
+        if len(inputs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(inputs)
+
+    monkeypatch.setattr(extractor, "_forward", small_device)
+    for found, right in zip(extractor.extract(sounds, 16_000), expected, strict=True):
+        assert relative_error(found.pooled, right.pooled) < 1e-4
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def test_whisper_sees_thirty_seconds_at_most(load, sound):
+    """Audio longer than Whisper's 30 s is windowed, not cut off."""
+    extractor = load(family="transformers", source="miniature:whisper")
+    assert extractor.extract([sound(16_000 * 31 + 1)], 16_000)[0].num_frames == 31 * 50 + 1
+
+
+def test_layers_that_are_not_there(load):
+    """A layer beyond the model, and frames of a layer that is not kept, are refused with what there is."""
+    with pytest.raises(ViewError, match="expected layers 0 to 4 or last_hidden_state, got layer 9"):
+        load(family="transformers", source="miniature:wavlm", layers={"upto": 9})
+    with pytest.raises(ViewError, match=r"expected layers that are kept \(0, 1\), got \['3'\]"):
+        load(family="transformers", source="miniature:wavlm", layers=[0, 1], frames=[3])
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A copy of the miniature wav2vec 2.0, to be spoilt."""
+    return shutil.copytree(folder_of("wav2vec2"), tmp_path / "checkpoint")
+
+
+def test_a_moved_checkpoint_stays_the_same(checkpoint, tmp_path):
+    """A local directory is identified by its bytes, not by its path; a changed weight is another model."""
+    before = extractors.load({"family": "transformers", "source": str(checkpoint)}).fingerprint
+    moved = checkpoint.rename(tmp_path / "elsewhere")
+    assert extractors.load({"family": "transformers", "source": str(moved)}).fingerprint == before
+    weights = moved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    after = extractors.load({"family": "transformers", "source": str(moved)}).fingerprint
+    assert {key for key in before if before[key] != after[key]} == {"weights"}
+
+
+def test_older_checkpoints_in_pickles_are_read(checkpoint, sounds, relative_error):
+    """`pytorch_model.bin` gives the same values, as long as it holds nothing but tensors."""
+    from safetensors.torch import load_file
+
+    expected = extractors.load({"family": "transformers", "source": str(checkpoint)}).extract(sounds, 16_000)
+    torch.save(load_file(checkpoint / "model.safetensors"), checkpoint / "pytorch_model.bin")
+    (checkpoint / "model.safetensors").unlink()
+    found = extractors.load({"family": "transformers", "source": str(checkpoint)}).extract(sounds, 16_000)
+    assert relative_error(found[0].pooled, expected[0].pooled) < 1e-6
+
+
+def test_a_pickle_with_a_payload_is_not_run(checkpoint, tmp_path, sounds):
+    """Weights are data: a pickle that would run a program is refused, and the program does not run."""
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps({"encoder.layer_norm.bias": Payload()}, protocol=2))
+    extractor = extractors.load({"family": "transformers", "source": str(checkpoint)})
+    with pytest.raises(ViewError, match="hold more than tensors"):
+        extractor.extract(sounds, 16_000)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_tensors_are_not_made_up(checkpoint, sounds):
+    """A checkpoint that lacks a tensor is refused; random numbers never take its place."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    del tensors["encoder.layers.1.attention.k_proj.weight"]
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ViewError, match=r"lack 1 tensors of the model, encoder\.layers\.1"):
+        extractors.load({"family": "transformers", "source": str(checkpoint)}).extract(sounds, 16_000)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        ("config.json", "model_type", "bert", "expected a model_type among wav2vec2, .*, got 'bert'"),
+        ("preprocessor_config.json", "sampling_rate", 8_000, "expected a model of 16000 Hz, got one of 8000 Hz"),
+    ],
+)
+def test_other_models_are_refused(checkpoint, file, key, value, message):
+    """A checkpoint of another kind is told at loading, before any weight is read."""
+    settings = json.loads((checkpoint / file).read_text())
+    (checkpoint / file).write_text(json.dumps(settings | {key: value}))
+    with pytest.raises(ViewError, match=message):
+        extractors.load({"family": "transformers", "source": str(checkpoint)})
+
+
+def test_the_preprocessor_decides_on_normalisation(checkpoint, sounds, relative_error):
+    """Where the checkpoint says so, loudness does not matter; where it does not, it does; the fingerprint tells."""
+    loud = extractors.load({"family": "transformers", "source": str(checkpoint)})
+    quiet = loud.extract([sounds[0] * 0.1], 16_000)[0].pooled
+    assert relative_error(quiet, loud.extract(sounds[:1], 16_000)[0].pooled) < 1e-2
+    settings = json.loads((checkpoint / "preprocessor_config.json").read_text())
+    (checkpoint / "preprocessor_config.json").write_text(json.dumps(settings | {"do_normalize": False}))
+    plain = extractors.load({"family": "transformers", "source": str(checkpoint)})
+    assert plain.fingerprint["preprocessing"] != loud.fingerprint["preprocessing"]
