@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.study import Study
 
 
 def build(study: Path, params: Mapping) -> Path:
@@ -37,3 +41,10 @@ def summary(study: Path, params: Mapping) -> str:
     from pipeline.report import collect, notices
 
     return notices.summary(collect.collect(Path(study), params))
+
+
+def run(study: Study) -> None:
+    """`strata report`: writes the page, prints the comparison on stdout and where the page lies."""
+    path = build(study.folder, study.raw_params)
+    print(summary(study.folder, study.raw_params))
+    print(f"\nreport: {path}")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -48,12 +49,15 @@ class Experiment:
     config: Mapping[str, Any]
     num_utterances: int | None
     num_folds: int | None
+    seeds: tuple[int, ...]
+    layers: Mapping[str, Sequence[str]]
+    """View → the layers that were read."""
     seconds: Mapping[str, float]
     provenance: Mapping[str, Any]
     predictions: pd.DataFrame | None
-    """Out of fold: `<task>.true` and `<task>.predicted`."""
+    """Out of fold, a row per utterance and seed: `<task>.true` and `<task>.predicted`."""
     curves: pd.DataFrame | None
-    """`fold`, `task_group`, `epoch`, `train_loss`, `valid_loss`."""
+    """`seed`, `fold`, `task_group`, `epoch`, `train_loss`, `valid_loss`."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class Elimination:
     provenance: Mapping[str, Any]
 
     @property
+    def layers(self) -> Mapping[str, tuple[str, ...]]:
+        """View → the layers that were read, as an experiment has it."""
+        return {self.view: self.layer_names}
+
+    @property
     def best(self) -> Round:
         """The chosen round."""
         return next(r for r in self.rounds if r.number == self.best_round)
@@ -104,6 +113,7 @@ class Study:
     """Every section of `params.yaml`; a section that is absent there is empty here."""
     manifest: pd.DataFrame | None
     manifest_hash: str
+    """BLAKE2b, as the experiments record it; empty where there is no manifest."""
     failures: Mapping[str, pd.DataFrame]
     """File, relative to the study → its rows `utterance`, `audio`, `reason`; files without rows are left out."""
     experiments: tuple[Experiment, ...]
@@ -147,12 +157,12 @@ def collect(folder: Path, params: Mapping) -> Study:
     manifest = _read(pd.read_parquet, manifest_path, folder, gaps, Gap("the corpus", "strata corpus"))
     for view in sections["views"]:
         if not (folder / "features" / f"{view}.zarr").exists():
-            gaps.append(Gap(f"the features of view {view}", f"strata extract {view}"))
+            gaps.append(Gap(f"the features of view {view}", f"strata extract {quote(view)}"))
     experiments = _experiments(folder, sections["experiments"], gaps)
     eliminations = []
     for name in sections["eliminate"]:
         path = folder / "results" / "eliminate" / name / "elimination.json"
-        gap = Gap(f"layer elimination {name}", f"strata eliminate {name}")
+        gap = Gap(f"layer elimination {name}", f"strata eliminate {quote(name)}")
         eliminations.append(_read(_elimination, path, folder, gaps, gap))
     extractions = {}
     for view in sections["views"]:
@@ -164,7 +174,9 @@ def collect(folder: Path, params: Mapping) -> Study:
         folder=folder,
         params=sections,
         manifest=manifest,
-        manifest_hash="" if manifest is None else hashlib.sha256(manifest_path.read_bytes()).hexdigest(),
+        manifest_hash=""
+        if manifest is None
+        else hashlib.blake2b(manifest_path.read_bytes(), digest_size=16).hexdigest(),
         failures=_failures(folder, sections["views"], gaps),
         experiments=tuple(experiments),
         eliminations=tuple(e for e in eliminations if e is not None),
@@ -184,7 +196,7 @@ def _experiments(folder: Path, names: Mapping, gaps: list[Gap]) -> list[Experime
             found.get(cell.parts[0], strangers).append(path)
     experiments = []
     for name, paths in found.items():
-        gap = Gap(f"experiment {name}", f"strata train {name}")
+        gap = Gap(f"experiment {name}", f"strata train {quote(name)}")
         if not paths:
             gaps.append(gap)
         for path in paths:
@@ -216,6 +228,8 @@ def _experiment(path: Path, name: str) -> Experiment:
         config=mapping(metrics.get("config")),
         num_utterances=metrics.get("num_utterances"),
         num_folds=metrics.get("num_folds"),
+        seeds=tuple(metrics.get("seeds") or ()),
+        layers=mapping(metrics.get("layers")),
         seconds=mapping(metrics.get("seconds")),
         provenance=mapping(metrics.get("provenance")),
         predictions=_predictions(path.with_name("predictions.parquet")),

@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.report.collect import Elimination
+from pipeline.report.scores import natural_order
 from pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
 
 MOST_POINTS = 1_500
@@ -34,8 +35,8 @@ class Figure:
 
     svg: str
     caption: str
-    wide: bool = False
-    """Whether it has a line of the page to itself."""
+    width: float
+    """In CSS pixels; the caption is set to it."""
 
 
 def short(name: object, width: int = 16) -> str:
@@ -84,7 +85,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], name: str, task: str) 
         caption = f"{task}: {len(classes)} true classes (rows) against predicted ones, the darker the more of the row."
     title = f"Confusion matrix of {task} in experiment {name}: {len(classes)} classes"
     svg = draw(f"confusion {name} {task}", title, (side + margin, side + margin), paint)
-    return Figure(svg, caption, wide=side + margin > 520)
+    return Figure(svg, caption, side + margin)
 
 
 def scatter(true: np.ndarray, predicted: np.ndarray, name: str, task: str) -> Figure:
@@ -104,22 +105,26 @@ def scatter(true: np.ndarray, predicted: np.ndarray, name: str, task: str) -> Fi
     if len(shown) < len(true):
         caption += f" {len(shown):,} of {len(true):,} utterances."
     title = f"Predicted against true {task} in experiment {name}"
-    return Figure(draw(f"scatter {name} {task}", title, (380, 330), paint), caption)
+    return Figure(draw(f"scatter {name} {task}", title, (380, 330), paint), caption, 380)
 
 
 def training_curves(curves: pd.DataFrame, name: str, task_group: str) -> Figure:
-    """Loss per epoch of every fold; dots mark each fold's lowest validation loss.
+    """Loss per epoch of every fold and seed; a dot marks the lowest validation loss of each.
 
     Args:
-        curves: `fold`, `epoch`, `train_loss`, `valid_loss` of one group of jointly trained tasks.
+        curves: `seed` (where there are several), `fold`, `epoch`, `train_loss`, `valid_loss` of one task group.
         name: of the experiment.
         task_group: the tasks trained together.
     """
+    runs = ["fold", "seed"] if "seed" in curves and curves["seed"].nunique() > 1 else ["fold"]
 
     def paint(figure: canvas.Figure) -> None:
         axes = figure.subplots()
-        for place, (_, fold) in enumerate(curves.sort_values("epoch").groupby("fold")):
-            for column, colour, label in (("train_loss", SERIES[1], "training"), ("valid_loss", SERIES[0], "validation")):
+        for place, (_, fold) in enumerate(curves.sort_values("epoch").groupby(runs)):
+            for column, colour, label in (
+                ("train_loss", SERIES[1], "training"),
+                ("valid_loss", SERIES[0], "validation"),
+            ):
                 loss = fold[column].to_numpy(float)
                 axes.plot(fold["epoch"], loss, color=colour, linewidth=1.2, alpha=0.75, label=None if place else label)
             if np.isfinite(loss).any():
@@ -130,10 +135,9 @@ def training_curves(curves: pd.DataFrame, name: str, task_group: str) -> Figure:
         axes.grid(True, axis="y")
         figure.legend(loc="outside upper right", ncols=2)
 
-    folds = curves["fold"].nunique()
-    caption = f"{task_group}: one line per fold ({folds}); the dot is a fold's lowest validation loss."
+    caption = f"{task_group}: a line per {' and '.join(runs)}; its dot is the lowest validation loss."
     title = f"Training and validation loss of {task_group} in experiment {name}"
-    return Figure(draw(f"curves {name} {task_group}", title, (380, 290), paint), caption)
+    return Figure(draw(f"curves {name} {task_group}", title, (380, 290), paint), caption, 380)
 
 
 def layer_weights(elimination: Elimination) -> Figure:
@@ -156,7 +160,7 @@ def layer_weights(elimination: Elimination) -> Figure:
 
     caption = "Weight of each layer when all of them are trained together, before any is dropped."
     title = f"Layer weights of view {elimination.view} in the first round of elimination {elimination.name}"
-    return Figure(draw(f"weights {elimination.name}", title, (500, 300), paint), caption)
+    return Figure(draw(f"weights {elimination.name}", title, (490, 300), paint), caption, 490)
 
 
 def elimination_curve(elimination: Elimination) -> Figure:
@@ -178,15 +182,15 @@ def elimination_curve(elimination: Elimination) -> Figure:
         axes.grid(True, axis="y")
         figure.legend(loc="outside upper right", ncols=2)
 
-    caption = "Mean score of each round. The round is chosen on validation; test is shown beside it and never looked at."
+    caption = "Mean score of each round. The round is chosen on validation; test has no part in it."
     title = f"Score per round of elimination {elimination.name}, {left[0]} layers down to {left[-1]}"
-    return Figure(draw(f"rounds {elimination.name}", title, (500, 300), paint), caption)
+    return Figure(draw(f"rounds {elimination.name}", title, (490, 300), paint), caption, 490)
 
 
 def class_counts(labels: pd.Series, task: str, most: int = 20) -> Figure:
     """How many utterances each class has; the most frequent ones where there are many."""
     counts = labels.value_counts()
-    counts = counts.iloc[np.lexsort((counts.index.astype(str), -counts.to_numpy()))]  # ties by name, not by chance
+    counts = counts[sorted(counts.index, key=lambda name: (-counts[name], natural_order(name)))]
     shown = counts.head(most)
 
     def paint(figure: canvas.Figure) -> None:
@@ -204,7 +208,7 @@ def class_counts(labels: pd.Series, task: str, most: int = 20) -> Figure:
     if len(rest):
         caption += f" Not shown: {len(rest)} classes with {rest.min():,} to {rest.max():,} utterances each."
     svg = draw(f"counts {task}", f"Utterances per class of {task}", (380, 70 + 22 * len(shown)), paint)
-    return Figure(svg, caption)
+    return Figure(svg, caption, 380)
 
 
 def histogram(values: np.ndarray, task: str) -> Figure:
@@ -218,7 +222,7 @@ def histogram(values: np.ndarray, task: str) -> Figure:
         axes.grid(True, axis="y")
 
     caption = f"{task}: mean {values.mean():.2f}, SD {values.std():.2f}, {len(values):,} utterances."
-    return Figure(draw(f"histogram {task}", f"Distribution of {task}", (380, 260), paint), caption)
+    return Figure(draw(f"histogram {task}", f"Distribution of {task}", (380, 260), paint), caption, 380)
 
 
 def embedding(points: np.ndarray, labels: Sequence[str], order: Sequence[str], what: Mapping[str, str]) -> Figure:
@@ -249,10 +253,12 @@ def embedding(points: np.ndarray, labels: Sequence[str], order: Sequence[str], w
         figure.legend(loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2)
 
     view, layer, label = what["view"], what["layer"], what["label"]
-    caption = f"View {view}, layer {layer}, coloured by {label}: t-SNE of {len(points):,} utterances, features standardised."
+    caption = (
+        f"View {view}, layer {layer}, coloured by {label}: t-SNE of {len(points):,} utterances, features standardised."
+    )
     title = f"t-SNE of view {view}, layer {layer}, coloured by {label}"
     rows = -(-min(len(order), told_apart + 1) // 4)
-    return Figure(draw(f"tsne {view} {layer} {label}", title, (480, 420 + 18 * rows), paint), caption)
+    return Figure(draw(f"tsne {view} {layer} {label}", title, (490, 420 + 18 * rows), paint), caption, 490)
 
 
 def _sample(count: int) -> np.ndarray:

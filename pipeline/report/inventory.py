@@ -126,7 +126,8 @@ def dossiers(study: Study) -> list[Dossier]:
         facts = [("code", _word(recorded.get("code"))), ("manifest", _word(recorded.get("manifest")))]
         for view, about in mapping(recorded.get("views")).items():
             about = mapping(about)
-            facts.append((f"view {view}", f"{_word(about.get('rows'))} rows"))
+            facts.append((f"view {view}: layers read", ", ".join(map(str, result.layers.get(view, ())))))
+            facts.append((f"view {view}: rows", _word(about.get("rows"))))
             facts += [(f"view {view}: {key}", _word(value)) for key, value in mapping(about.get("fingerprint")).items()]
         facts += [(f"version of {name}", _word(version)) for name, version in mapping(recorded.get("versions")).items()]
         found.append(Dossier(result.name, tuple(facts), as_yaml(result.config)))
@@ -141,7 +142,9 @@ def disagreements(study: Study) -> list[str]:
             fingerprint = mapping(about).get("fingerprint")
             seen.setdefault(f"view {view}", set()).add(json.dumps(fingerprint, sort_keys=True, default=str))
         seen.setdefault("the manifest", set()).add(str(result.provenance.get("manifest")))
-    return [f"Not all results were made from the same state of {what}." for what, states in seen.items() if len(states) > 1]
+    return [
+        f"Not all results were made from the same state of {what}." for what, states in seen.items() if len(states) > 1
+    ]
 
 
 def as_yaml(value: Mapping) -> str:

@@ -21,6 +21,8 @@ class Notice:
     tag: str
     """Two words, put beside every table and figure."""
     sentence: str
+    about: str
+    """`speech` or `weights`; counts of utterances need no word on weights."""
 
 
 def notices(study: Study) -> list[Notice]:
@@ -28,18 +30,12 @@ def notices(study: Study) -> list[Notice]:
     found = []
     if corpora := study.synthetic_corpora:
         subject = _named("corpus", "corpora", corpora)
-        found.append(
-            Notice("synthetic speech", f"{subject} made by a small synthesiser. Numbers here say nothing of real speech.")
-        )
+        sentence = f"{subject} made by a small synthesiser. Numbers here say nothing of real speech."
+        found.append(Notice("synthetic speech", sentence, "speech"))
     if views := study.miniature_views:
         subject = _named("view", "views", views)
-        found.append(
-            Notice(
-                "random weights",
-                f"{subject} computed by untrained miniatures of the real architectures. Numbers here say nothing of the "
-                "real models.",
-            )
-        )
+        sentence = f"{subject} computed by untrained miniatures. Numbers here say nothing of the real models."
+        found.append(Notice("random weights", sentence, "weights"))
     return found
 
 

@@ -21,6 +21,9 @@ from pipeline.report.tables import Table, duration, number
 OPEN_EXPERIMENTS = 4
 """Experiments up to which the page shows all of each at once; more are folded away, one line each."""
 
+WIDEST_FIGURE = 520
+"""CSS pixels up to which a figure shrinks with a narrow screen; a wider one keeps its size and scrolls."""
+
 
 @dataclass(frozen=True)
 class Exhibit:
@@ -66,6 +69,7 @@ def render(study: Study) -> str:
         disagreements=inventory.disagreements(study),
         params=inventory.as_yaml({name: section for name, section in study.params.items() if section}),
         svg=Markup,
+        widest=WIDEST_FIGURE,
     )
 
 
@@ -78,7 +82,7 @@ def _totals(study: Study) -> list[tuple[str, str]]:
             ("of audio", duration(float(study.manifest["duration_s"].sum()))),
             ("speakers", number(int(study.manifest["speaker"].nunique()), 0)),
         ]
-    counted = {"views": study.params["views"], "tasks": study.params["tasks"], "results": study.experiments}
+    counted = {"views": study.params["views"], "tasks": study.params["tasks"], "experiments": study.experiments}
     return totals + [(what, str(len(counted[what]))) for what in counted if counted[what]]
 
 
@@ -93,7 +97,7 @@ def _experiment(experiment: Experiment) -> Exhibit:
         elif kind in ("classification", "binary"):
             true, predicted = (answers[side].map(scores.class_name) for side in answers)
             known = [scores.class_name(c) for c in experiment.classes.get(task) or ()]
-            classes = list(dict.fromkeys([*known, *sorted({*true, *predicted})]))
+            classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=scores.natural_order)]))
             counts = scores.confusions(true, predicted, classes)
             drawn.append(figures.confusion(counts, classes, experiment.name, task))
             if len(classes) > figures.COUNTED_CLASSES:
@@ -101,7 +105,9 @@ def _experiment(experiment: Experiment) -> Exhibit:
     drawn += _curves(experiment)
     facts = [experiment.setup, scores.views(experiment)]
     facts += [f"{number(experiment.num_utterances, 0)} utterances"] if experiment.num_utterances else []
-    facts += [f"{experiment.num_folds} folds"] if experiment.num_folds else []
+    if experiment.num_folds:
+        facts.append("1 fold" if experiment.num_folds == 1 else f"{experiment.num_folds} folds")
+    facts += [f"{len(experiment.seeds)} seeds"] if len(experiment.seeds) > 1 else []
     return Exhibit(experiment.name, " · ".join(facts), tuple(drawn), tuple(tables))
 
 

@@ -6,6 +6,7 @@ below the rule the score of answering without looking. Knows no files and no HTM
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ def comparison(experiments: Sequence[Experiment]) -> Table:
     if any(cell.mark for row in rows for cell in row):
         notes.append("° no better than chance: always the most frequent class, or the mean of the training labels.")
     if len({experiment.provenance.get("manifest") for experiment in ordered}) > 1:
-        notes.append("The experiments were trained on different manifests: run `strata train` before comparing them.")
+        notes.append("Not all experiments were trained on the same state of the manifest (see Provenance).")
     return Table(
         "Scores out of fold, mean ± SD over folds",
         (Column("setup"), Column("views"), *_headings(targets)),
@@ -107,7 +108,9 @@ def best_of_setups(experiments: Sequence[Experiment]) -> Table | None:
             marked = len(setups) > 1 and _equal(winner, overall[target], target)
             cells.append(_cell(winner, target, marked, small=views(winner)))
         rows.append((Cell(setup), *cells))
-    return Table("The best of each setup, and the views that reached it", (Column("setup"), *_headings(targets)), (*rows,))
+    return Table(
+        "The best of each setup, and the views that reached it", (Column("setup"), *_headings(targets)), (*rows,)
+    )
 
 
 def metrics(experiment: Experiment) -> Table:
@@ -168,6 +171,12 @@ def answers(experiment: Experiment, task: str) -> pd.DataFrame:
 def class_name(value: object) -> str:
     """A class as text; whole numbers lose the `.0` that a column with gaps gives them."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Sorting key that puts `speaker 9` before `speaker 10`."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]
 
 
 def elimination_rounds(elimination: Elimination) -> Table:

@@ -1,13 +1,11 @@
 """Maps of what the raw views know: t-SNE of one layer, coloured by a label (TANGO, Figs 6 and 7).
 
-`params.yaml` chooses the maps, `report: {tsne: [{view: wavlm, label: speaker, layer: "12"}]}`; a bare view name, or
-an entry without label or layer, takes the first classification task and the last layer. The one module of the report
-that opens a feature store.
+`params.yaml` chooses the maps, `report: {tsne: [{view: wavlm, label: speaker, layer: "12"}]}`; where it names none, the
+first view is drawn, by the first classification task. The one module of the report that opens a feature store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +13,7 @@ import pandas as pd
 
 from pipeline.report import figures
 from pipeline.report.collect import Gap, Study
-from pipeline.report.scores import class_name
+from pipeline.report.scores import class_name, natural_order
 
 FEWEST_POINTS = 8
 """Utterances below which a map says nothing."""
@@ -48,28 +46,17 @@ def maps(study: Study) -> tuple[list[figures.Figure], list[Gap]]:
 
 
 def _wanted(study: Study) -> list[Wanted]:
-    views = list(study.params["views"])
-    classified = [task for task in study.params["tasks"] if study.kind(task) != "regression"]
-    label = study.label(classified[0]) if classified else ""
-    entries = study.params["report"].get("tsne")
-    if entries is None:
-        entries = views[:1] if label else []
-    wanted = []
-    for entry in entries if isinstance(entries, list) else [entries]:
-        about = entry if isinstance(entry, Mapping) else {"view": entry}
-        layer = about.get("layer")
-        wanted.append(
-            Wanted(str(about.get("view")), str(about.get("label") or label), None if layer is None else str(layer))
-        )
-    return wanted
+    views, tasks = study.params["views"], study.params["tasks"]
+    if asked := study.params["report"].get("tsne"):
+        return [Wanted(about["view"], about["label"], about.get("layer")) for about in asked]
+    classified = (study.label(task) for task in tasks if study.kind(task) != "regression")
+    return [Wanted(view, label, None) for view, label in zip(views, classified, strict=False)][:1]
 
 
 def _map(study: Study, wanted: Wanted) -> figures.Figure:
     from store import FeatureStore
 
     path = study.folder / "features" / f"{wanted.view}.zarr"
-    if wanted.view not in study.params["views"]:
-        raise ValueError(f"params.yaml has no such view; it has {', '.join(study.params['views'])}")
     if wanted.label not in study.manifest.columns:
         raise ValueError(f"the manifest has no column {wanted.label!r}")
     if not path.exists():
@@ -118,4 +105,4 @@ def _groups(labels: pd.Series) -> tuple[list[str], list[str]]:
         return [names[code] for code in fifths.cat.codes], names
     named = labels.map(class_name)
     counts = named.value_counts()
-    return named.tolist(), sorted(counts.index, key=lambda name: (-counts[name], name))
+    return named.tolist(), sorted(counts.index, key=lambda name: (-counts[name], natural_order(name)))

@@ -1,4 +1,4 @@
-"""A whole study on disk, made up: two corpora, three views, five experiments, one elimination, and broken files."""
+"""Whole studies on disk, made up: results as the stages write them, without the work."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from store import FeatureStore
 
 HOSTILE = "<script>alert('$x_1$ & \"co\"')</script>"
 """A label that breaks out of a careless page, and that a careless figure takes for mathematics."""
@@ -141,6 +143,17 @@ class FakeStudy:
         (self.folder / "data").mkdir(exist_ok=True)
         manifest.to_parquet(self.folder / "data" / "manifest.parquet")
 
+    def add_features(self, view: str) -> None:
+        """A store of two layers in which the speaker can be seen."""
+        keys = pd.read_parquet(self.folder / "data" / "manifest.parquet")["content"].tolist()
+        rng = np.random.default_rng(0)
+        centres = 5 * rng.normal(size=(11, 1, 5))
+        pooled = np.stack([centres[place % 11] + rng.normal(size=(2, 5)) for place in range(len(keys))])
+        path = self.folder / "features" / f"{view}.zarr"
+        path.parent.mkdir(exist_ok=True)
+        store = FeatureStore.create(path, fingerprint={"family": "fake"}, layer_names=["0", "1"], dim=5)
+        store.append(keys, pooled.astype(np.float32), [7] * len(keys))
+
 
 def _folds(mean: float) -> dict:
     folds = [mean * f for f in (0.98, 0.99, 1.0, 1.01, 1.02)]
@@ -181,13 +194,15 @@ def full(empty) -> FakeStudy:
     study.add_corpus()
     speakers = [f"speaker {i}" for i in range(11)]
     classes = {"speaker": speakers, "emotion": EMOTIONS}
-    study.add_experiment("tango", "TANGO", ["xvector", "wavlm"], {"speaker": 0.912, "emotion": 0.73, "age": 8.5}, classes)
+    study.add_experiment(
+        "tango", "TANGO", ["xvector", "wavlm"], {"speaker": 0.912, "emotion": 0.73, "age": 8.5}, classes
+    )
     study.add_experiment("single-mfcc", "SVST", ["mfcc"], {"speaker": 0.61, "emotion": 0.21, "age": 15.5}, classes)
     study.add_experiment("single-wavlm", "SVST", ["wavlm"], {"speaker": 0.87, "emotion": 0.755, "age": 9.1}, classes)
     study.add_experiment("shared", "SVMT", ["wavlm"], {"speaker": 0.85, "emotion": 0.70, "age": 9.7}, classes)
     study.add_elimination("wavlm")
     for view in params["views"]:
-        (study.folder / "features" / f"{view}.zarr").mkdir(parents=True)
+        study.add_features(view)
     (study.folder / "data" / "corpus.failures.csv").write_text(
         f'utterance,audio,reason\ndemo/bad,audio/bad.wav,"unreadable {HOSTILE.replace(chr(34), chr(34) * 2)}"\n'
     )
@@ -196,30 +211,3 @@ def full(empty) -> FakeStudy:
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**timings, "failures": 1}))
     return study
-
-
-class FakeStore:
-    """Stands in for the store: two layers in which the speaker can be seen."""
-
-    layer_names = ("0", "last")
-
-    def __init__(self, num_rows: int = 101) -> None:
-        self.keys = [f"key{i}" for i in range(num_rows)]
-
-    @classmethod
-    def open(cls, path: Path) -> "FakeStore":
-        """Any path holds the same rows."""
-        return cls()
-
-    def pooled(self, keys: list[str], layers: list[str]) -> np.ndarray:
-        """[keys, layers, 5]."""
-        places = [int(key.removeprefix("key")) for key in keys]
-        rng = np.random.default_rng(0)
-        centres = 5 * rng.normal(size=(11, 5))
-        return np.stack([centres[place % 11] + rng.normal(size=5) for place in places])[:, None].astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def store(monkeypatch) -> None:
-    """Reports of these tests read features from the fake store."""
-    monkeypatch.setattr("store.FeatureStore", FakeStore, raising=False)

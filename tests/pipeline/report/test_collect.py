@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from pipeline.report.collect import collect
+
+
+def told(study) -> str:
+    return "\n".join(str(gap) for gap in collect(study.folder, study.params).gaps)
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it(empty):
+    """Nothing was run: every stage's command is told, in the order of the pipeline."""
+    empty.params["experiments"] = {"tango": {}}
+    empty.params["eliminate"] = {"my layers": {}}
+    assert told(empty).splitlines() == [
+        "the corpus: run `strata corpus`",
+        "the features of view wavlm: run `strata extract wavlm`",
+        "experiment tango: run `strata train tango`",
+        "layer elimination my layers: run `strata eliminate 'my layers'`",
+    ]
+
+
+def test_nothing_is_missing_from_a_full_study(full):
+    """Everything that the stages wrote is read."""
+    study = collect(full.folder, full.params)
+    assert not study.gaps
+    assert [e.name for e in study.experiments] == ["tango", "single-mfcc", "single-wavlm", "shared"]
+    assert [e.name for e in study.eliminations] == ["wavlm"]
+    assert list(study.extractions) == ["wavlm"]
+    assert list(study.failures) == ["data/corpus.failures.csv"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("results/tango/metrics.json", "{"),
+        ("results/tango/metrics.json", "[]"),
+        ("results/tango/metrics.json", "{}"),
+        ("results/tango/metrics.json", '{"tasks": {"age": 3}}'),
+        ("results/tango/predictions.parquet", "not a table"),
+        ("results/eliminate/wavlm/elimination.json", '{"rounds": [], "best_round": 1}'),
+        ("data/manifest.parquet", ""),
+    ],
+)
+def test_a_broken_file_is_named_and_the_rest_is_read(full, file, content):
+    """A file that is not what it should be costs its own part of the report, no more."""
+    (full.folder / file).write_text(content)
+    study = collect(full.folder, full.params)
+    assert len(study.gaps) == 1
+    assert "cannot be read" in str(study.gaps[0])
+    assert study.gaps[0].command
+    assert len(study.experiments) + len(study.eliminations) + (study.manifest is not None) == 5
+
+
+def test_an_elimination_that_contradicts_itself_is_refused(full):
+    """The kept layers must be layers of the view."""
+    path = full.folder / "results" / "eliminate" / "wavlm" / "elimination.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "support": ["99"]}))
+    assert "layers ['99'] are not among its layer_names" in told(full)
+
+
+def test_results_that_params_no_longer_names_are_left_out(full):
+    """An experiment dropped from params.yaml must not win a comparison."""
+    del full.params["experiments"]["shared"]
+    study = collect(full.folder, full.params)
+    assert "shared" not in [e.name for e in study.experiments]
+    assert "params.yaml names them no more: shared" in told(full)
+
+
+def test_the_cells_of_a_grid_belong_to_their_experiment(full):
+    """Results in folders below an experiment's own are rows of the comparison."""
+    full.add_experiment("pairs/mfcc+wavlm", "TANGO", ["mfcc", "wavlm"], {"age": 7.0})
+    full.params["experiments"]["pairs"] = full.params["experiments"].pop("pairs/mfcc+wavlm")
+    study = collect(full.folder, full.params)
+    assert study.experiments[-1].name == "pairs/mfcc+wavlm"
+    assert not study.gaps
+
+
+@pytest.mark.parametrize("content", ["", "utterance,audio,reason\n"])
+def test_a_failures_file_without_rows_is_no_failure(full, content):
+    """An empty list of failures is the good case."""
+    (full.folder / "features" / "mfcc.failures.csv").write_text(content)
+    study = collect(full.folder, full.params)
+    assert list(study.failures) == ["data/corpus.failures.csv"]
+    assert not study.gaps
+
+
+def test_random_weights_are_known_from_the_results_too(full):
+    """A view renamed to a real model in params.yaml does not clean a result made with random weights."""
+    full.params["views"]["wavlm"]["source"] = "microsoft/wavlm-base"
+    path = full.folder / "results" / "tango" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["provenance"]["views"]["wavlm"]["fingerprint"]["source"] = "miniature:wavlm"
+    path.write_text(json.dumps(metrics))
+    assert collect(full.folder, full.params).miniature_views == ["xvector", "wavlm"]

@@ -1,0 +1,247 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import report
+
+HOSTILE = "<script>alert("
+VOID = {"meta", "path", "use", "image", "input", "br", "link", "img"}
+
+
+class Outline(HTMLParser):
+    """The page's elements, their attributes, and its ids; complains of what is not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def all(self, *tags: str) -> list[dict]:
+        """Attributes of the elements of these kinds."""
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+@pytest.fixture
+def page(full) -> str:
+    return report.build(full.folder, full.params).read_text()
+
+
+def section(page: str, id: str) -> str:
+    return page.split(f'<section id="{id}">')[1].split("</section>")[0]
+
+
+def test_the_page_lies_in_the_report_folder_and_nothing_else_does(full):
+    """Written whole under its name; no half page is left beside it."""
+    path = report.build(full.folder, full.params)
+    assert path == full.folder / "report" / "index.html"
+    assert [p.name for p in path.parent.iterdir()] == ["index.html"]
+
+
+def test_the_page_shows_every_part_of_a_study(page):
+    """Comparison, layers, experiments, views, corpora, timings, provenance, each with its own figures."""
+    outline = Outline(page)
+    sections = [attributes["id"] for attributes in outline.all("section")]
+    assert sections == ["comparison", "layers", "experiments", "views", "corpora", "timings", "provenance"]
+    assert [a["href"] for a in outline.all("a")] == [f"#{id}" for id in sections]
+    titles = [a["aria-label"] for a in outline.all("svg")]
+    for part in (
+        "Layer weights of view wavlm",
+        "Score per round of elimination wavlm",
+        "Confusion matrix of speaker in experiment tango",
+        "Predicted against true age in experiment shared",
+        "Training and validation loss of speaker+emotion+age in experiment single-mfcc",
+        "t-SNE of view wavlm, layer 1, coloured by speaker",
+        "Utterances per class of emotion",
+        "Distribution of age",
+    ):
+        assert any(title.startswith(part) for title in titles), part
+
+
+def test_numbers_on_the_page_are_those_of_the_results(page):
+    """The best is bold; a corpus that labels no age says so."""
+    comparison = section(page, "comparison")
+    assert "<strong>91.20 ± 1.29</strong>" in comparison
+    assert "73.00 ± 1.03" in comparison
+    assert "<strong>73.00 ± 1.03</strong>" not in comparison
+    rows = [re.findall(r">([^<>]*)</t[hd]>", row) for row in section(page, "corpora").split("<tr>")]
+    assert ["mine", "34", "1.5 min", "11", "1.0–4.7", "34", "34", "0"] in rows
+    assert "4.2 MB" in section(page, "timings")
+    assert "hash of wavlm" in section(page, "provenance")
+
+
+def test_synthetic_speech_and_random_weights_are_told_first_and_beside_every_score(page):
+    """Above the navigation, and in every caption of a table or figure that shows a score."""
+    assert "The corpus demo is made by a small synthesiser." in page.split("<nav")[0]
+    assert "The views wavlm and xvector are computed by untrained miniatures." in page.split("<nav")[0]
+    for id in ("comparison", "layers", "experiments", "views"):
+        captions = re.findall(r"<(?:fig)?caption>.*?</(?:fig)?caption>", section(page, id), re.DOTALL)
+        assert captions
+        for caption in captions:
+            assert "synthetic speech" in caption
+            assert "random weights" in caption
+
+
+def test_real_speech_and_real_weights_get_no_notice(empty):
+    """The warning means something because it is not always there."""
+    empty.add_experiment("tango", "TANGO", ["wavlm"], {"age": 5.7})
+    page = report.build(empty.folder, empty.params).read_text()
+    assert "synthetic speech" not in page
+    assert "random weights" not in page
+
+
+def test_users_text_stays_text(page):
+    """Labels and reasons that hold markup are shown, not obeyed, in tables and in figures."""
+    assert HOSTILE not in page
+    assert page.count("&lt;script&gt;alert(") >= 4
+    assert not Outline(page).all("script")
+
+
+def test_the_page_loads_nothing(page):
+    """No address of another place, no script, no font, no frame: it can be read on a train, or sent by post."""
+    outline = Outline(page)
+    assert not outline.all("script", "link", "iframe", "object", "embed", "img", "base")
+    references = [a[name] for _, a in outline.elements for name in ("src", "href", "xlink:href", "srcset") if name in a]
+    assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in references)
+    assert "://" not in page
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_every_reference_has_exactly_one_target(page):
+    """Figures come from separate drawings; on one page their ids must not meet."""
+    outline = Outline(page)
+    ids = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {*re.findall(r'(?:href="|url\(|labelledby=")#?([\w-]+)[")]', page)} - {"data"} <= set(ids)
+
+
+def test_figures_and_tables_can_be_read_without_seeing_them(page):
+    """Every figure has a name and every table a caption; headings are not skipped."""
+    outline = Outline(page)
+    assert all(a["role"] == "img" and a["aria-label"] for a in outline.all("svg"))
+    assert page.count("<table>") == page.count("<caption>")
+    levels = [int(tag[1]) for tag, _ in outline.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_the_same_study_gives_the_same_bytes(full):
+    """A report changes when its study does, and then only."""
+    first = report.build(full.folder, full.params).read_bytes()
+    assert report.build(full.folder, full.params).read_bytes() == first
+
+
+def test_a_study_of_which_nothing_was_run_has_a_page(empty):
+    """It says what to run first."""
+    page = report.build(empty.folder, empty.params).read_text()
+    assert "the corpus: run <code>strata corpus</code>" in page
+    assert [a["id"] for a in Outline(page).all("section")] == ["provenance"]
+
+
+def test_no_parameters_at_all_make_a_page(tmp_path):
+    """Sections that are absent, or empty in the YAML, are empty."""
+    page = report.build(tmp_path, {"corpora": None}).read_text()
+    assert [a["id"] for a in Outline(page).all("section")] == []
+
+
+def test_one_experiment_without_predictions_and_curves_has_a_page(empty):
+    """What an experiment left out is left out."""
+    empty.add_experiment("tango", "TANGO", ["wavlm"], {"age": 5.7})
+    for name in ("predictions", "curves"):
+        (empty.folder / "results" / "tango" / f"{name}.parquet").unlink()
+    page = report.build(empty.folder, empty.params).read_text()
+    assert "5.70 ± 0.08" in section(page, "comparison")
+    assert "<strong>" not in section(page, "comparison")
+    assert "<svg" not in page
+
+
+def test_many_classes_stay_legible(empty):
+    """Up to 48 classes keep their names; beyond, a table names the confusions that matter."""
+    classes = {"word": [f"word {i}" for i in range(31)], "speaker": [f"voice {i}" for i in range(91)]}
+    empty.add_experiment("tango", "TANGO", ["wavlm"], {"word": 0.6, "speaker": 0.7}, classes)
+    page = report.build(empty.folder, empty.params).read_text()
+    figures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    named, unnamed = (next(f for f in figures if f"matrix of {task}" in f) for task in classes)
+    assert named.count(">word ") == 2 * 31
+    assert ">voice " not in unnamed
+    assert "speaker: the most frequent confusions" in page
+
+
+def test_many_experiments_are_folded(full):
+    """Up to four are open; more are a line each."""
+    assert report.build(full.folder, full.params).read_text().count('class="experiment" open') == 4
+    full.add_experiment("fifth", "SVMT", ["mfcc"], {"age": 9.0})
+    page = report.build(full.folder, full.params).read_text()
+    assert page.count('class="experiment"') == 5
+    assert 'class="experiment" open' not in page
+
+
+def test_labels_of_any_script_and_kind_are_drawn(empty):
+    """Letters that Matplotlib's font lacks, dollar signs, numbers and truth values are names like any other."""
+    names = ["名前", "قلب", "$a_$", "", "a" * 200]
+    empty.add_experiment("words", "SVST", ["wavlm"], {"word": 0.6}, {"word": names})
+    empty.add_experiment("digits", "SVST", ["wavlm"], {"digit": 0.6}, {"digit": [0, 1, 2]})
+    path = empty.folder / "results" / "digits" / "predictions.parquet"
+    frame = pd.read_parquet(path)
+    frame.loc[0, "digit.true"] = np.nan
+    frame.to_parquet(path)
+    page = report.build(empty.folder, empty.params).read_text()
+    assert "名前" in page
+    assert "$a_$" in page
+    assert "digit in experiment digits: 3 classes" in page
+
+
+def test_seeds_are_told_from_folds(full):
+    """Two seeds of five folds are ten lines, not five zigzags."""
+    folder = full.folder / "results" / "tango"
+    curves = pd.read_parquet(folder / "curves.parquet")
+    pd.concat([curves.assign(seed=seed) for seed in (42, 101)]).to_parquet(folder / "curves.parquet")
+    (folder / "metrics.json").write_text(
+        json.dumps({**json.loads((folder / "metrics.json").read_text()), "seeds": [42, 101]})
+    )
+    page = report.build(full.folder, full.params).read_text()
+    assert "a line per fold and seed" in page
+    assert "5 folds · 2 seeds" in page
+
+
+def test_the_maps_of_params_are_drawn_and_others_explained(full):
+    """A quantity is drawn in fifths; a map that cannot be drawn says why and costs nothing else."""
+    full.params["report"] = {
+        "tsne": [
+            {"view": "mfcc", "label": "age", "layer": "0"},
+            {"view": "mfcc", "label": "nationality", "layer": None},
+            {"view": "mfcc", "label": "speaker", "layer": "77"},
+        ]
+    }
+    page = report.build(full.folder, full.params).read_text()
+    assert "View mfcc, layer 0, coloured by age" in page
+    assert len(re.findall(r">-?[\d.]+ to [\d.]+<", page)) == 5
+    assert "the manifest has no column &#39;nationality&#39;" in page
+    assert "the t-SNE of view mfcc by speaker (" in page
+
+
+def test_importing_the_report_loads_nothing_heavy():
+    """The command line starts at once; drawing libraries come when a page is built."""
+    heavy = "{'matplotlib', 'pandas', 'jinja2', 'sklearn', 'zarr'}"
+    code = f"import sys, pipeline.report; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+
+from pipeline import report
+from pipeline.report import scores, tables
+from pipeline.report.collect import collect
+
+
+@pytest.fixture
+def experiments(full):
+    return collect(full.folder, full.params).experiments
+
+
+def test_the_comparison_has_the_papers_form(experiments):
+    """Setups in the papers' order, mean ± SD over folds, accuracy in percent, RMSE as it is, chance below."""
+    table = scores.comparison(experiments)
+    assert [(column.title, column.small) for column in table.columns] == [
+        ("setup", ""),
+        ("views", ""),
+        ("speaker", "accuracy (%) ↑"),
+        ("emotion", "accuracy (%) ↑"),
+        ("age", "RMSE ↓"),
+    ]
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["SVST", "mfcc", "61.00 ± 0.86", "21.00 ± 0.30", "15.50 ± 0.22"],
+        ["SVST", "wavlm", "87.00 ± 1.23", "75.50 ± 1.07", "9.10 ± 0.13"],
+        ["SVMT", "wavlm", "85.00 ± 1.20", "70.00 ± 0.99", "9.70 ± 0.14"],
+        ["TANGO", "xvector + wavlm", "91.20 ± 1.29", "73.00 ± 1.03", "8.50 ± 0.12"],
+    ]
+    assert [cell.text for cell in table.foot[0]] == ["chance", "", "25.00", "25.00", "15.00"]
+
+
+def test_the_best_of_a_column_is_marked_by_the_direction_of_its_metric(experiments):
+    """More accuracy is better, less RMSE is."""
+    best = [[cell.best for cell in row[2:]] for row in scores.comparison(experiments).rows]
+    assert best == [[False] * 3, [False, True, False], [False] * 3, [True, False, True]]
+
+
+def test_scores_that_print_alike_are_best_alike(full):
+    """100 % twice is two winners."""
+    full.add_experiment("a", "SVST", ["mfcc"], {"speaker": 1.0}, {"speaker": ["x", "y"]})
+    full.add_experiment("b", "SVST", ["wavlm"], {"speaker": 0.999999}, {"speaker": ["x", "y"]})
+    table = scores.comparison(collect(full.folder, full.params).experiments)
+    assert [row[1].text for row in table.rows if row[2].best] == ["mfcc", "wavlm"]
+
+
+def test_a_score_no_better_than_chance_is_marked(experiments):
+    """21 % where always the same answer has 25 %, and an RMSE above that of the mean."""
+    table = scores.comparison(experiments)
+    assert [cell.mark for cell in table.rows[0]] == ["", "", "", "°", "°"]
+    assert table.notes[0].startswith("° no better than chance")
+
+
+def test_a_lone_experiment_is_not_the_best_of_anything(experiments):
+    """Bold says that something was compared."""
+    assert not any(cell.best for row in scores.comparison(experiments[:1]).rows for cell in row)
+    assert scores.best_of_setups(experiments[:1]) is None
+
+
+def test_the_best_of_each_setup_names_its_views(experiments):
+    """One row per setup, as in TANGO's Table 6."""
+    table = scores.best_of_setups(experiments)
+    assert [[cell.text for cell in row] for row in table.rows][0] == [
+        "SVST", "87.00 ± 1.23", "75.50 ± 1.07", "9.10 ± 0.13"
+    ]  # fmt: skip
+    assert [cell.small for cell in table.rows[0]] == ["", "wavlm", "wavlm", "wavlm"]
+    assert [[cell.best for cell in row] for row in table.rows][2] == [False, True, False, True]
+
+
+def test_experiments_on_different_manifests_are_not_compared_in_silence(full, experiments):
+    """The note says where to look."""
+    path = full.folder / "results" / "tango" / "metrics.json"
+    path.write_text(path.read_text().replace("0123abcd", "4567cdef"))
+    table = scores.comparison(collect(full.folder, full.params).experiments)
+    assert any("the same state of the manifest" in note for note in table.notes)
+
+
+def test_a_score_that_does_not_exist_is_a_dash(full):
+    """A NaN on disk never reaches a table, nor wins it."""
+    path = full.folder / "results" / "tango" / "metrics.json"
+    path.write_text(path.read_text().replace('"rmse": {"mean": 8.5', '"rmse": {"mean": NaN'))
+    table = scores.comparison(collect(full.folder, full.params).experiments)
+    assert [row[4].text for row in table.rows] == ["15.50 ± 0.22", "9.10 ± 0.13", "9.70 ± 0.14", "–"]
+    assert table.rows[1][4].best
+
+
+def test_confusions_are_counted_by_true_and_predicted_class():
+    """Worked by hand: rows are the true classes."""
+    counts = scores.confusions(["a", "a", "b", "a"], ["a", "c", "b", "c"], ["a", "b", "c"])
+    assert counts.tolist() == [[1, 0, 2], [0, 1, 0], [0, 0, 0]]
+    table = scores.frequent_confusions(counts, ["a", "b", "c"], "letter")
+    assert [[cell.text for cell in row] for row in table.rows] == [["a", "c", "2", "66.7"]]
+
+
+@pytest.mark.parametrize(
+    ("kept", "written"),
+    [(range(25), "0–24"), ([*range(15), 17], "0–14, 17"), ([3, 4, 9], "3, 4, 9"), ([24], "24")],
+)
+def test_kept_layers_are_written_as_ranges(kept, written):
+    """In the model's order, whatever the order they come in."""
+    names = [str(i) for i in range(25)]
+    assert scores.layer_ranges([str(i) for i in reversed(kept)], names) == written
+
+
+def test_an_elimination_says_what_it_kept_and_what_that_saves(full):
+    """Seven of thirteen layers, the six above them never needed again."""
+    elimination = collect(full.folder, full.params).eliminations[0]
+    assert scores.kept_layers(elimination) == "0–6 (7 of 13; validation 0.9000, test 0.8700)"
+    assert scores.unneeded_layers(elimination) == 6
+    rows = scores.elimination_rounds(elimination).rows
+    assert [row[0].text for row in rows if row[1].best] == ["7"]
+
+
+def test_classes_sort_as_people_count():
+    """Speaker 9 comes before speaker 10, and names that begin with a number can be told from those that do not."""
+    names = ["speaker 10", "speaker 9", "7", "b", "10"]
+    assert sorted(names, key=scores.natural_order) == ["7", "10", "b", "speaker 9", "speaker 10"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(3.0, "3"), (3, "3"), ("3.0", "3.0"), (True, "True"), (np.str_("a"), "a")]
+)
+def test_a_class_is_written_as_its_owner_wrote_it(value, written):
+    """A column with gaps turns whole numbers into floats; the class is still the number."""
+    assert scores.class_name(value) == written
+
+
+def test_the_terminal_gets_the_same_table(full):
+    """Aligned text with the best starred, the layers kept, and what the numbers are worth."""
+    text = report.summary(full.folder, full.params)
+    assert "SVMT    wavlm                     85.00 ± 1.20            70.00 ± 0.99    9.70 ± 0.14\n" in text
+    assert "91.20 ± 1.29*" in text
+    assert "wavlm, view wavlm: 0–6 (7 of 13" in text
+    assert "Synthetic speech: The corpus demo" in text
+    assert "Random weights: The views wavlm and xvector" in text
+
+
+def test_the_terminal_of_an_empty_study_gets_the_next_commands(empty):
+    """There is always something to go on with."""
+    assert "the corpus: run `strata corpus`" in report.summary(empty.folder, empty.params)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (tables.duration(12.34), "12.3 s"),
+        (tables.duration(90), "1.5 min"),
+        (tables.duration(7200), "2.00 h"),
+        (tables.duration(None), "–"),
+        (tables.size(999), "999 B"),
+        (tables.size(4_200_000), "4.2 MB"),
+        (tables.number(float("nan")), "–"),
+        (tables.number(1234.5, 0), "1,234"),
+    ],
+)
+def test_numbers_are_written_in_the_unit_that_suits_them(written, expected):
+    """What is no number is a dash."""
+    assert written == expected
