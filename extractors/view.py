@@ -36,7 +36,7 @@ Layer = Annotated[int, Field(ge=0, strict=True)] | Literal["last_hidden_state"]
 def _check_layers(value: object) -> object:
     if value == "all" or isinstance(value, Upto | tuple):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value.keys() == {"upto"}:
         return Upto.model_validate(value)
     if not isinstance(value, list):
         raise ValueError(f"expected all, {{upto: N}} or a list such as [0, 3, {LAST_HIDDEN_STATE}], got {value!r}")

@@ -48,7 +48,7 @@ def test_defaults():
         (SOURCE | {"sorce": "x"}, r"unknown key 'sorce'; it knows family, source, .*\(did you mean source\?\)"),
         (SOURCE | {"layers": "some"}, r"layers: expected all, \{upto: N\} or a list"),
         (SOURCE | {"layers": {"upto": -1}}, "layers: .*greater than or equal to 0, got -1"),
-        (SOURCE | {"layers": {"to": 3}}, "layers"),
+        (SOURCE | {"layers": {"to": 3}}, r"layers: expected all, .*, got \{'to': 3\}"),
         (SOURCE | {"layers": []}, "layers names none"),
         (SOURCE | {"layers": [1, 1]}, "layers: expected each layer once"),
         (SOURCE | {"layers": [-1]}, "layers: expected a layer number from 0 or last_hidden_state, got -1"),

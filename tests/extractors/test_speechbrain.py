@@ -1,0 +1,92 @@
+"""The x-vector is SpeechBrain's own, less its noise."""
+
+import pickle
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import extractors
+from extractors import speechbrain as ours
+from extractors.contract import ViewError
+from extractors.miniatures import SPEECHBRAIN, miniature
+from extractors.torch_setup import without_compiled_torchaudio
+
+VIEW = {"family": "speechbrain", "source": "miniature:xvector"}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A copy of the miniature, to be read or spoilt."""
+    source = miniature("miniature:xvector", SPEECHBRAIN, ours.make_miniature)
+    return shutil.copytree(source, tmp_path / "checkpoint")
+
+
+# SpeechBrain's import of torchaudio and its own modules use what newer libraries deprecate; none of it is ours.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("num_samples", [481, 4_801, 31_991])
+def test_equals_speechbrain(checkpoint, load, sound, num_samples, monkeypatch):
+    """Features and embedding are those of the modules that the checkpoint's hyperparams.yaml names, built by
+    SpeechBrain from that file and run as `EncoderClassifier.encode_batch` does."""
+    without_compiled_torchaudio()
+    from hyperpyyaml import load_hyperpyyaml
+    from speechbrain.nnet.pooling import StatisticsPooling
+
+    monkeypatch.setattr(StatisticsPooling, "_get_gauss_noise", lambda self, shape, device: torch.zeros(shape))
+    modules = load_hyperpyyaml((checkpoint / "hyperparams.yaml").read_text())
+    modules["embedding_model"].load_state_dict(torch.load(checkpoint / "embedding_model.ckpt", weights_only=True))
+    modules["embedding_model"].eval()
+    waveform = sound(num_samples)
+    with torch.inference_mode():
+        batch = torch.from_numpy(waveform)[None]
+        features = modules["mean_var_norm"](modules["compute_features"](batch), torch.ones(1))
+        expected = modules["embedding_model"](features, torch.ones(1))[0, 0].numpy()
+        found = ours.filterbanks(batch, 24)
+    np.testing.assert_allclose(found, features, atol=1e-3 * float(features.abs().max()))
+    embedding = load(**VIEW).extract([waveform], 16_000)[0].pooled[0]
+    assert np.abs(embedding - expected).max() / np.abs(expected).max() < 1e-4
+
+
+def test_long_audio_in_pieces_is_as_in_one(load, sound, relative_error, monkeypatch):
+    """The pieces that bound the memory leave no seam: neither in the features nor in the statistics."""
+    extractor, waveform = load(**VIEW), sound(79_999)
+    whole = extractor.extract([waveform], 16_000)[0].pooled
+    monkeypatch.setattr(ours, "_CHUNK_FRAMES", 97)
+    assert relative_error(extractor.extract([waveform], 16_000)[0].pooled, whole) < 1e-5
+
+
+def test_the_embedding_has_the_published_width(load):
+    """One layer of 512, and no frames."""
+    extractor = load(**VIEW)
+    assert (extractor.dim, extractor.layer_names, extractor.frame_rate_hz) == (512, ("embedding",), 0.0)
+
+
+def test_yaml_is_not_executed(checkpoint, sounds):
+    """A hyperparams.yaml that names a Python object is left alone, and SpeechBrain is not even imported for it."""
+    (checkpoint / "hyperparams.yaml").write_text(f"x: !apply:pathlib.Path.touch [!new:pathlib.Path ['{checkpoint}/ran']]")
+    before = "speechbrain" in sys.modules
+    extractors.load(VIEW | {"source": str(checkpoint)}).extract(sounds, 16_000)
+    assert not (checkpoint / "ran").exists()
+    assert ("speechbrain" in sys.modules) == before
+
+
+def test_a_pickle_with_a_payload_is_not_run(checkpoint, sounds):
+    """A checkpoint that would run a program is refused, and the program does not run."""
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(checkpoint / "ran"), "w"))
+
+    (checkpoint / "embedding_model.ckpt").write_bytes(pickle.dumps({"x": Payload()}, protocol=2))
+    with pytest.raises(ViewError, match="holds more than tensors"):
+        extractors.load(VIEW | {"source": str(checkpoint)}).extract(sounds, 16_000)
+    assert not (checkpoint / "ran").exists()
+
+
+def test_another_network(checkpoint, sounds):
+    """Tensors of another architecture are refused by what was expected."""
+    torch.save({"weight": torch.zeros(3)}, checkpoint / "embedding_model.ckpt")
+    with pytest.raises(ViewError, match="expected the tensors of SpeechBrain's Xvector"):
+        extractors.load(VIEW | {"source": str(checkpoint)}).extract(sounds, 16_000)

@@ -1,0 +1,117 @@
+"""SavedModels give what a direct call gives, and are looked through before they are loaded."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import extractors
+from extractors.contract import ViewError
+from extractors.miniatures import TFHUB, miniature
+
+pytest.importorskip("tensorflow", reason="needs the extra tfhub")
+from extractors import tfhub  # noqa: E402
+
+VIEW = {"family": "tfhub", "source": "miniature:trillsson"}
+
+
+def folder_of_miniature():
+    return miniature("miniature:trillsson", TFHUB, tfhub.make_miniature)
+
+
+def save(module, folder):
+    tfhub._tensorflow().saved_model.save(module, str(folder))
+    return str(folder)
+
+
+def test_equals_a_direct_call(load, sounds, relative_error):
+    """Each utterance's embedding is that of the SavedModel called on it alone."""
+    tf = tfhub._tensorflow()
+    model = tf.saved_model.load(str(folder_of_miniature()))
+    for waveform, states in zip(sounds, load(**VIEW).extract(sounds, 16_000), strict=True):
+        assert relative_error(states.pooled, model(waveform[None])["embedding"].numpy()) < 1e-5
+
+
+def test_a_model_that_is_only_served(tmp_path, sounds, relative_error, load):
+    """A SavedModel that cannot be called is run by its serving signature."""
+    tf = tfhub._tensorflow()
+    inner = tf.saved_model.load(str(folder_of_miniature()))
+    served = tf.Module()
+    served.inner = inner
+    served.run = tf.function(lambda audio: inner(audio), input_signature=[tf.TensorSpec([None, None], tf.float32)])
+    tf.saved_model.save(served, str(tmp_path / "served"), signatures={"serving_default": served.run})
+    found = extractors.load(VIEW | {"source": str(tmp_path / "served")}).extract(sounds, 16_000)
+    for one, expected in zip(found, load(**VIEW).extract(sounds, 16_000), strict=True):
+        assert relative_error(one.pooled, expected.pooled) < 1e-5
+
+
+def test_long_audio_is_averaged_by_length(load, sound, relative_error, monkeypatch):
+    """Pieces of equal length, their embeddings averaged."""
+    extractor, waveform = load(**VIEW), sound(48_000)
+    halves = extractor.extract([waveform[:24_000], waveform[24_000:]], 16_000)
+    monkeypatch.setattr(tfhub, "WINDOW_S", 2.0)
+    found = extractor.extract([waveform], 16_000)[0].pooled
+    assert relative_error(found, (halves[0].pooled + halves[1].pooled) / 2) < 1e-5
+
+
+def test_programs_are_refused(tmp_path, sounds):
+    """A graph that writes a file when it is called is not loaded, let alone called."""
+    tf = tfhub._tensorflow()
+
+    class Program(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
+        def __call__(self, waveforms):
+            tf.io.write_file(str(tmp_path / "ran"), "x")
+            return {"embedding": waveforms[:, :3]}
+
+    source = save(Program(), tmp_path / "model")
+    with pytest.raises(ViewError, match=r"touches files or Python \(WriteFile\) and was not loaded"):
+        extractors.load(VIEW | {"source": source}).extract(sounds, 16_000)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_python_is_refused(tmp_path, sounds):
+    """So is a graph that calls back into Python."""
+    tf = tfhub._tensorflow()
+
+    class Program(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
+        def __call__(self, waveforms):
+            return {"embedding": tf.numpy_function(np.sin, [waveforms], tf.float32)}
+
+    source = save(Program(), tmp_path / "model")
+    with pytest.raises(ViewError, match="PyFunc"):
+        extractors.load(VIEW | {"source": source}).extract(sounds, 16_000)
+
+
+def test_a_saver_that_something_calls_is_refused(tmp_path, sounds):
+    """The functions that save variables are let pass only where nothing but TensorFlow runs them."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    folder = shutil.copytree(folder_of_miniature(), tmp_path / "model")
+    model = SavedModel()
+    model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    functions = model.meta_graphs[0].graph_def.library.function
+    saver = next(function.signature.name for function in functions if "traced_save" in function.signature.name)
+    called = next(function for function in functions if "__call__" in function.signature.name)
+    node = called.node_def.add(name="smuggled", op="StatefulPartitionedCall")
+    node.attr["f"].func.name = saver
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    with pytest.raises(ViewError, match="SaveV2"):
+        extractors.load(VIEW | {"source": str(folder)}).extract(sounds, 16_000)
+
+
+def test_what_is_no_saved_model(tmp_path, sounds):
+    """A damaged file, another output, and a source that is nowhere."""
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 100)
+    with pytest.raises(ViewError, match=r"saved_model\.pb is not a SavedModel"):
+        extractors.load(VIEW | {"source": str(tmp_path)}).extract(sounds, 16_000)
+    with pytest.raises(ViewError, match=r"expected an existing local directory with saved_model\.pb"):
+        extractors.load(VIEW | {"source": "google/trillsson4"})
+
+
+def test_made_again_it_is_the_same(tmp_path, monkeypatch):
+    """A miniature that is made anew has the same fingerprint, though TensorFlow writes its graph differently."""
+    before = extractors.load(VIEW).fingerprint
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path))
+    assert extractors.load(VIEW).fingerprint == before
