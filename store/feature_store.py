@@ -62,6 +62,7 @@ class FeatureStore:
         dim: int,
         frame_rate_hz: float = 0.0,
         frame_layers: Sequence[str] = (),
+        frame_dim: int | None = None,
         block_rows: int | None = None,
     ) -> "FeatureStore":
         """Creates an empty store, whole or not at all, and opens it.
@@ -73,7 +74,8 @@ class FeatureStore:
             dim: width of every layer.
             frame_rate_hz: frames per second of audio.
             frame_layers: names of the layers whose frames are kept as well.
-            block_rows: rows that are committed together; chosen from the row's size where not given.
+            frame_dim: width of one frame; `dim` where not given.
+            block_rows: rows that are committed together; chosen from the size of a pooled row where not given.
         """
         path = Path(path)
         header = layout.Header(
@@ -81,8 +83,9 @@ class FeatureStore:
             layer_names=list(layer_names),
             frame_layers=list(frame_layers),
             dim=int(dim),
+            frame_dim=int(frame_dim or dim),
             frame_rate_hz=float(frame_rate_hz),
-            block_rows=block_rows or layout.default_block_rows(len(layer_names), dim),
+            block_rows=block_rows or layout.default_block_rows(4 * len(layer_names) * dim),
         )
         with exclusive(path):
             if path.exists():
@@ -153,7 +156,7 @@ class FeatureStore:
         return values
 
     def frames(self, keys: Sequence[str], layer: str) -> list[np.ndarray]:
-        """One layer's frames of each utterance, float32 [num_frames, dim] each.
+        """One layer's frames of each utterance, float32 [num_frames, frame_dim] each.
 
         Raises:
             StoreError: an unknown key, or a layer whose frames were not kept.
@@ -245,7 +248,7 @@ class FeatureStore:
             keys: one per row, none of them in the store.
             pooled: [keys, layers, dim], finite in float32.
             num_frames: valid frames per row.
-            frames: for each of the store's frame layers, one array [num_frames, dim] per row.
+            frames: for each of the store's frame layers, one array [num_frames, frame_dim] per row.
 
         Raises:
             StoreError: shapes, names or values are not as above; nothing is written then.
@@ -272,7 +275,7 @@ class FeatureStore:
         written = [self._group["pooled"], self._group["num_frames"]]
         files = [file for array in written for file in commit.files_of(self.path, array, block)]
         for layer, values in frames.items():
-            array = layout.create_frames(self._group, layer, block, int(num_frames.sum()), self.header.dim)
+            array = layout.create_frames(self._group, layer, block, int(num_frames.sum()), self.header.frame_dim)
             if num_frames.sum():
                 array[:] = np.concatenate(values)
             files += commit.files_of(self.path, array)
@@ -298,8 +301,8 @@ class FeatureStore:
         if set(frames) != set(self.header.frame_layers):
             raise StoreError(f"{self.path}: expected frames of layers {list(self.header.frame_layers)}, got {sorted(frames)}")
         for layer, values in frames.items():
-            if [np.shape(v) for v in values] != [(n, self.header.dim) for n in counts]:
-                raise StoreError(f"{self.path}: frames of layer {layer} do not fit the frame counts and dim {self.header.dim}")
+            if [np.shape(v) for v in values] != [(n, self.header.frame_dim) for n in counts]:
+                raise StoreError(f"{self.path}: frames of layer {layer} do not fit the frame counts and width {self.header.frame_dim}")
         with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused just below
             pooled = np.asarray(pooled).astype(np.float32, copy=False)
             frames.update({layer: [np.asarray(v).astype(np.float32, copy=False) for v in frames[layer]] for layer in frames})

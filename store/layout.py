@@ -4,7 +4,7 @@
       zarr.json              the group; its attribute "strata" is the header below
       pooled                 float32 [rows, layers, dim]; a shard is one block of rows, a chunk one layer of CHUNK_ROWS
       num_frames             int32   [rows]
-      frames/<layer>/<block> float32 [frames of the block's rows, dim], the rows one after the other
+      frames/<layer>/<block> float32 [frames of the block's rows, frame_dim], the rows one after the other
       key                    uint8   [rows, KEY_BYTES]; UTF-8, padded with zeros; written last: a row exists when its
                                      key is there
 
@@ -38,14 +38,15 @@ class Header:
     layer_names: Sequence[str]
     frame_layers: Sequence[str]
     dim: int
+    frame_dim: int
     frame_rate_hz: float
     block_rows: int
     format: int = FORMAT
 
 
-def default_block_rows(num_layers: int, dim: int) -> int:
-    """Rows per block: about SHARD_BYTES of pooled values, and few enough that a crash costs minutes, not hours."""
-    return int(np.clip(SHARD_BYTES // (num_layers * dim * 4) // CHUNK_ROWS, 1, 4)) * CHUNK_ROWS
+def default_block_rows(row_bytes: float) -> int:
+    """Rows per block: about SHARD_BYTES of values, and few enough that a crash costs minutes, not hours."""
+    return int(np.clip(SHARD_BYTES // row_bytes // CHUNK_ROWS, 1, 4)) * CHUNK_ROWS
 
 
 def create(path: Path, header: Header) -> None:

@@ -1,0 +1,90 @@
+"""The command `strata`: one subcommand per stage, one line per error.
+
+Nothing heavy is imported before a subcommand needs it.
+"""
+
+import argparse
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+STAGES = {
+    "corpus": ("list the recordings of all corpora in data/manifest.parquet", None, "strata corpus"),
+    "extract": ("compute the hidden states that the stores lack", "VIEW", "strata extract wavlm xvector"),
+    "train": ("train and score experiments on cached views", "EXPERIMENT", "strata train tango"),
+    "eliminate": ("rank and drop layers of a view, one by one", "NAME", "strata eliminate wavlm"),
+    "report": ("write report/index.html and print the comparison", None, "strata report"),
+}
+"""Help, what its arguments name (all of them where none is given), and an example of each stage."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        _run(options)
+    except KeyboardInterrupt:
+        print("strata: interrupted; what was committed stays, and the next run goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"strata: {_one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    # One shared parent, so that the options may stand before or behind the command's own arguments.
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml here")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser = argparse.ArgumentParser(
+        prog="strata",
+        description="Hidden states of frozen speech models, computed once; light heads trained on them, many times.",
+        epilog="Every command reads params.yaml of the current folder and writes below that folder. `dvc repro` runs them all.",
+    )
+    parser.add_argument("--version", action="version", version=version("strata-speech"))
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    init = commands.add_parser(
+        "init", help="make a study's folder from a recipe", parents=[common], epilog="example: strata init ../mystudy --recipe demo"
+    )
+    init.add_argument("folder", type=Path)
+    init.add_argument("--recipe", default="demo", help="one of those that come with the package; a wrong name lists them")
+    for name, (help_, argument, example) in STAGES.items():
+        command = commands.add_parser(name, help=help_, description=help_, parents=[common], epilog=f"example: {example}")
+        if argument:
+            command.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "init":
+        from pipeline import init
+
+        init.run(options.folder, options.recipe)
+        return
+    from importlib import import_module
+
+    from pipeline.study import Study
+
+    stage = import_module(f"pipeline.{options.command}")
+    study = Study(options.params)
+    stage.run(*([study, options.names] if "names" in options else [study]))
+
+
+def _one_line(error: Exception) -> str:
+    """An expected error says all itself; an unexpected one says what it is and how to see more."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError | OSError):
+        return text
+    return f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback"

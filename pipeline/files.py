@@ -1,0 +1,25 @@
+"""Files that other stages depend on: written whole or not at all, and only when their content changes."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+FAILURE_COLUMNS = ["utterance", "audio", "reason"]
+
+
+def write_if_changed(path: Path, content: bytes) -> bool:
+    """Writes atomically; True if the file was not there or held something else."""
+    if path.exists() and path.read_bytes() == content:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+    return True
+
+
+def failure_table(failures: Iterable[Mapping], extra: tuple[str, ...] = ()) -> bytes:
+    """A failures table as CSV; the header is there even when nothing failed."""
+    import pandas as pd
+
+    return pd.DataFrame(list(failures), columns=[*FAILURE_COLUMNS, *extra]).to_csv(index=False).encode()

@@ -1,0 +1,111 @@
+"""From the stores and the manifest to what a trainer takes: arrays and labels, one row per usable utterance."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import trainers
+from pipeline.corpus import COLUMNS
+from pipeline.errors import StageError
+from pipeline.progress import say
+from pipeline.study import Study
+from store import FeatureStore
+from trainers.data import Dataset
+from trainers.spec import Task
+
+
+def select(study: Study, views: Sequence[str], tasks: Mapping[str, Task]) -> tuple[pd.DataFrame, dict[str, FeatureStore]]:
+    """The manifest's rows that every view has and at least one task is labelled for, and the views' stores."""
+    table = study.read_manifest()
+    labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
+    labelled = table[table[labels].notna().any(axis=1)] if labels else table
+    stores = {view: FeatureStore.open(study.store(view)) for view in views}
+    usable = labelled
+    for view, store in stores.items():
+        absent = set(store.missing(usable["content"].tolist()))
+        if absent:
+            say(f"{len(absent)} of {len(usable)} utterances are not in view {view} and are left out; `strata extract {view}` tells why")
+            usable = usable[~usable["content"].isin(absent)]
+    if usable.empty:
+        raise StageError(f"no utterance is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
+    return usable.reset_index(drop=True), stores
+
+
+def dataset(table: pd.DataFrame, stores: Mapping[str, FeatureStore], layers: Mapping[str, Sequence[str]]) -> Dataset:
+    """Reads the layers of every view, once, into memory."""
+    contents = table["content"].tolist()
+    return Dataset(
+        utterances=table["utterance"].tolist(),
+        contents=contents,
+        labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
+        features={view: store.pooled(contents, layers[view]) for view, store in stores.items()},
+    )
+
+
+def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple[str, ...]:
+    """The layers that an experiment's `layers` means in one store.
+
+    `last` is the model's output: `last_hidden_state` where the store has it, else the highest hidden state.
+    """
+    names = store.layer_names
+    if wanted == "all":
+        return tuple(name for name in names if name != "last_hidden_state") or names
+    if wanted == "last":
+        return ("last_hidden_state",) if "last_hidden_state" in names else (names[-1],)
+    return tuple(str(name) for name in wanted)
+
+
+def identity(section: object, tasks: Mapping[str, Task], table: pd.DataFrame, stores: Mapping[str, FeatureStore]) -> str:
+    """A hash of everything that a result follows from: configuration, labels, cached values, and the trainers' code."""
+    digest = hashlib.blake2b(digest_size=16)
+    configuration = [section.model_dump(mode="json"), {name: task.model_dump(mode="json") for name, task in tasks.items()}]
+    digest.update(json.dumps(configuration, sort_keys=True).encode())
+    for name in sorted(set(table.columns) - {"audio"}):
+        digest.update(name.encode() + pd.util.hash_pandas_object(table[name].astype(str), index=False).to_numpy().tobytes())
+    for view, store in stores.items():
+        digest.update(json.dumps([view, dict(store.header.fingerprint)], sort_keys=True).encode())
+    for file in sorted(Path(trainers.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def provenance(study: Study, stores: Mapping[str, FeatureStore]) -> dict[str, object]:
+    """Where a result comes from: audio, weights, code and library versions."""
+    return {
+        "views": {view: {"fingerprint": dict(s.header.fingerprint), "rows": len(s)} for view, s in stores.items()},
+        "manifest": hashlib.blake2b(study.manifest.read_bytes(), digest_size=16).hexdigest(),
+        "versions": {name: version(name) for name in ("strata-speech", "torch", "scikit-learn", "POT", "numpy")},
+        "code": _code_version(),
+    }
+
+
+@cache
+def _code_version() -> str:
+    """The git commit of this code where it runs from a checkout, marked if edited since; else the installed version."""
+    import subprocess
+
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return version("strata-speech")
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    return found.stdout.strip() or version("strata-speech")
+
+
+def up_to_date(file: Path, cell: str) -> bool:
+    """Whether a result file came from the very same configuration, data and code."""
+    try:
+        return json.loads(file.read_text())["cell"] == cell
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def shape_note(data: Dataset) -> str:
+    """What a trainer was given, for a person."""
+    sizes = ", ".join(f"{view} {f.shape[1]}×{f.shape[2]}" for view, f in data.features.items())
+    return f"{len(data)} utterances, {sizes}, {np.sum([f.nbytes for f in data.features.values()]) / 1e6:.1f} MB"

@@ -1,0 +1,168 @@
+"""params.yaml: every knob, checked as a whole before anything expensive begins.
+
+Each section's model lives with the code that reads it; here they are put together and their cross-references checked.
+An unknown key is an error that suggests the nearest known one.
+"""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+
+from extractors.view import View
+from pipeline.corpora import Corpus
+from pipeline.errors import StageError
+from trainers.spec import Elimination, Experiment, Section, Task
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""Names become file names and DVC stage names."""
+
+RESERVED = ("eliminate", "extract")
+"""Folders of `results/` that are not experiments."""
+
+
+class ParamsError(StageError):
+    """A params.yaml that cannot be used as it is."""
+
+
+class CorpusStage(Section):
+    """How `strata corpus` judges files."""
+
+    max_failed: float = Field(0.05, ge=0, le=1)
+    """Share of unusable files past which the stage fails."""
+    silence_dbfs: float = Field(-60.0, lt=0)
+    """A file whose peak is below this is silent."""
+
+
+class ExtractStage(Section):
+    """How `strata extract` runs; none of it changes a value."""
+
+    device: str = "auto"
+    workers: Literal[1] = 1
+    max_failed: float = Field(0.05, ge=0, le=1)
+    """Share of utterances that a view cannot take past which the stage fails."""
+    batch_s: float | None = Field(None, gt=0)
+    """Seconds of audio per batch, padding included; chosen by device where not given."""
+
+
+class TSNE(Section):
+    """One picture of a view's raw vectors, coloured by a label."""
+
+    view: str
+    label: str
+    layer: str | None = None
+
+
+class ReportStage(Section):
+    """What `strata report` shows beyond the tables."""
+
+    tsne: list[TSNE] = []
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    corpora: dict[Name, Corpus] = Field(min_length=1)
+    views: dict[Name, View] = {}
+    tasks: dict[Name, Task] = {}
+    experiments: dict[Name, Experiment] = {}
+    eliminate: dict[Name, Elimination] = {}
+    corpus: CorpusStage = CorpusStage()
+    extract: ExtractStage = ExtractStage()
+    report: ReportStage = ReportStage()
+
+    @model_validator(mode="after")
+    def _names_exist(self):
+        uses = [(f"experiments.{name}", e.views, e.tasks) for name, e in self.experiments.items()]
+        uses += [(f"eliminate.{name}", [e.view], e.tasks) for name, e in self.eliminate.items()]
+        for where, views, tasks in uses:
+            _require(where, "view", views, self.views)
+            _require(where, "task", tasks, self.tasks)
+        _require("report.tsne", "view", [picture.view for picture in self.report.tsne], self.views)
+        for name in RESERVED:
+            if name in self.experiments:
+                raise ValueError(f"experiments.{name}: this name is reserved; choose another")
+        return self
+
+
+def load(path: Path) -> Params:
+    """Reads and checks a params file.
+
+    Raises:
+        ParamsError: no such file, not YAML, or not as it must be; the message has one line per mistake.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(
+            f"no {path}: run strata in a study's folder (`strata init FOLDER` makes one), or name the file with --params"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse(content, path)
+
+
+def parse(content: object, path: Path | str = "params.yaml") -> Params:
+    """Checks the content of a params file; `path` is only for messages."""
+    if not isinstance(content, Mapping):
+        raise ParamsError(f"{path}: expected sections such as corpora and views, found {type(content).__name__}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        # A union reports every alternative that did not fit; the first is the one that says most.
+        mistakes = {}
+        for item in error.errors():
+            mistakes.setdefault(_where(item["loc"], content), _what(item))
+        raise ParamsError("; ".join(f"{path}: {w + ': ' if w else ''}{m}" for w, m in mistakes.items())) from None
+
+
+def _require(where: str, what: str, names: list[str], known: Mapping[str, object]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: unknown {what} {name!r}{_nearest(name, known)}; known: {', '.join(known) or 'none'}")
+
+
+def _where(location: tuple, content: object) -> str:
+    """The path of a mistake as the user wrote it, without the names of alternatives that pydantic puts in between."""
+    path = []
+    for part in location[:-1]:
+        if isinstance(content, Mapping) and part in content or isinstance(content, list) and isinstance(part, int):
+            path.append(str(part))
+            content = content[part]
+    last = location[-1] if location else ""
+    if isinstance(last, str) and ("[" in last or "(" in last):  # the name of an alternative
+        last = ""
+    return ".".join([*path, *([str(last)] if last != "" else [])])
+
+
+def _what(item: Mapping) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown key" + _nearest(str(item["loc"][-1]), _known_keys(item["loc"][0]))
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("missing", "value_error", "union_tag_invalid"):
+        return "is missing" if item["type"] == "missing" else message
+    return f"{message[0].lower()}{message[1:]}, found {item['input']!r}"
+
+
+def _nearest(name: str, known) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _known_keys(section: str) -> set[str]:
+    field = Params.model_fields.get(section)
+    return set(_keys(field.annotation)) if field else set(Params.model_fields)
+
+
+def _keys(annotation) -> Iterator[str]:
+    """Names of all fields of the models that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield name
+            yield from _keys(field.annotation)
+    elif get_origin(annotation) in (Union, Annotated, dict, list) or get_args(annotation):
+        for part in get_args(annotation):
+            yield from _keys(part)

@@ -1,0 +1,75 @@
+"""A study: the folder of one params.yaml, and where everything lies below it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from pipeline import params as params_module
+from pipeline.errors import StageError
+
+
+@dataclass(frozen=True)
+class Study:
+    """Parameters and paths; nothing is read before it is asked for."""
+
+    params_file: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where params.yaml lies and everything is written below."""
+        return self.params_file.parent
+
+    @cached_property
+    def params(self) -> params_module.Params:
+        """The checked parameters."""
+        return params_module.load(self.params_file)
+
+    @cached_property
+    def raw_params(self) -> Mapping:
+        """The parameters as written, for records and reports."""
+        _ = self.params  # refuses a wrong file first
+        return yaml.safe_load(self.params_file.read_text(encoding="utf-8"))
+
+    @property
+    def manifest(self) -> Path:
+        """One row per utterance."""
+        return self.folder / "data" / "manifest.parquet"
+
+    def store(self, view: str) -> Path:
+        """A view's feature store."""
+        return self.folder / "features" / f"{view}.zarr"
+
+    def extract_failures(self, view: str) -> Path:
+        """The utterances that a view could not take."""
+        return self.folder / "features" / f"{view}.failures.csv"
+
+    def results(self, *names: str) -> Path:
+        """The folder of an experiment's results, or `results("eliminate", name)`."""
+        return self.folder.joinpath("results", *names)
+
+    def read_manifest(self):
+        """The manifest as a DataFrame.
+
+        Raises:
+            StageError: there is none yet.
+        """
+        import pandas as pd
+
+        if not self.manifest.exists():
+            raise StageError(f"no {self.manifest}: run `strata corpus` first (or `dvc pull`, if it was made elsewhere)")
+        return pd.read_parquet(self.manifest)
+
+    def chosen(self, section: str, names: Sequence[str]) -> list[str]:
+        """The names given on the command line, or all of the section.
+
+        Raises:
+            StageError: a name that the section does not have.
+        """
+        known = getattr(self.params, section)
+        for name in names:
+            if name not in known:
+                raise StageError(f"{self.params_file} has no {section}.{name}; it has {', '.join(known) or 'none'}")
+        return list(names or known)

@@ -1,0 +1,78 @@
+"""`strata train EXPERIMENT…`: cached layers and labels → results/<experiment>/: scores, predictions, curves, a model."""
+
+import io
+import json
+import shutil
+import time
+
+from pipeline import gather
+from pipeline.errors import StageError
+from pipeline.files import write_if_changed
+from pipeline.progress import bar, say
+from pipeline.study import Study
+
+
+def run(study: Study, names: list[str]) -> None:
+    """Trains the named experiments (all where none is named) whose inputs have changed.
+
+    Raises:
+        StageError: an experiment could not be trained; the others have been.
+    """
+    errors = []
+    for name in study.chosen("experiments", names):
+        try:
+            _train(study, name)
+        except ValueError as error:
+            errors.append(f"experiment {name}: {error}")
+    if errors:
+        raise StageError("; ".join(errors))
+
+
+def _train(study: Study, name: str) -> None:
+    experiment = study.params.experiments[name]
+    tasks = {task: study.params.tasks[task] for task in experiment.tasks}
+    table, stores = gather.select(study, experiment.views, tasks)
+    folder = study.results(name)
+    cell = gather.identity(experiment, tasks, table, stores)
+    if gather.up_to_date(folder / "metrics.json", cell):
+        say(f"{name}: up to date")
+        return
+    from trainers import experiment as trainer  # torch, only now that there is something to train
+
+    layers = {view: gather.layer_names(store, experiment.layers) for view, store in stores.items()}
+    data = gather.dataset(table, stores, layers)
+    say(f"{name} ({experiment.setup}): {gather.shape_note(data)}")
+    started = time.monotonic()
+    with bar(trainer.num_models(experiment), "models", name) as progress:
+        outcome = trainer.run(experiment, tasks, data, progress.update)
+    seconds = time.monotonic() - started
+
+    provenance = gather.provenance(study, stores)
+    metrics = {
+        "experiment": name,
+        **outcome.metrics,
+        "layers": layers,
+        "config": experiment.model_dump(mode="json"),
+        "seconds": {"total": round(seconds, 3)},
+        "provenance": provenance,
+        "cell": cell,
+    }
+    # metrics.json is written last: it says that the rest is there and belongs together.
+    (folder / "metrics.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    sections = {view: study.params.views[view].model_dump(mode="json") for view in experiment.views}
+    outcome.predictor.save(folder / "model", {"views": sections, "layers": layers, "provenance": provenance})
+    _write_table(folder / "predictions.parquet", outcome.predictions)
+    _write_table(folder / "curves.parquet", outcome.curves)
+    write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    scores = ", ".join(
+        f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"
+        for task, metric in outcome.metrics["primary"].items()
+    )
+    say(f"{name}: {scores} ({seconds:.1f} s)")
+
+
+def _write_table(path, table) -> None:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_if_changed(path, buffer.getvalue())
