@@ -88,13 +88,16 @@ def project(features: np.ndarray) -> np.ndarray:
     """
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
 
     varying = features[:, features.std(axis=0) > 0]
     if varying.shape[1] < 2:
         raise ValueError("fewer than two dimensions vary")
     perplexity = min(30.0, (len(varying) - 1) / 3)
     tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=0)
-    return tsne.fit_transform(StandardScaler().fit_transform(varying).astype(np.float32))
+    # Sums over threads round differently, and threads that wait for each other in a thousand short steps are slow.
+    with threadpool_limits(1):
+        return tsne.fit_transform(StandardScaler().fit_transform(varying).astype(np.float32))
 
 
 def _groups(labels: pd.Series) -> tuple[list[str], list[str]]:

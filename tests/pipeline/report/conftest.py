@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import report
 from store import FeatureStore
 
 HOSTILE = "<script>alert('$x_1$ & \"co\"')</script>"
@@ -160,8 +161,7 @@ def _folds(mean: float) -> dict:
     return {"mean": mean, "sd": float(np.std(folds)), "folds": folds}
 
 
-@pytest.fixture
-def empty(tmp_path) -> FakeStudy:
+def make_empty(parent: Path) -> FakeStudy:
     """A study of real speech and real weights of which nothing was run."""
     params = {
         "corpora": {"mine": {"adapter": "folder", "root": "recordings"}},
@@ -171,15 +171,15 @@ def empty(tmp_path) -> FakeStudy:
         "eliminate": {},
         "extract": {"device": "auto"},
     }
-    folder = tmp_path / "my study"
+    folder = parent / "my study"
     folder.mkdir()
     return FakeStudy(folder, params)
 
 
-@pytest.fixture
-def full(empty) -> FakeStudy:
+def make_full(parent: Path) -> FakeStudy:
     """A study in which everything that the page can show is there."""
-    study, params = empty, empty.params
+    study = make_empty(parent)
+    params = study.params
     params["corpora"] = {"demo": {"adapter": "demo"}, "mine": {"adapter": "folder"}}
     params["views"] = {
         "wavlm": {"family": "transformers", "source": "miniature:wavlm"},
@@ -211,3 +211,22 @@ def full(empty) -> FakeStudy:
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**timings, "failures": 1}))
     return study
+
+
+@pytest.fixture
+def empty(tmp_path) -> FakeStudy:
+    """A study of which nothing was run."""
+    return make_empty(tmp_path)
+
+
+@pytest.fixture
+def full(tmp_path) -> FakeStudy:
+    """A study with a result of every kind."""
+    return make_full(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory) -> str:
+    """The page of a full study, for tests that only look at it."""
+    study = make_full(tmp_path_factory.mktemp("page"))
+    return report.build(study.folder, study.params).read_text()

@@ -6,6 +6,7 @@ from pipeline.report.collect import collect
 
 
 def told(study) -> str:
+    """The gaps of a study, a line each."""
     return "\n".join(str(gap) for gap in collect(study.folder, study.params).gaps)
 
 

@@ -3,10 +3,10 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from pipeline import report
 
@@ -25,14 +25,17 @@ class Outline(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
+        """Notes the element."""
         self.elements.append((tag, dict(attributes)))
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
+        """Notes an element without content."""
         self.elements.append((tag, dict(attributes)))
 
     def handle_endtag(self, tag):
+        """Holds the end against the element that is open."""
         if tag not in VOID:
             assert self.open.pop() == tag
 
@@ -41,12 +44,8 @@ class Outline(HTMLParser):
         return [attributes for tag, attributes in self.elements if tag in tags]
 
 
-@pytest.fixture
-def page(full) -> str:
-    return report.build(full.folder, full.params).read_text()
-
-
 def section(page: str, id: str) -> str:
+    """The HTML of one section."""
     return page.split(f'<section id="{id}">')[1].split("</section>")[0]
 
 
@@ -142,7 +141,7 @@ def test_figures_and_tables_can_be_read_without_seeing_them(page):
     assert page.count("<table>") == page.count("<caption>")
     levels = [int(tag[1]) for tag, _ in outline.elements if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_the_same_study_gives_the_same_bytes(full):

@@ -8,6 +8,7 @@ from pipeline.report.collect import collect
 
 @pytest.fixture
 def experiments(full):
+    """Four experiments of three setups on three tasks."""
     return collect(full.folder, full.params).experiments
 
 
@@ -60,9 +61,7 @@ def test_a_lone_experiment_is_not_the_best_of_anything(experiments):
 def test_the_best_of_each_setup_names_its_views(experiments):
     """One row per setup, as in TANGO's Table 6."""
     table = scores.best_of_setups(experiments)
-    assert [[cell.text for cell in row] for row in table.rows][0] == [
-        "SVST", "87.00 ± 1.23", "75.50 ± 1.07", "9.10 ± 0.13"
-    ]  # fmt: skip
+    assert [cell.text for cell in table.rows[0]] == ["SVST", "87.00 ± 1.23", "75.50 ± 1.07", "9.10 ± 0.13"]
     assert [cell.small for cell in table.rows[0]] == ["", "wavlm", "wavlm", "wavlm"]
     assert [[cell.best for cell in row] for row in table.rows][2] == [False, True, False, True]
 
