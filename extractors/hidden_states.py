@@ -55,14 +55,19 @@ class Tap:
         return ((time >= first) & (time < last)).to(hidden.dtype)[:, None]
 
     @contextmanager
-    def on(self, layers: nn.ModuleList) -> Iterator[None]:
-        """Takes the input of the first layer as "0" and the output of layer i as str(i + 1), while the model runs."""
+    def on(self, layers: nn.ModuleList, *, but: str | None = None) -> Iterator[None]:
+        """Takes the input of the first layer as "0" and the output of layer i as str(i + 1), while the model runs; the
+        name `but` is left for the caller to take."""
 
         def hook(name: str):
             return lambda _module, _args, output: self.take(name, output[0] if isinstance(output, tuple) else output)
 
         handles = [layers[0].register_forward_pre_hook(lambda _module, args: self.take("0", args[0]))]
-        handles += [layer.register_forward_hook(hook(str(index + 1))) for index, layer in enumerate(layers)]
+        handles += [
+            layer.register_forward_hook(hook(str(number)))
+            for number, layer in enumerate(layers, start=1)
+            if str(number) != but
+        ]
         try:
             yield
         finally:

@@ -107,9 +107,7 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
     try:
         offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
         patterns = [next((p for p in group if any(fnmatch(name, p) for name in offered)), group[0]) for group in needed]
-        return Path(
-            huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=[*patterns, *optional])
-        )
+        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=[*patterns, *optional]))
     except errors.GatedRepoError as error:
         raise ViewError(
             f"{wanted} is gated on huggingface.co: ask for access on its page, then run `hf auth login`"

@@ -164,9 +164,7 @@ class XVector(nn.Module):
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(outputs) for outputs in channels[1:])
         self.output = nn.Linear(2 * channels[-1], dim)
-        self._context = sum(
-            dilation * (kernel - 1) // 2 for kernel, dilation in zip(kernels, _DILATIONS, strict=True)
-        )
+        self._context = sum(dilation * (kernel - 1) // 2 for kernel, dilation in zip(kernels, _DILATIONS, strict=True))
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "XVector":

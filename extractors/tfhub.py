@@ -185,7 +185,7 @@ def _reachable(nodes: Iterable[Any], functions: dict[str, Sequence[Any]]) -> set
 
 @cache
 def _tensorflow() -> ModuleType:
-    """TensorFlow, quiet, and sharing the machine: as many threads as this process may use, GPU memory as it is needed."""
+    """TensorFlow, quiet and polite: as many threads as this process may use, GPU memory as it is needed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():
         import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Hidden states of Hugging Face speech models: wav2vec 2.0, XLS-R, MMS, HuBERT, WavLM, UniSpeech-SAT, Whisper's encoder.
+"""Hidden states of Hugging Face models: wav2vec 2.0, XLS-R, MMS, HuBERT, WavLM, UniSpeech-SAT, Whisper's encoder.
 
 Reads checkpoints in Hugging Face's layout and waveforms; hands over pooled layers. The one file that imports
 transformers.
@@ -42,7 +42,7 @@ from extractors.batching import buckets, run_halving
 from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, ViewError
 from extractors.group_norm import ValidGroupNorm, patch_front_end
 from extractors.hidden_states import Tap, Totals
-from extractors.sources import find, hash_files
+from extractors.sources import Checkpoint, find, hash_files
 from extractors.torch_setup import batch_seconds, resolve_device, strict_float32, without_compiled_torchaudio
 from extractors.view import LAST_HIDDEN_STATE, TransformersView, Upto
 from extractors.wavlm_attention import patch_attention
@@ -108,16 +108,17 @@ class TransformersExtractor(Extractor):
     def fingerprint(self) -> dict[str, object]:
         """See `Extractor.fingerprint`. A checkpoint's place on the disk is not part of it: `weights` and `config` are
         hashes of its files and identify it wherever it lies."""
-        normalisation = "zero mean and unit variance per utterance" if self._normalize else "none"
+        checkpoint = self._checkpoint
         if self._is_whisper:
             normalisation = "log-mel spectrogram of 30 s"
-        folder = self._checkpoint
+        else:
+            normalisation = "zero mean and unit variance per utterance" if self._normalize else "none"
         return {
             "family": "transformers",
-            "source": folder.source,
-            "revision": folder.revision,
-            "config": hash_files(folder.files(("config.json", "preprocessor_config.json"))),
-            "weights": hash_files(_weight_files(folder)),
+            "source": checkpoint.source,
+            "revision": checkpoint.revision,
+            "config": hash_files(checkpoint.files(("config.json", "preprocessor_config.json"))),
+            "weights": hash_files(_weight_files(checkpoint)),
             "preprocessing": (
                 f"{SAMPLING_RATE} Hz mono; normalisation: {normalisation}; "
                 f"windows of {self._window_s:g} s, overlap {min(self._view.overlap_s, self._window_s / 2):g} s"
@@ -157,23 +158,20 @@ class TransformersExtractor(Extractor):
 
     @property
     def _padding_shows(self) -> bool:
-        # A batch norm before the positional convolution (HuBERT's variant of multilingual models) turns the zeros of the
-        # padding into something else, which the convolution then carries into valid frames.
+        # A batch norm before the positional convolution (as in multilingual HuBERT) turns the zeros of the padding into
+        # something else, which the convolution then carries into valid frames.
         return bool(getattr(self._config, "conv_pos_batch_norm", False))
 
     def _run(self, inputs: Sequence[np.ndarray], windows: Sequence[Window]) -> Tap:
         """Runs the model over one batch of normalised windows [samples]."""
-        depth = len(self._layers)
-        # Whisper's last hidden state is the output of the final norm, not of the last layer: see the module's docstring.
-        tied = str(depth) if self._is_whisper and self._cut is None else None
+        # Whisper's last hidden state is what the final norm gives, not the last layer: see the module's docstring.
+        tied = str(len(self._layers)) if self._is_whisper and self._cut is None else None
         tap = Tap(self.layer_names, self.frame_layers, windows)
-        hooked = Tap([n for n in self.layer_names if n != tied], [n for n in self.frame_layers if n != tied], windows)
-        with hooked.on(self._layers):
+        with tap.on(self._layers, but=tied):
             last = self._forward(inputs)
-        tap.sums, tap.frames = hooked.sums, hooked.frames
-        for name in (LAST_HIDDEN_STATE, tied):
-            if name is not None:
-                tap.take(name, last)
+        tap.take(LAST_HIDDEN_STATE, last)
+        if tied is not None:
+            tap.take(tied, last)
         return tap
 
     def _forward(self, inputs: Sequence[np.ndarray]) -> torch.Tensor:
@@ -263,12 +261,12 @@ def _moments(waveform: np.ndarray) -> tuple[np.float32, np.float32]:
     return waveform.mean(), np.sqrt(waveform.var() + np.float32(1e-7))
 
 
-def _weight_files(checkpoint: Any) -> list[Path]:
+def _weight_files(checkpoint: Checkpoint) -> list[Path]:
     """The weight files that are loaded: safetensors where there are any."""
     return next(files for pattern in WEIGHTS if (files := checkpoint.files((pattern,))))
 
 
-def _load_weights(model_class: type, config: Any, checkpoint: Any, source: str, cut: int | None) -> nn.Module:
+def _load_weights(model_class: type, config: Any, checkpoint: Checkpoint, source: str, cut: int | None) -> nn.Module:
     """The encoder in eval mode and float32, without the layers above `cut`.
 
     Raises:

@@ -63,17 +63,17 @@ def test_inspection_of_a_good_file(write, sound):
 
 def test_missing_file(tmp_path):
     """A file that is not there."""
-    with pytest.raises(UnusableAudio, match="^missing$"):
+    with pytest.raises(UnusableAudio, match=r"^missing$"):
         inspect(tmp_path / "none.wav")
 
 
 def test_not_audio(tmp_path):
     """A file of something else, by whatever name; one without a byte is empty."""
     (tmp_path / "a.wav").write_bytes(b"not a recording " * 100)
-    with pytest.raises(UnusableAudio, match="^unreadable: Format not recognised"):
+    with pytest.raises(UnusableAudio, match=r"^unreadable: Format not recognised"):
         inspect(tmp_path / "a.wav")
     (tmp_path / "b.wav").write_bytes(b"")
-    with pytest.raises(UnusableAudio, match="^empty$"):
+    with pytest.raises(UnusableAudio, match=r"^empty$"):
         inspect(tmp_path / "b.wav")
 
 
@@ -82,7 +82,7 @@ def test_truncated_files(write, sound):
     wav, flac = write(sound(16_001)), write(sound(160_001), name="a.flac")
     wav.write_bytes(wav.read_bytes()[:20_000])
     flac.write_bytes(flac.read_bytes()[:60_000])
-    with pytest.raises(UnusableAudio, match="^wrong header"):
+    with pytest.raises(UnusableAudio, match=r"^wrong header"):
         inspect(wav)
     with pytest.raises(UnusableAudio, match=r"^(unreadable|wrong header): "):
         inspect(flac)
@@ -90,12 +90,12 @@ def test_truncated_files(write, sound):
 
 def test_empty_and_silent(write):
     """No sample at all; all zeros; and the dither of recorded silence."""
-    with pytest.raises(UnusableAudio, match="^empty$"):
+    with pytest.raises(UnusableAudio, match=r"^empty$"):
         inspect(write(np.zeros(0)))
-    with pytest.raises(UnusableAudio, match="^silent: peak all zero$"):
+    with pytest.raises(UnusableAudio, match=r"^silent: peak all zero$"):
         inspect(write(np.zeros(4_801)))
     dither = np.resize([0, 2, -2, 1], 8_001).astype(np.int16)
-    with pytest.raises(UnusableAudio, match="^silent: peak -84 dBFS$"):
+    with pytest.raises(UnusableAudio, match=r"^silent: peak -84 dBFS$"):
         inspect(write(dither, rate=8_000))
     assert inspect(write(dither, rate=8_000), silence_dbfs=-90).num_channels == 1
 
@@ -105,7 +105,7 @@ def test_not_finite(write, sound, value):
     """Floating-point files can hold what is not a number."""
     samples = sound(200_003)
     samples[150_001] = value
-    with pytest.raises(UnusableAudio, match="^not finite$"):
+    with pytest.raises(UnusableAudio, match=r"^not finite$"):
         inspect(write(samples, subtype="FLOAT"))
 
 

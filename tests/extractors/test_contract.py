@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 import extractors
 from extractors.contract import UnusableAudio
 
@@ -20,6 +21,7 @@ VIEWS = {
 
 @pytest.fixture(params=VIEWS)
 def view(request):
+    """The view of each family and, for transformers, of each way to normalise."""
     if VIEWS[request.param]["family"] == "tfhub":
         pytest.importorskip("tensorflow", reason="needs the extra tfhub")
     return VIEWS[request.param]
@@ -27,6 +29,7 @@ def view(request):
 
 @pytest.fixture
 def extractor(view, load):
+    """Its extractor."""
     return load(**view)
 
 
@@ -65,7 +68,7 @@ def test_different_sounds_differ(extractor, sounds, relative_error):
 
 
 def test_shortest_audio_and_one_sample_less(extractor, sound):
-    """At `min_samples` there is a value; one sample below there is a reason, and it is the same that `unusable` gives."""
+    """At `min_samples` there is a value; one sample below there is a reason, the same that `unusable` gives."""
     shortest = sound(extractor.min_samples)
     assert np.isfinite(extractor.extract([shortest], 16_000)[0].pooled).all()
     too_short = shortest[:-1]

@@ -12,6 +12,7 @@ NEEDED = [("config.json",), ("*.safetensors", "*.bin")]
 
 
 def lookup(source, revision=None, **more):
+    """`find` as a family would call it."""
     return find(source, revision, needed=NEEDED, miniatures=(), make_miniature=lambda *_: None, **more)
 
 
@@ -47,13 +48,13 @@ def test_revision_is_for_hub_ids(checkpoint):
 @pytest.mark.parametrize("source", ["/no/such/folder", "./none", "~/none", "a/b/c"])
 def test_paths_are_never_asked_of_the_hub(source):
     """What looks like a path and is not there is a missing directory."""
-    with pytest.raises(ViewError, match="expected an existing local directory with config.json"):
+    with pytest.raises(ViewError, match=r"expected an existing local directory with config\.json"):
         lookup(source)
 
 
 def test_offline():
     """Without a network and a cached copy, the message says what to put where; nothing waits."""
-    with pytest.raises(ViewError, match="cannot be reached: put config.json, preprocessor_config.json") as caught:
+    with pytest.raises(ViewError, match=r"cannot be reached: put config\.json, preprocessor_config\.json") as caught:
         extractors.load({"family": "transformers", "source": "facebook/no-such-model-here"})
     assert "\n" not in str(caught.value)
 

@@ -10,16 +10,18 @@ from extractors.contract import ViewError
 from extractors.miniatures import TFHUB, miniature
 
 pytest.importorskip("tensorflow", reason="needs the extra tfhub")
-from extractors import tfhub  # noqa: E402
+from extractors import tfhub
 
 VIEW = {"family": "tfhub", "source": "miniature:trillsson"}
 
 
 def folder_of_miniature():
+    """Where the miniature lies."""
     return miniature("miniature:trillsson", TFHUB, tfhub.make_miniature)
 
 
 def save(module, folder):
+    """Writes a module as a SavedModel."""
     tfhub._tensorflow().saved_model.save(module, str(folder))
     return str(folder)
 

@@ -19,6 +19,7 @@ STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large")
 
 
 def folder_of(name):
+    """Where a miniature lies."""
     return miniature(f"miniature:{name}", tuple(TRANSFORMERS), make_miniature)
 
 
@@ -38,7 +39,7 @@ def plain_call(name, waveform):
     return {key: hidden[0, :valid].numpy() for key, hidden in states.items()}
 
 
-# transformers' own WavLM mixes two kinds of mask, which PyTorch deprecates; ours does not (`extractors.wavlm_attention`).
+# transformers' own WavLM mixes two kinds of mask, which PyTorch deprecates; `extractors.wavlm_attention` does not.
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_layers_are_those_of_a_plain_call(name, load, sounds, relative_error):

@@ -101,7 +101,7 @@ def test_missing_extra_names_the_install_line(monkeypatch):
         extractors.load({"family": "tfhub", "source": "miniature:trillsson"})
 
 
-def test_unknown_device(load):
+def test_unknown_device():
     """A device that is not there is refused by name."""
     with pytest.raises(ViewError, match="got 'warp'"):
         extractors.load(SOURCE, device="warp")

@@ -1,5 +1,7 @@
 """Windowing loses no frame, repeats none, and leaves no tiny rest."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,7 +48,7 @@ def test_windows_are_of_a_kind(seconds):
     assert pieces[-1].stop == num_samples
     for piece in pieces:
         assert window / 3 < piece.stop - piece.start < window + WAV2VEC2.stride
-    for left, right in zip(pieces, pieces[1:], strict=False):
+    for left, right in pairwise(pieces):
         assert left.stop - right.start >= overlap
         assert right.start % WAV2VEC2.stride == 0
         assert right.first * WAV2VEC2.stride >= overlap / 2
@@ -64,7 +66,7 @@ def test_worked_by_hand():
 
 def test_grid_of_wav2vec2():
     """The published front end: 25 ms make a frame, and there is one every 20 ms."""
-    assert WAV2VEC2 == FrameGrid(stride=320, receptive_field=400)
+    assert FrameGrid(stride=320, receptive_field=400) == WAV2VEC2
     assert [WAV2VEC2.num_frames(n) for n in (399, 400, 719, 720, 16_000)] == [0, 1, 1, 2, 49]
 
 
