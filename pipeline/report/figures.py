@@ -40,9 +40,10 @@ class Figure:
 
 
 def short(name: object, width: int = 16) -> str:
-    """A user's name for something, cut to fit an axis."""
+    """A user's name for something, cut to fit an axis; in the middle, since names of a kind differ at their ends."""
     text = " ".join(str(name).split())
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    head = width // 2
+    return text if len(text) <= width else f"{text[:head]}…{text[head + 1 - width :]}"
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str], name: str, task: str) -> Figure:

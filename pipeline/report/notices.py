@@ -48,7 +48,7 @@ def summary(study: Study) -> str:
         kept = (f"  {e.name}, view {e.view}: {scores.kept_layers(e)}" for e in study.eliminations)
         parts.append("\n".join(["Layers kept", *kept]))
     if study.gaps:
-        parts.append("\n".join(["Not there yet", *(f"  {gap}" for gap in study.gaps)]))
+        parts.append("\n".join(["Missing or left out", *(f"  {gap}" for gap in study.gaps)]))
     parts += [f"{notice.tag.capitalize()}: {notice.sentence}" for notice in notices(study)]
     return "\n\n".join(parts)
 

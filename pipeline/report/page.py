@@ -18,7 +18,7 @@ from pipeline.report.collect import Elimination, Experiment, Study
 from pipeline.report.notices import notices
 from pipeline.report.tables import Table, duration, number
 
-OPEN_EXPERIMENTS = 4
+OPEN_EXPERIMENTS = 6
 """Experiments up to which the page shows all of each at once; more are folded away, one line each."""
 
 WIDEST_FIGURE = 520
@@ -87,7 +87,7 @@ def _totals(study: Study) -> list[tuple[str, str]]:
 
 
 def _experiment(experiment: Experiment) -> Exhibit:
-    drawn, tables = [], [scores.metrics(experiment)]
+    drawn, folded = [], []
     for task, kind in experiment.kinds.items():
         answers = scores.answers(experiment, task)
         if answers.empty:
@@ -101,14 +101,14 @@ def _experiment(experiment: Experiment) -> Exhibit:
             counts = scores.confusions(true, predicted, classes)
             drawn.append(figures.confusion(counts, classes, experiment.name, task))
             if len(classes) > figures.COUNTED_CLASSES:
-                tables.append(scores.frequent_confusions(counts, classes, task))
+                folded.append(scores.frequent_confusions(counts, classes, task))
     drawn += _curves(experiment)
     facts = [experiment.setup, scores.views(experiment)]
     facts += [f"{number(experiment.num_utterances, 0)} utterances"] if experiment.num_utterances else []
     if experiment.num_folds:
         facts.append("1 fold" if experiment.num_folds == 1 else f"{experiment.num_folds} folds")
     facts += [f"{len(experiment.seeds)} seeds"] if len(experiment.seeds) > 1 else []
-    return Exhibit(experiment.name, " · ".join(facts), tuple(drawn), tuple(tables))
+    return Exhibit(experiment.name, " · ".join(facts), tuple(drawn), (scores.metrics(experiment),), tuple(folded))
 
 
 def _curves(experiment: Experiment) -> list[figures.Figure]:
