@@ -53,7 +53,8 @@ def is_number(value: Any) -> bool:
 
 def number(value: Any, decimals: int = 2) -> str:
     """A number for a table; a dash where there is none."""
-    return f"{value:,.{decimals}f}" if is_number(value) else "–"
+    # Adding zero turns the negative zero that rounding leaves into zero.
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}" if is_number(value) else "–"
 
 
 def duration(seconds: Any) -> str:

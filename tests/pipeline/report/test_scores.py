@@ -150,6 +150,7 @@ def test_the_terminal_of_an_empty_study_gets_the_next_commands(empty):
         (tables.size(4_200_000), "4.2 MB"),
         (tables.number(float("nan")), "–"),
         (tables.number(1234.5, 0), "1,234"),
+        (tables.number(-0.001), "0.00"),
     ],
 )
 def test_numbers_are_written_in_the_unit_that_suits_them(written, expected):
