@@ -33,19 +33,22 @@ class Tap:
     """float32 [batch, dim] by name."""
     frames: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """For each kept name, one array [kept frames, dim] per item."""
+    _weights: Tensor | None = None
 
     def take(self, name: str, hidden: Tensor) -> None:
         """Pools the hidden state [batch, time, dim] of that name where it is wanted."""
         if name in self.pooled_layers:
             # As a product with zeros and ones, since a loop over the items would start many small kernels.
-            self.sums[name] = torch.bmm(self._weights(hidden), hidden)[:, 0]
+            if self._weights is None:  # all hidden states of a batch have the same frames
+                self._weights = self._ones_where_kept(hidden)
+            self.sums[name] = torch.bmm(self._weights, hidden)[:, 0]
         if name in self.frame_layers:
             self.frames[name] = [
                 item[window.first : window.last].float().cpu().numpy()
                 for item, window in zip(hidden, self.windows, strict=True)
             ]
 
-    def _weights(self, hidden: Tensor) -> Tensor:
+    def _ones_where_kept(self, hidden: Tensor) -> Tensor:
         """[batch, 1, time], one for the frames to keep."""
         time = torch.arange(hidden.shape[1], device=hidden.device)
         first, last = (

@@ -189,6 +189,38 @@ def test_older_checkpoints_in_pickles_are_read(checkpoint, sounds, relative_erro
     assert relative_error(found[0].pooled, expected[0].pooled) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["wavlm", "xls-r", "whisper"])
+def test_names_of_published_checkpoints(name, tmp_path, sounds, relative_error):
+    """Checkpoints of models with heads prefix their names, older ones name the weight norm otherwise, and some hold
+    Whisper without its language model: all the same tensors."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(folder_of(name), tmp_path / "published")
+    prefixed = "" if name == "whisper" else "wav2vec2." if name == "xls-r" else "wavlm."
+    older = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    tensors = {}
+    for key, tensor in load_file(folder / "model.safetensors").items():
+        for new, old in older.items():
+            key = key.replace(new, old)
+        tensors[prefixed + key.removeprefix("model.")] = tensor
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    found = extractors.load({"family": "transformers", "source": str(folder)}).extract(sounds[:1], 16_000)
+    expected = extractors.load({"family": "transformers", "source": f"miniature:{name}"}).extract(sounds[:1], 16_000)
+    assert relative_error(found[0].pooled, expected[0].pooled) < 1e-6
+
+
+def test_batch_norm_before_the_positional_convolution(tmp_path, sounds, relative_error):
+    """HuBERT's variant whose padding no mask can hide is computed at equal lengths, and keeps the promise."""
+    settings, _ = TRANSFORMERS["hubert-large"]
+    model = transformers.HubertModel(transformers.HubertConfig.from_dict(settings | {"conv_pos_batch_norm": True}))
+    torch.nn.init.normal_(model.encoder.pos_conv_embed.batch_norm.bias)
+    model.save_pretrained(tmp_path)
+    shutil.copy(folder_of("hubert-large") / "preprocessor_config.json", tmp_path)
+    extractor = extractors.load({"family": "transformers", "source": str(tmp_path)}, device="cpu")
+    for one, together in zip(sounds, extractor.extract(sounds, 16_000), strict=True):
+        assert relative_error(together.pooled, extractor.extract([one], 16_000)[0].pooled) < 1e-4
+
+
 def test_a_pickle_with_a_payload_is_not_run(checkpoint, tmp_path, sounds):
     """Weights are data: a pickle that would run a program is refused, and the program does not run."""
 
