@@ -3,7 +3,8 @@
 Finds and hashes files; never opens them as a model. The one file that imports huggingface_hub.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import blake2b
@@ -77,6 +78,13 @@ def find(
         if not checkpoint.files(group):
             raise ViewError(f"source {source!r}: expected {' or '.join(group)} in {checkpoint.folder}, found none")
     return checkpoint
+
+
+def hash_settings(*settings: Mapping[str, object]) -> str:
+    """One hash of what JSON files say, but for which version of a library wrote them and under what path."""
+    bookkeeping = ("transformers_version", "_name_or_path")
+    said = [{key: value for key, value in one.items() if key not in bookkeeping} for one in settings]
+    return f"blake2b:{blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=20).hexdigest()}"
 
 
 def hash_files(files: Sequence[Path]) -> str:

@@ -31,7 +31,7 @@ def batch_seconds(batch_s: float | None, device: torch.device) -> float:
     """Most seconds of audio in a batch: as asked for, or what keeps the device busy without filling its memory."""
     if batch_s is not None:
         return batch_s
-    # A CPU is busy with a few seconds of a model of full size; larger batches only leave its caches (measured: 10-20 %).
+    # A few seconds of a full-size model keep a CPU busy; larger batches leave its caches (measured: 10 to 20 % slower).
     return 8.0 if device.type == "cpu" else 480.0
 
 

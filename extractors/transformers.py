@@ -42,7 +42,7 @@ from extractors.batching import buckets, run_halving
 from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, ViewError
 from extractors.group_norm import ValidGroupNorm, patch_front_end
 from extractors.hidden_states import Tap, Totals
-from extractors.sources import Checkpoint, find, hash_files
+from extractors.sources import Checkpoint, find, hash_files, hash_settings
 from extractors.torch_setup import batch_seconds, resolve_device, strict_float32, without_compiled_torchaudio
 from extractors.view import LAST_HIDDEN_STATE, TransformersView, Upto
 from extractors.wavlm_attention import patch_attention
@@ -80,7 +80,8 @@ class TransformersExtractor(Extractor):
             miniatures=tuple(miniatures.TRANSFORMERS),
             make_miniature=make_miniature,
         )
-        self._config, self._model_class = _read_config(self._checkpoint.folder, view.source)
+        self._settings = _read_json(self._checkpoint.folder / "config.json", view.source)
+        self._config, self._model_class = _configure(self._settings, view.source)
         self._is_whisper = self._config.model_type == "whisper"
         self._preprocessor = _read_preprocessor(self._checkpoint.folder, view.source)
         self._normalize = not self._is_whisper and self._preprocessor.get("do_normalize", True)
@@ -117,7 +118,7 @@ class TransformersExtractor(Extractor):
             "family": "transformers",
             "source": checkpoint.source,
             "revision": checkpoint.revision,
-            "config": hash_files(checkpoint.files(("config.json", "preprocessor_config.json"))),
+            "config": hash_settings(self._settings, self._preprocessor),
             "weights": hash_files(_weight_files(checkpoint)),
             "preprocessing": (
                 f"{SAMPLING_RATE} Hz mono; normalisation: {normalisation}; "
@@ -211,9 +212,8 @@ class TransformersExtractor(Extractor):
         return transformers.WhisperFeatureExtractor.from_dict(self._preprocessor)
 
 
-def _read_config(folder: Path, source: str) -> tuple[Any, type]:
-    """The checkpoint's configuration and the class of its encoder."""
-    settings = _read_json(folder / "config.json", source)
+def _configure(settings: dict[str, Any], source: str) -> tuple[Any, type]:
+    """The configuration that config.json's settings make, and the class of the encoder."""
     model_type = settings.get("model_type")
     if model_type not in _MODELS:
         raise ViewError(

@@ -23,7 +23,8 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def load():
-    """`extractors.load` on the CPU, each view loaded once for the whole run."""
+    """`extractors.load` on the CPU, each view loaded once for the whole run, its batches large enough for all `sounds`
+    to be padded together."""
     import extractors
 
     cache = {}
@@ -31,7 +32,7 @@ def load():
     def load(**view):
         key = repr(sorted(view.items()))
         if key not in cache:
-            cache[key] = extractors.load(view, device="cpu")
+            cache[key] = extractors.load(view, device="cpu", batch_s=30.0)
         return cache[key]
 
     return load

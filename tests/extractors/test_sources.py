@@ -6,7 +6,7 @@ from huggingface_hub import errors
 
 import extractors
 from extractors.contract import ViewError
-from extractors.sources import find, hash_files
+from extractors.sources import find, hash_files, hash_settings
 
 NEEDED = [("config.json",), ("*.safetensors", "*.bin")]
 
@@ -100,6 +100,14 @@ def test_only_what_is_needed_is_fetched(checkpoint, monkeypatch):
     found = lookup("owner/model", "main", optional=("extra.json",))
     assert (found.source, found.revision) == ("owner/model", "0123abcd")
     assert asked == {"revision": "main", "allow_patterns": ["config.json", "*.safetensors", "extra.json"]}
+
+
+def test_settings_are_hashed_by_what_they_say():
+    """Order and the version of the library that wrote them do not matter, values do."""
+    settings = {"a": 1, "b": [2], "transformers_version": "5.0"}
+    reordered = {"transformers_version": "5.1", "b": [2], "a": 1}
+    assert hash_settings(settings) == hash_settings(reordered)
+    assert hash_settings(settings) != hash_settings(settings | {"a": 2})
 
 
 def test_hash_sees_names_order_and_bytes(tmp_path):
