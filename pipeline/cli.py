@@ -45,23 +45,32 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     # One shared parent, so that the options may stand before or behind the command's own arguments.
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml here")
+    common.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml here"
+    )
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser = argparse.ArgumentParser(
         prog="strata",
         description="Hidden states of frozen speech models, computed once; light heads trained on them, many times.",
-        epilog="Every command reads params.yaml of the current folder and writes below that folder. `dvc repro` runs them all.",
+        epilog="Every command reads params.yaml of the current folder and writes below it. `dvc repro` runs all stages.",
     )
     parser.add_argument("--version", action="version", version=version("strata-speech"))
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     init = commands.add_parser(
-        "init", help="make a study's folder from a recipe", parents=[common], epilog="example: strata init ../mystudy --recipe demo"
+        "init",
+        help="make a study's folder from a recipe",
+        parents=[common],
+        epilog="example: strata init ../mystudy --recipe demo",
     )
     init.add_argument("folder", type=Path)
-    init.add_argument("--recipe", default="demo", help="one of those that come with the package; a wrong name lists them")
+    init.add_argument(
+        "--recipe", default="demo", help="one of those that come with the package; a wrong name lists them"
+    )
     for name, (help_, argument, example) in STAGES.items():
-        command = commands.add_parser(name, help=help_, description=help_, parents=[common], epilog=f"example: {example}")
+        command = commands.add_parser(
+            name, help=help_, description=help_, parents=[common], epilog=f"example: {example}"
+        )
         if argument:
             command.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
     return parser

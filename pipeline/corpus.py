@@ -45,7 +45,9 @@ def run(study: Study) -> None:
             failures += unusable
     changed = write_if_changed(study.folder / "data" / "corpus.failures.csv", failure_table(failures))
     if not rows:
-        raise StageError(f"no usable utterance in {', '.join(study.params.corpora)}; see data/corpus.failures.csv for the reasons")
+        raise StageError(
+            f"no usable utterance in {', '.join(study.params.corpora)}; see data/corpus.failures.csv for the reasons"
+        )
     changed |= write_if_changed(study.manifest, _manifest(rows).to_parquet(index=False))
     say(f"{study.manifest}: {len(rows)} utterances" + ("" if changed else ", up to date"))
     if len(failures) > how.max_failed * (len(rows) + len(failures)):

@@ -110,7 +110,9 @@ def _announce(view: str, store: FeatureStore, extractor: Extractor, todo: pd.Dat
         )
 
 
-def _compute(study, view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, failures: "_Failures") -> None:
+def _compute(
+    study, view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, failures: "_Failures"
+) -> None:
     started, before = time.monotonic(), len(store)
     size = store.header.block_rows
     block: list[tuple[str, HiddenStates]] = []
@@ -143,7 +145,7 @@ def _compute(study, view: str, store: FeatureStore, extractor: Extractor, todo: 
 
 
 def _decoded(study: Study, todo: pd.DataFrame, extractor: Extractor, failures: "_Failures") -> Iterator:
-    """Portions of (rows, waveforms at 16 kHz) that the model can take; the next one is decoded while one is computed."""
+    """Portions of (rows, waveforms at 16 kHz) that the model can take; the next is decoded while one is computed."""
 
     def decode(row) -> np.ndarray | UnusableAudio:
         try:

@@ -20,7 +20,9 @@ from trainers.data import Dataset
 from trainers.spec import Task
 
 
-def select(study: Study, views: Sequence[str], tasks: Mapping[str, Task]) -> tuple[pd.DataFrame, dict[str, FeatureStore]]:
+def select(
+    study: Study, views: Sequence[str], tasks: Mapping[str, Task]
+) -> tuple[pd.DataFrame, dict[str, FeatureStore]]:
     """The manifest's rows that every view has and at least one task is labelled for, and the views' stores."""
     table = study.read_manifest()
     labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
@@ -30,7 +32,10 @@ def select(study: Study, views: Sequence[str], tasks: Mapping[str, Task]) -> tup
     for view, store in stores.items():
         absent = set(store.missing(usable["content"].tolist()))
         if absent:
-            say(f"{len(absent)} of {len(usable)} utterances are not in view {view} and are left out; `strata extract {view}` tells why")
+            say(
+                f"{len(absent)} of {len(usable)} utterances are not in view {view} and are left out; "
+                f"`strata extract {view}` tells why"
+            )
             usable = usable[~usable["content"].isin(absent)]
     if usable.empty:
         raise StageError(f"no utterance is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
@@ -61,13 +66,20 @@ def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple
     return tuple(str(name) for name in wanted)
 
 
-def identity(section: object, tasks: Mapping[str, Task], table: pd.DataFrame, stores: Mapping[str, FeatureStore]) -> str:
+def identity(
+    section: object, tasks: Mapping[str, Task], table: pd.DataFrame, stores: Mapping[str, FeatureStore]
+) -> str:
     """A hash of everything that a result follows from: configuration, labels, cached values, and the trainers' code."""
     digest = hashlib.blake2b(digest_size=16)
-    configuration = [section.model_dump(mode="json"), {name: task.model_dump(mode="json") for name, task in tasks.items()}]
+    configuration = [
+        section.model_dump(mode="json"),
+        {name: task.model_dump(mode="json") for name, task in tasks.items()},
+    ]
     digest.update(json.dumps(configuration, sort_keys=True).encode())
     for name in sorted(set(table.columns) - {"audio"}):
-        digest.update(name.encode() + pd.util.hash_pandas_object(table[name].astype(str), index=False).to_numpy().tobytes())
+        digest.update(
+            name.encode() + pd.util.hash_pandas_object(table[name].astype(str), index=False).to_numpy().tobytes()
+        )
     for view, store in stores.items():
         digest.update(json.dumps([view, dict(store.header.fingerprint)], sort_keys=True).encode())
     for file in sorted(Path(trainers.__file__).parent.glob("*.py")):

@@ -40,7 +40,11 @@ def run(folder: Path, recipe: str) -> None:
     if not (folder / ".dvc").exists():
         dvc = [sys.executable, "-m", "dvc"]
         _call([*dvc, "init", "--quiet"], folder)
-        for option, value in {"core.analytics": "false", "core.check_update": "false", "cache.type": "reflink,copy"}.items():
+        for option, value in {
+            "core.analytics": "false",
+            "core.check_update": "false",
+            "cache.type": "reflink,copy",
+        }.items():
             _call([*dvc, "config", option, value], folder)
     study = Study(folder / "params.yaml")
     load(study.params_file)
@@ -58,6 +62,8 @@ def _call(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     except FileNotFoundError:
-        raise StageError(f"{command[0]} is not installed, and a study is a git and DVC repository; install it") from None
+        raise StageError(
+            f"{command[0]} is not installed, and a study is a git and DVC repository; install it"
+        ) from None
     except subprocess.CalledProcessError as error:
         raise StageError(f"`{' '.join(command)}` failed in {folder}: {error.stderr.strip().splitlines()[-1]}") from None

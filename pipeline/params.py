@@ -98,7 +98,7 @@ def load(path: Path) -> Params:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(
-            f"no {path}: run strata in a study's folder (`strata init FOLDER` makes one), or name the file with --params"
+            f"no {path}: call it in a study's folder (`strata init FOLDER` makes one), or give the file with --params"
         ) from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
@@ -122,14 +122,16 @@ def parse(content: object, path: Path | str = "params.yaml") -> Params:
 def _require(where: str, what: str, names: list[str], known: Mapping[str, object]) -> None:
     for name in names:
         if name not in known:
-            raise ValueError(f"{where}: unknown {what} {name!r}{_nearest(name, known)}; known: {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"{where}: unknown {what} {name!r}{_nearest(name, known)}; known: {', '.join(known) or 'none'}"
+            )
 
 
 def _where(location: tuple, content: object) -> str:
     """The path of a mistake as the user wrote it, without the names of alternatives that pydantic puts in between."""
     path = []
     for part in location[:-1]:
-        if isinstance(content, Mapping) and part in content or isinstance(content, list) and isinstance(part, int):
+        if (isinstance(content, Mapping) and part in content) or (isinstance(content, list) and isinstance(part, int)):
             path.append(str(part))
             content = content[part]
     last = location[-1] if location else ""

@@ -1,7 +1,8 @@
-"""`strata train EXPERIMENT…`: cached layers and labels → results/<experiment>/: scores, predictions, curves, a model."""
+"""`strata train EXPERIMENT…`: cached layers and labels → results/<experiment>/: scores, predictions, a model."""
 
 import io
 import json
+import os
 import shutil
 import time
 
@@ -44,7 +45,7 @@ def _train(study: Study, name: str) -> None:
     say(f"{name} ({experiment.setup}): {gather.shape_note(data)}")
     started = time.monotonic()
     with bar(trainer.num_models(experiment), "models", name) as progress:
-        outcome = trainer.run(experiment, tasks, data, progress.update)
+        outcome = trainer.run(experiment, tasks, data, progress.update, workers=os.cpu_count() or 1)
     seconds = time.monotonic() - started
 
     provenance = gather.provenance(study, stores)

@@ -1,0 +1,1 @@
+"""Complete parameter files, one per study; `strata init` copies them."""

@@ -13,7 +13,8 @@ class FingerprintMismatch(StoreError):
         found = "; ".join(f"{name}: stored {stored.get(name)!r}, wanted {wanted.get(name)!r}" for name in self.fields)
         super().__init__(
             f"{path} was written by another view ({found}). "
-            f"Give the changed view a new name in params.yaml, or remove the old values with `strata store drop {path}`."
+            "Give the changed view a new name in params.yaml, or remove the old values with "
+            f"`strata store drop {path}`."
         )
 
 

@@ -164,7 +164,9 @@ class FeatureStore:
         """
         if layer not in self.header.frame_layers:
             kept = ", ".join(self.header.frame_layers) or "none"
-            raise StoreError(f"{self.path}: no frames of layer {layer!r} were kept (kept: {kept}); list it in the view's `frames`")
+            raise StoreError(
+                f"{self.path}: no frames of layer {layer!r} were kept (kept: {kept}); list it in the view's `frames`"
+            )
         rows = self._row_numbers(keys)
         result: list[np.ndarray] = [np.empty(0)] * len(rows)
         for block, positions in self._by_block(rows):
@@ -194,19 +196,21 @@ class FeatureStore:
             )
             for _, positions in self._by_block(rows)
         ]
-        return dask.array.concatenate(blocks) if blocks else dask.array.zeros((0, num_layers, self.header.dim), np.float32)
+        return (
+            dask.array.concatenate(blocks) if blocks else dask.array.zeros((0, num_layers, self.header.dim), np.float32)
+        )
 
     def verify(self) -> list[str]:
         """Reads every committed value; one line per damaged block (view, block, rows), none where all is well."""
         problems = []
-        rows = self._row_numbers(None)
-        keys = np.array(self.keys, dtype=object)
-        for _, positions in self._by_block(rows):
+        everyone = self.keys
+        for _, positions in self._by_block(self._row_numbers(None)):
+            keys = [everyone[i] for i in positions]
             try:
-                self.num_frames(keys[positions])
-                self.pooled(keys[positions])
+                self.num_frames(keys)
+                self.pooled(keys)
                 for layer in self.header.frame_layers:
-                    self.frames(keys[positions], layer)
+                    self.frames(keys, layer)
             except CorruptStore as error:
                 problems.append(str(error))
         return problems
@@ -237,7 +241,7 @@ class FeatureStore:
         self,
         keys: Sequence[str],
         pooled: np.ndarray,
-        num_frames: Sequence[int],
+        num_frames: Sequence[int] | np.ndarray,
         frames: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> None:
         """Adds rows, block by block; each block is there whole, or not at all, whenever the process dies.
@@ -291,7 +295,9 @@ class FeatureStore:
         except ValueError as error:
             raise StoreError(f"{self.path}: {error}") from error
         if len(set(keys)) < len(keys) or len(self.missing(keys)) < len(keys):
-            raise StoreError(f"{self.path}: a key is given twice or is in the store already; append only `missing(keys)`")
+            raise StoreError(
+                f"{self.path}: a key is given twice or is in the store already; append only `missing(keys)`"
+            )
         expected = (len(keys), len(self.layer_names), self.header.dim)
         if np.shape(pooled) != expected:
             raise StoreError(f"{self.path}: expected pooled values of shape {expected}, got {np.shape(pooled)}")
@@ -299,16 +305,24 @@ class FeatureStore:
         if counts.shape != (len(keys),) or (counts < 0).any():
             raise StoreError(f"{self.path}: expected one frame count per key, got {counts.shape}")
         if set(frames) != set(self.header.frame_layers):
-            raise StoreError(f"{self.path}: expected frames of layers {list(self.header.frame_layers)}, got {sorted(frames)}")
+            raise StoreError(
+                f"{self.path}: expected frames of layers {list(self.header.frame_layers)}, got {sorted(frames)}"
+            )
         for layer, values in frames.items():
             if [np.shape(v) for v in values] != [(n, self.header.frame_dim) for n in counts]:
-                raise StoreError(f"{self.path}: frames of layer {layer} do not fit the frame counts and width {self.header.frame_dim}")
+                raise StoreError(
+                    f"{self.path}: frames of layer {layer} do not fit the frame counts or width {self.header.frame_dim}"
+                )
         with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused just below
             pooled = np.asarray(pooled).astype(np.float32, copy=False)
-            frames.update({layer: [np.asarray(v).astype(np.float32, copy=False) for v in frames[layer]] for layer in frames})
+            frames.update(
+                {layer: [np.asarray(v).astype(np.float32, copy=False) for v in frames[layer]] for layer in frames}
+            )
         bad = [key for i, key in enumerate(keys) if not _finite(pooled[i], *(v[i] for v in frames.values()))]
         if bad:
-            raise StoreError(f"{self.path}: values that are not finite in float32 for {len(bad)} keys, the first {bad[0]!r}")
+            raise StoreError(
+                f"{self.path}: values that are not finite in float32 for {len(bad)} keys, the first {bad[0]!r}"
+            )
         return pooled, counts.astype(np.int32)
 
     # -- rows and blocks -------------------------------------------------------------------------------------------
@@ -317,7 +331,9 @@ class FeatureStore:
         try:
             codes = self._group["key"][:]
         except Exception as error:
-            raise CorruptStore(f"{self.path}: the keys cannot be read ({error}); restore the store with `dvc checkout`") from error
+            raise CorruptStore(
+                f"{self.path}: the keys cannot be read ({error}); restore the store with `dvc checkout`"
+            ) from error
         self._rows = {key: row for row, key in enumerate(layout.decode_keys(codes)) if key}
 
     def _row_numbers(self, keys: Sequence[str] | None) -> np.ndarray:
@@ -331,12 +347,12 @@ class FeatureStore:
             )
         return np.fromiter((self._rows[key] for key in keys), np.int64, len(keys))
 
-    def _layer_numbers(self, layers: Sequence[str] | None) -> list[int]:
+    def _layer_numbers(self, layers: Sequence[str] | None) -> np.ndarray:
         names = self.layer_names
         unknown = [layer for layer in layers or () if layer not in names]
         if unknown:
             raise StoreError(f"{self.path}: no layer {unknown[0]!r}; it has {', '.join(names)}")
-        return list(range(len(names))) if layers is None else [names.index(layer) for layer in layers]
+        return np.arange(len(names)) if layers is None else np.array([names.index(layer) for layer in layers], np.int64)
 
     def _by_block(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """(block, positions within `rows`), the blocks in ascending order."""
@@ -358,7 +374,9 @@ class FeatureStore:
         try:
             return self._group[layout.frames_name(layer, block)][span]
         except Exception as error:
-            raise self._corrupt(block, np.array([block * self.header.block_rows]), f"frames of layer {layer}: {error}") from error
+            raise self._corrupt(
+                block, np.array([block * self.header.block_rows]), f"frames of layer {layer}: {error}"
+            ) from error
 
     def _frame_ends(self, block: int) -> np.ndarray:
         start = block * self.header.block_rows
@@ -376,14 +394,14 @@ def _read_block(path: Path, keys: Sequence[str], layers: Sequence[str] | None) -
     return FeatureStore.open(path).pooled(keys, layers)
 
 
-def _slice_if_contiguous(numbers: Sequence[int]) -> slice | Sequence[int]:
+def _slice_if_contiguous(numbers: np.ndarray) -> slice | np.ndarray:
     """A slice where that says the same: Zarr reads it without indexing every element."""
-    first, count = (int(numbers[0]), len(numbers)) if len(numbers) else (0, 0)
-    contiguous = np.array_equal(numbers, np.arange(first, first + count))
-    return slice(first, first + count) if contiguous else numbers
+    first = int(numbers[0]) if len(numbers) else 0
+    contiguous = np.array_equal(numbers, np.arange(first, first + len(numbers)))
+    return slice(first, first + len(numbers)) if contiguous else numbers
 
 
-def _padded(values: np.ndarray, length: int, fill: float) -> np.ndarray:
+def _padded(values: np.ndarray, length: int, fill: int | float) -> np.ndarray:
     padded = np.full((length, *values.shape[1:]), fill, values.dtype)
     padded[: len(values)] = values
     return padded

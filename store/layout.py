@@ -26,7 +26,7 @@ FORMAT = 1
 KEY_BYTES = 64
 CHUNK_ROWS = 64
 SHARD_BYTES = 32 * 2**20
-"""Aim for shards of this size: DVC and object stores handle tens of large files well and thousands of small ones badly."""
+"""Aim for shards of this size: DVC and object stores like tens of large files, not thousands of small ones."""
 FRAME_CHUNK_BYTES = 2**20
 
 

@@ -27,7 +27,9 @@ def exclusive(store: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreLocked(f"{store} is being written by {_holder(file)}; wait for it or stop it, then try again") from None
+            raise StoreLocked(
+                f"{store} is being written by {_holder(file)}; wait for it or stop it, then try again"
+            ) from None
         file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now(UTC):%F %T} UTC"}, file)
         file.flush()

@@ -85,7 +85,9 @@ def targets(name: str, task: Task, labels: pd.DataFrame) -> Targets:
     classes = tuple(sorted(text.dropna().unique()))
     if len(classes) < 2 or (task.kind == "binary" and len(classes) != 2):
         wanted = "exactly two classes" if task.kind == "binary" else "two classes or more"
-        raise TrainingError(f"task {name}: label {column!r} needs {wanted}, found {len(classes)}: {', '.join(classes[:5])}")
+        raise TrainingError(
+            f"task {name}: label {column!r} needs {wanted}, found {len(classes)}: {', '.join(classes[:5])}"
+        )
     numbers = text.map({c: i for i, c in enumerate(classes)}).fillna(-1).to_numpy(np.int64, copy=True)
     return Targets(name, task, numbers, classes)
 

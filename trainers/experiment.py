@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from joblib import Parallel, delayed
 
 from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.fit import fit, outputs
@@ -31,54 +31,89 @@ class Outcome:
     """Trained on all utterances but a validation share; for new audio, not for scores."""
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One model to train: the fold's number, or None for the final one."""
+
+    seed: int
+    fold: int | None
+    group: Sequence[Targets]
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
 def run(
-    experiment: Experiment, tasks: Mapping[str, Task], data: Dataset, progress: Callable[[], None] = lambda: None
+    experiment: Experiment,
+    tasks: Mapping[str, Task],
+    data: Dataset,
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
 ) -> Outcome:
     """Trains and scores every fold, then one model on everything.
 
-    The same data, experiment and number of threads give the same result to the bit.
+    The same data and experiment give the same result to the bit on one machine, whatever the number of workers.
 
     Args:
         experiment: what to train.
         tasks: the tasks it names.
         data: features [utterances, layers, dim] of the views it names.
         progress: called after each trained model; there are `num_models(experiment)`.
+        workers: processes that train models side by side, one thread each: heads are too small to share a core's work.
 
     Raises:
         TrainingError: labels or folds that cannot work; raised before any training.
     """
     for name in experiment.tasks:
         if experiment.folds.disjoint and (tasks[name].label or name) == experiment.folds.disjoint:
-            raise TrainingError(f"task {name} cannot be tested on folds that are disjoint by {name}: drop one of the two")
+            raise TrainingError(
+                f"task {name} cannot be tested on folds that are disjoint by {name}: drop one of the two"
+            )
     goals = [targets(name, tasks[name], data.labels) for name in experiment.tasks]
     groups = [goals] if experiment.joint else [[goal] for goal in goals]
-    features = [torch.from_numpy(np.ascontiguousarray(data.features[view])) for view in experiment.views]
     folds = cross_validation(data.labels, data.contents, experiment.folds)
+    for goal in goals:
+        if not any(goal.known[fold.test].any() and goal.known[fold.train].any() for fold in folds):
+            raise TrainingError(
+                f"task {goal.name}: no fold has labels to train and to test on; label more, or drop the task"
+            )
+    features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
 
-    predictions, curves = [], []
-    for seed in experiment.seeds:
-        for number, fold in enumerate(folds):
-            table = pd.DataFrame({"utterance": np.take(data.utterances, fold.test), "fold": number, "seed": seed})
-            for group in groups:
-                model, curve = _train(experiment, group, features, fold.train, fold.valid, seed)
-                curves.append(_curve_table(curve, group, seed, number))
-                for goal, output in zip(group, outputs(model, features, fold.test).values(), strict=True):
-                    _add_answers(table, goal, output, fold.test)
-                progress()
-            predictions.append(table)
-    predictions = pd.concat(predictions, ignore_index=True)
+    nobody = np.empty(0, np.int64)
+    rest, valid = hold_out(
+        data.labels,
+        data.contents,
+        experiment.folds,
+        _final_rows(experiment, folds, len(data)),
+        experiment.folds.validation,
+    )
+    jobs = [
+        _Job(seed, number, group, fold.train, fold.valid, fold.test)
+        for seed in experiment.seeds
+        for number, fold in enumerate(folds)
+        for group in groups
+    ] + [_Job(experiment.seeds[0], None, group, rest, valid, nobody) for group in groups]
 
-    rest, valid = hold_out(data.labels, data.contents, experiment.folds, _final_rows(experiment, folds, len(data)),
-                           experiment.folds.validation)  # fmt: skip
-    models = []
-    for group in groups:
-        models.append(_train(experiment, group, features, rest, valid, experiment.seeds[0])[0])
+    tables: dict[tuple[int, int], pd.DataFrame] = {}
+    curves, models = [], []
+    parallel = Parallel(n_jobs=workers, return_as="generator")
+    trained = parallel(delayed(_train)(experiment, job, features) for job in jobs)
+    for job, (model, curve, given) in zip(jobs, trained, strict=True):
+        if job.fold is None:
+            models.append(model)
+        else:
+            empty = pd.DataFrame({"utterance": np.take(data.utterances, job.test), "fold": job.fold, "seed": job.seed})
+            table = tables.setdefault((job.seed, job.fold), empty)
+            for goal in job.group:
+                _add_answers(table, goal, given[goal.name], job.test)
+            curves.append(_curve_table(curve, job))
         progress()
+    predictions = pd.concat(tables.values(), ignore_index=True)
     return Outcome(
         metrics=_metrics(experiment, goals, folds, predictions),
         predictions=predictions,
         curves=pd.concat(curves, ignore_index=True),
-        predictor=Predictor(models, experiment, goals, [tuple(f.shape[1:]) for f in features]),
+        predictor=Predictor(models, experiment, goals, [f.shape[1:] for f in features]),
     )
 
 
@@ -95,18 +130,27 @@ def _final_rows(experiment: Experiment, folds, num_utterances: int) -> np.ndarra
     return np.arange(num_utterances)
 
 
-def _train(
-    experiment: Experiment, group: Sequence[Targets], features: Sequence[Tensor], train, valid, seed: int
-) -> tuple[Heads, list]:
-    torch.manual_seed(seed)
-    model = Heads([tuple(f.shape[1:]) for f in features], experiment, {goal.name: goal.num_outputs for goal in group})
-    model.standardise([f.numpy()[train] for f in features])
-    return model, fit(model, features, group, train, valid, experiment, seed)
+def _train(experiment: Experiment, job: _Job, features: Sequence[np.ndarray]) -> tuple[Heads | None, list, dict]:
+    """The trained model (the final ones only), its losses, and its outputs on the job's test utterances."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        torch.manual_seed(job.seed)
+        shapes = [f.shape[1:] for f in features]
+        model = Heads(shapes, experiment, {goal.name: goal.num_outputs for goal in job.group})
+        model.standardise([f[job.train] for f in features])
+        tensors = [torch.from_numpy(np.require(f, requirements="W")) for f in features]
+        curve = fit(model, tensors, job.group, job.train, job.valid, experiment, job.seed)
+        if job.fold is None:
+            return model, curve, {}
+        return None, curve, outputs(model, tensors, job.test)
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _curve_table(curve, group, seed: int, fold: int) -> pd.DataFrame:
+def _curve_table(curve: list, job: _Job) -> pd.DataFrame:
     table = pd.DataFrame(curve, columns=["epoch", "train_loss", "valid_loss"])
-    return table.assign(seed=seed, fold=fold, task_group=" + ".join(goal.name for goal in group))
+    return table.assign(seed=job.seed, fold=job.fold, task_group=" + ".join(goal.name for goal in job.group))
 
 
 def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, rows: np.ndarray) -> None:
@@ -127,9 +171,7 @@ def _metrics(experiment: Experiment, goals: Sequence[Targets], folds, prediction
             table = table[table[f"{goal.name}.true"].notna()]
             true, predicted = (goal.numbers(table[f"{goal.name}.{what}"]) for what in ("true", "predicted"))
             per_fold.append(scores(kind, true, predicted) if len(true) else {})
-        names = next((list(fold) for fold in per_fold if fold), None)
-        if names is None:
-            raise TrainingError(f"task {goal.name}: no test utterance has a label; label some, or drop the task")
+        names = next(list(fold) for fold in per_fold if fold)
         tasks[goal.name] = {name: summary([fold.get(name) for fold in per_fold]) for name in names}
         known = goal.known
         sides = [(goal.values[f.train][known[f.train]], goal.values[f.test][known[f.test]]) for f in folds]

@@ -39,7 +39,7 @@ def fit(
     """
     goals = _scaled(model, targets, train)
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=how.learning_rate)
+    optimiser = torch.optim.Adam(model.parameters(), lr=how.learning_rate, fused=True)
     train_rows, valid_rows = torch.from_numpy(train), torch.from_numpy(valid)
     curve, best, best_loss = [], None, np.inf
     for epoch in range(1, how.epochs + 1):

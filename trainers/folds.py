@@ -71,13 +71,15 @@ def _kfold(labels, contents, folds: Folds, among: np.ndarray, k: int) -> list[tu
 
 
 def _groups(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> np.ndarray:
-    """Numbers such that two utterances share one if they share audio or the `disjoint` label, directly or in a chain."""
+    """Numbers that two utterances share if they share audio or the `disjoint` label, directly or in a chain."""
     content_numbers = pd.factorize(pd.Series(contents, dtype=object))[0]
     if folds.disjoint is None:
         return content_numbers
     column = _column(labels, folds.disjoint)
     if column.isna().any():
-        raise TrainingError(f"folds.disjoint: {column.isna().sum()} utterances have no {folds.disjoint!r}; label or drop them")
+        raise TrainingError(
+            f"folds.disjoint: {column.isna().sum()} utterances have no {folds.disjoint!r}; label or drop them"
+        )
     label_numbers = pd.factorize(column)[0] + content_numbers.max() + 1
     size = label_numbers.max() + 1
     edges = coo_array((np.ones(len(labels)), (content_numbers, label_numbers)), shape=(size, size))

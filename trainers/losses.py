@@ -28,5 +28,5 @@ def task_loss(loss: str, output: Float[Tensor, "batch outputs"], target: Shaped[
     if loss == "mae":
         return F.l1_loss(column, target)
     mse = F.mse_loss(column, target)
-    # The root's gradient is infinite at 0; the offset bounds it and moves the loss by at most 1e-6 of a standard deviation.
+    # The root's gradient is infinite at 0; the offset bounds it and moves the loss by at most 1e-6.
     return torch.sqrt(mse + 1e-12) if loss == "rmse" else mse

@@ -4,7 +4,14 @@ Accuracies and recalls are fractions; errors are in the label's unit.
 """
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, recall_score, root_mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    recall_score,
+    root_mean_squared_error,
+)
 
 PRIMARY = {"classification": "accuracy", "binary": "accuracy", "regression": "rmse"}
 """The metric by which a kind of task is compared."""
@@ -52,7 +59,7 @@ def chance(kind: str, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def summary(values: list[float | None]) -> dict[str, object]:
-    """Mean and standard deviation over folds; a fold in which the task has no labelled utterance is None and not counted."""
+    """Mean and standard deviation over folds; a fold without a labelled utterance is None and not counted."""
     known = [value for value in values if value is not None]
     sd = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
     return {"mean": float(np.mean(known)) if known else None, "sd": sd, "folds": values}

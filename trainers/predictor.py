@@ -88,7 +88,8 @@ class Predictor:
         experiment = Experiment(**config["experiment"])
         nothing = np.empty(0)
         goals = [
-            Targets(name, Task(**task), nothing, tuple(config["classes"][name])) for name, task in config["tasks"].items()
+            Targets(name, Task(**task), nothing, tuple(config["classes"][name]))
+            for name, task in config["tasks"].items()
         ]
         shapes = [tuple(shape) for shape in config["shapes"]]
         groups = [goals] if experiment.joint else [[goal] for goal in goals]

@@ -1,0 +1,43 @@
+# make demo     a fresh clone to an opened report: installs, runs the pipeline on the synthetic corpus, prints the table
+# make test     everything, with all extras (SLOW=--slow for the long suites too)
+# make prompts  the same pipeline on real recordings (Debian's telephone prompts), beside the demo
+# make lint     style
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+# The machine's own settings of these libraries have no place in a reproducible run.
+export POT_BACKEND_DISABLE_TENSORFLOW = 1
+export TOKENIZERS_PARALLELISM = false
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+
+.PHONY: demo test prompts lint clean
+
+demo: $(VENV)/.core
+	dvc repro
+	strata report --summary
+
+test: $(VENV)/.all
+	python -m pytest $(SLOW)
+
+prompts: $(VENV)/.core
+	strata init studies/prompts --recipe prompts
+	cd studies/prompts && dvc repro && strata report --summary
+
+lint: $(VENV)/.all
+	ruff check .
+	ruff format --check .
+
+clean:
+	rm -rf $(VENV) .strata data features results report
+
+$(VENV)/.core: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing from requirements.lock (some 2 GB, minutes the first time)"
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+$(VENV)/.all: $(VENV)/.core
+	@echo "installing the extras tfhub, opensmile and dev (some 2 GB more)"
+	$(PIP_INSTALL) --editable '.[tfhub,opensmile,dev]'
+	touch $@
