@@ -218,7 +218,7 @@ def _joined(count: int, mean: Tensor | float, squares: Tensor | float, hidden: T
 
 def make_miniature(name: str, folder: Path) -> None:
     """Writes the miniature x-vector as a checkpoint in SpeechBrain's layout."""
-    channels, kernels, dim = [24, 64, 64, 64, 64, 192], [5, 3, 3, 1, 1], 512
+    channels, kernels, dim = [24, 64, 64, 64, 64, 192], [5, 3, 3, 1, 1], 128
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(miniatures.seed(name))
         network = XVector(channels, kernels, dim)

@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser = argparse.ArgumentParser(
         prog="strata",
-        description="Hidden states of frozen speech models, computed once; light heads trained on them, many times.",
-        epilog="Every command reads params.yaml of the current folder and writes below it. `dvc repro` runs all stages.",
+        description="Hidden states of frozen speech models, laid down once; light heads trained on them.",
+        epilog="Every command reads params.yaml of the current folder and writes below it. `dvc repro` runs all.",
     )
     parser.add_argument("--version", action="version", version=version("strata-speech"))
     parser.set_defaults(debug=False)
@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=help_, description=help_, parents=[common], epilog=f"example: {example}"
         )
+        if name == "report":
+            command.add_argument("--summary", action="store_true", help="only print; leave the page as it is")
         if argument:
             command.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
     return parser
@@ -88,7 +90,12 @@ def _run(options: argparse.Namespace) -> None:
 
     stage = import_module(f"pipeline.{options.command}")
     study = Study(options.params)
-    stage.run(*([study, options.names] if "names" in options else [study]))
+    if "names" in options:
+        stage.run(study, options.names)
+    elif "summary" in options:
+        stage.run(study, options.summary)
+    else:
+        stage.run(study)
 
 
 def _one_line(error: Exception) -> str:

@@ -6,62 +6,73 @@ its size and time of change, so that a second run only looks at what is new.
 
 import hashlib
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from extractors import UnusableAudio, audio
 from pipeline import dvcfile
-from pipeline.corpora import Problem, Utterance, adapter
+from pipeline.corpora import Problem, Section, Utterance, adapter
 from pipeline.errors import StageError
 from pipeline.files import failure_table, write_if_changed
-from pipeline.params import CorpusStage
 from pipeline.progress import bar, say
 from pipeline.study import Study
 
 COLUMNS = ["utterance", "audio", "start_s", "duration_s", "sampling_rate", "content", "speaker", "split", "transcript"]
 """Columns of every manifest, in order; one column per label follows."""
+LISTED = "data/corpus.failures.csv"
+"""Where unusable recordings are listed, below the study's folder."""
 
 
 def run(study: Study) -> None:
-    """Writes the manifest and `data/corpus.failures.csv`.
+    """Writes the manifest and the table of unusable recordings.
 
     Raises:
-        StageError: no usable utterance, or a larger share of unusable ones than `corpus.max_failed`; what is usable has
-            been written by then.
+        StageError: no usable recording, or a larger share of unusable ones in a corpus than its `max_failed`; what is
+            usable has been written by then.
     """
     dvcfile.watch_corpora(study)
-    rows, failures = [], []
-    how = study.params.corpus
-    with _Inspector(study, how) as inspector:
+    rows, failures, complaints = [], [], []
+    with _Inspector(study) as inspector:
         for corpus, section in study.params.corpora.items():
-            found, unusable = inspector.inspect(corpus, adapter(section.adapter).utterances(section, study.folder))
+            found, unusable = inspector.inspect(corpus, section)
             note = " (synthetic: scores on it say nothing of real speech)" if section.synthetic else ""
             hours = sum(row["duration_s"] for row in found) / 3600
             say(f"{corpus}: {len(found)} utterances, {hours:.2f} h, {len(unusable)} unusable{note}")
+            if len(unusable) > section.max_failed * (len(found) + len(unusable)):
+                complaints.append(
+                    f"{corpus}: {len(unusable)} of {len(found) + len(unusable)} recordings cannot be used, more than "
+                    f"max_failed ({section.max_failed:.0%})"
+                )
             rows += found
             failures += unusable
-    changed = write_if_changed(study.folder / "data" / "corpus.failures.csv", failure_table(failures))
+    changed = write_if_changed(study.folder / LISTED, failure_table(failures))
     if not rows:
-        raise StageError(
-            f"no usable utterance in {', '.join(study.params.corpora)}; see data/corpus.failures.csv for the reasons"
-        )
+        raise StageError(f"no usable recording in {', '.join(study.params.corpora)}; {LISTED} lists the reasons")
     changed |= write_if_changed(study.manifest, _manifest(rows).to_parquet(index=False))
     say(f"{study.manifest}: {len(rows)} utterances" + ("" if changed else ", up to date"))
-    if len(failures) > how.max_failed * (len(rows) + len(failures)):
-        raise StageError(
-            f"{len(failures)} of {len(rows) + len(failures)} recordings cannot be used, more than corpus.max_failed "
-            f"({how.max_failed:.0%}); data/corpus.failures.csv lists them with reasons; mend them, or raise the limit"
-        )
+    if failures:
+        say(f"{len(failures)} recordings cannot be used; {study.folder / LISTED} lists them with reasons")
+    if complaints:
+        raise StageError(f"{'; '.join(complaints)}; see {LISTED}, mend them, or raise the limit in params.yaml")
+
+
+def make_absent_audio(study: Study, rows: pd.DataFrame) -> None:
+    """Makes what recordings of synthetic corpora are absent: the manifest may have come from DVC's cache."""
+    for corpus, section in study.params.corpora.items():
+        own = rows[rows["utterance"].str.startswith(f"{corpus}/")]
+        if section.synthetic and not all((study.folder / path).exists() for path in own["audio"]):
+            for _ in adapter(section.adapter).utterances(section, study.folder):
+                pass  # each file is there when its utterance is yielded
 
 
 class _Inspector:
     """Looks into audio files, several at a time, and remembers what it saw."""
 
-    def __init__(self, study: Study, how: CorpusStage):
-        self.study, self.how = study, how
+    def __init__(self, study: Study):
+        self.study = study
         self.memory_file = study.folder / ".strata" / "inspected.parquet"
 
     def __enter__(self):
@@ -79,12 +90,13 @@ class _Inspector:
             table = pd.DataFrame.from_dict(self.memory, orient="index").rename_axis("key").reset_index()
             write_if_changed(self.memory_file, table.to_parquet(index=False))
 
-    def inspect(self, corpus: str, items: Iterator[Utterance | Problem]) -> tuple[list[dict], list[dict]]:
+    def inspect(self, corpus: str, section: Section) -> tuple[list[dict], list[dict]]:
         """Manifest rows and failures of one corpus, in the corpus's order."""
-        items = list(items)
+        items = list(adapter(section.adapter).utterances(section, self.study.folder))
+        look = partial(self._look, silence_dbfs=section.silence_dbfs)
         rows, failures = [], []
         with bar(len(items), "files", corpus) as progress:
-            for item, seen in zip(items, self.pool.map(self._look, items), strict=True):
+            for item, seen in zip(items, self.pool.map(look, items), strict=True):
                 progress.update()
                 name = f"{corpus}/{item.name}"
                 if seen.get("reason"):
@@ -98,7 +110,7 @@ class _Inspector:
                     rows.append(row | known | special | labels)
         return rows, failures
 
-    def _look(self, item: Utterance | Problem) -> dict:
+    def _look(self, item: Utterance | Problem, silence_dbfs: float) -> dict:
         if isinstance(item, Problem):
             return {"reason": item.reason}
         try:
@@ -106,15 +118,15 @@ class _Inspector:
         except OSError:
             return {"reason": "missing"}
         where = f"{item.audio.absolute()}#{item.start_s}+{item.duration_s}"
-        key = f"{where}@{status.st_size},{status.st_mtime_ns},{status.st_ino},{self.how.silence_dbfs}"
+        key = f"{where}@{status.st_size},{status.st_mtime_ns},{status.st_ino},{silence_dbfs}"
         if key not in self.memory:
-            self.memory[key] = self._open(item)
+            self.memory[key] = self._open(item, silence_dbfs)
         return self.memory[key]
 
-    def _open(self, item: Utterance) -> dict:
+    def _open(self, item: Utterance, silence_dbfs: float) -> dict:
         nothing = {"duration_s": 0.0, "sampling_rate": 0, "content": "", "reason": ""}
         try:
-            seen = audio.inspect(item.audio, item.start_s, item.duration_s, self.how.silence_dbfs)
+            seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs)
         except UnusableAudio as error:
             return nothing | {"reason": str(error)}
         found = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate, "content": _content(item)}
@@ -122,7 +134,8 @@ class _Inspector:
 
     def _written(self, path: Path) -> str:
         """A path as the manifest has it: relative to the study, unless the corpus was given by an absolute one."""
-        return str(path) if path.is_absolute() else os.path.relpath(path, self.study.folder)
+        given_absolute = path.is_absolute() and not path.is_relative_to(self.study.folder)
+        return str(path) if given_absolute else os.path.relpath(path, self.study.folder)
 
 
 def _content(item: Utterance) -> str:

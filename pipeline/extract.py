@@ -20,6 +20,7 @@ import extractors
 from extractors import Extractor, HiddenStates, UnusableAudio, audio
 from extractors.contract import SAMPLING_RATE
 from pipeline import dvcfile
+from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.files import failure_table, write_if_changed
 from pipeline.progress import bar, say
@@ -68,6 +69,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
         todo = utterances[utterances["content"].isin(missing)].sort_values(["duration_s", "content"], ascending=False)
         if len(todo):
             _announce(view, store, extractor, todo, len(utterances))
+            make_absent_audio(study, todo)
             _compute(study, view, store, extractor, todo, failures)
         else:
             say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} utterances)")
@@ -191,7 +193,7 @@ def _judge(study: Study, view: str, failures: "_Failures", total: int) -> None:
     if count > limit * total:
         raise StageError(
             f"{view}: {count} of {total} utterances failed, more than extract.max_failed ({limit:.0%}); "
-            f"see {failures.path}; mend them, or raise the limit"
+            f"mend the files, or raise the limit in params.yaml"
         )
 
 

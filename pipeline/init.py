@@ -12,7 +12,7 @@ from pipeline.params import load
 from pipeline.progress import say
 from pipeline.study import Study
 
-STUDY_FILES = {"dvc.yaml": "dvc.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
+STUDY_FILES = {"stages.yaml": "dvc.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
 """Templates under `pipeline/study/`, and what they are called in a study."""
 
 

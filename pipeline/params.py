@@ -28,15 +28,6 @@ class ParamsError(StageError):
     """A params.yaml that cannot be used as it is."""
 
 
-class CorpusStage(Section):
-    """How `strata corpus` judges files."""
-
-    max_failed: float = Field(0.05, ge=0, le=1)
-    """Share of unusable files past which the stage fails."""
-    silence_dbfs: float = Field(-60.0, lt=0)
-    """A file whose peak is below this is silent."""
-
-
 class ExtractStage(Section):
     """How `strata extract` runs; none of it changes a value."""
 
@@ -70,7 +61,6 @@ class Params(Section):
     tasks: dict[Name, Task] = {}
     experiments: dict[Name, Experiment] = {}
     eliminate: dict[Name, Elimination] = {}
-    corpus: CorpusStage = CorpusStage()
     extract: ExtractStage = ExtractStage()
     report: ReportStage = ReportStage()
 

@@ -104,8 +104,8 @@ class Heads(nn.Module):
         for view, values in zip(self.views, features, strict=True):
             view.standardise.fit(values)
 
-    def forward(self, *features: Float[Tensor, "batch layers dim"]) -> dict[str, Float[Tensor, "batch outputs"]]:
-        """Logits (or standardised values) of every task."""
+    def forward(self, *features: Float[Tensor, "batch _ _"]) -> dict[str, Float[Tensor, "batch outputs"]]:
+        """Logits (or standardised values) of every task, from one [batch, layers, dim] per view."""
         encoded = [view(x) for view, x in zip(self.views, features, strict=True)]
         joined = self.fusion(*encoded) if self.fusion is not None else torch.cat(encoded, dim=1)
         shared = self.shared(joined)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class CorpusError(ValueError):
@@ -56,6 +56,10 @@ class Section(BaseModel):
     synthetic: ClassVar[bool] = False
     """Whether nobody ever said these utterances: whoever shows the corpus shows this too."""
 
+    max_failed: float = Field(0.05, ge=0, le=1)
+    """Share of unusable recordings past which the stage fails."""
+    silence_dbfs: float = Field(-60.0, lt=0)
+    """A recording whose peak is below this, in dB relative to full scale, is silent."""
     adapter: str
     """Name of the adapter, one of `pipeline.corpora.ADAPTERS`."""
 

@@ -43,8 +43,15 @@ def summary(study: Path, params: Mapping) -> str:
     return notices.summary(collect.collect(Path(study), params))
 
 
-def run(study: Study) -> None:
-    """`strata report`: writes the page, prints the comparison on stdout and where the page lies."""
-    path = build(study.folder, study.raw_params)
+def run(study: Study, only_summary: bool = False) -> None:
+    """`strata report`: writes the page, prints the comparison on stdout and where the page lies.
+
+    Args:
+        study: the folder and its parameters.
+        only_summary: print, but leave the page as it is.
+    """
+    path = study.folder / "report" / "index.html"
+    if not (only_summary and path.exists()):
+        path = build(study.folder, study.raw_params)
     print(summary(study.folder, study.raw_params))
     print(f"\nreport: {path}")

@@ -67,9 +67,9 @@ def test_long_audio_in_pieces_is_as_in_one(load, sound, relative_error, monkeypa
 
 
 def test_the_embedding_has_the_published_width(load):
-    """One layer of 512, and no frames."""
+    """One layer of 128, and no frames."""
     extractor = load(**VIEW)
-    assert (extractor.dim, extractor.layer_names, extractor.frame_rate_hz) == (512, ("embedding",), 0.0)
+    assert (extractor.dim, extractor.layer_names, extractor.frame_rate_hz) == (128, ("embedding",), 0.0)
 
 
 def test_yaml_is_not_executed(checkpoint, sounds):

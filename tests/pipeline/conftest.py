@@ -1,0 +1,106 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from pipeline import cli
+
+SAMPLING_RATE = 16_000
+
+
+def tone(path: Path, pitch_hz: float, seconds: float = 0.4) -> Path:
+    """A noisy tone: enough of a recording for every view."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(int(seconds * SAMPLING_RATE)) / SAMPLING_RATE
+    noise = np.random.default_rng(int(pitch_hz)).normal(size=time.size)
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch_hz * time) + 0.02 * noise, SAMPLING_RATE)
+    return path
+
+
+class StudyFolder:
+    """A study with a `metadata.csv` corpus of tones, and the command line to run on it."""
+
+    def __init__(self, folder: Path, capsys):
+        self.folder, self.capsys = folder, capsys
+        self.recordings = folder / "recordings"
+        self.rows = []
+        self.params = {
+            "corpora": {"tones": {"adapter": "folder", "root": "recordings"}},
+            "views": {"mfcc": {"family": "mfcc"}, "wavlm": {"family": "transformers", "source": "miniature:wavlm"}},
+            "tasks": {"speaker": {"kind": "classification"}, "pitch": {"kind": "regression"}},
+            "experiments": {
+                "one": {"views": ["mfcc"], "tasks": ["speaker", "pitch"], "folds": {"k": 2}, "epochs": 2},
+                "two": {
+                    "views": ["mfcc", "wavlm"],
+                    "fusion": "ot",
+                    "tasks": ["speaker"],
+                    "folds": {"k": 2},
+                    "epochs": 2,
+                },
+            },
+            "eliminate": {"wavlm": {"view": "wavlm", "tasks": ["speaker"], "epochs": 2}},
+        }
+
+    def add(self, count: int) -> "StudyFolder":
+        """More recordings, each of another pitch."""
+        for _ in range(count):
+            number = len(self.rows)
+            name = f"{number:03d}.wav"
+            tone(self.recordings / name, 100 + 7 * number, 0.3 + 0.01 * (number % 7))
+            self.rows.append(f"{name},{'ab'[number % 2]},{100 + 7 * number}")
+        (self.recordings / "metadata.csv").write_text("\n".join(["file_name,speaker,pitch", *self.rows]) + "\n")
+        return self
+
+    def write_params(self) -> "StudyFolder":
+        """params.yaml as the attribute has it now."""
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
+        return self
+
+    def strata(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, stdout and stderr of one command, in this process."""
+        self.capsys.readouterr()
+        status = cli.main(
+            [*arguments, *([] if "--params" in arguments else ["--params", str(self.folder / "params.yaml")])]
+        )
+        return status, *self.capsys.readouterr()
+
+    def succeeds(self, *arguments: str) -> str:
+        """Both streams of a command that must succeed."""
+        status, out, err = self.strata(*arguments)
+        assert status == 0, err
+        return out + err
+
+    def fails(self, *arguments: str) -> str:
+        """The one line of a command that must fail."""
+        status, _, err = self.strata(*arguments)
+        assert status == 1
+        line = err.splitlines()[-1]
+        assert line.startswith("strata: ")
+        assert "Traceback" not in err
+        return line
+
+    def process(self, *command: str, check: bool = True) -> str:
+        """Both streams of a command run in the folder, as a user would, with `strata` and `dvc` on the path."""
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+        }
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def metrics(self, experiment: str) -> dict:
+        """An experiment's results."""
+        return json.loads((self.folder / "results" / experiment / "metrics.json").read_text())
+
+
+@pytest.fixture
+def study(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))
+    return StudyFolder(tmp_path / "study", capsys).add(24).write_params()

@@ -1,0 +1,79 @@
+"""`dvc repro` as a user runs it: only what changed runs again."""
+
+import subprocess
+
+import pytest
+import yaml
+
+from pipeline.study import Study
+
+
+@pytest.fixture
+def repository(study):
+    """A study made by `strata init`, with the tones as its corpus; the recordings lie outside of it."""
+    outside = study.folder.parent / "recordings"
+    study.recordings.rename(outside)
+    (study.folder / "params.yaml").unlink()
+    study.succeeds("init", str(study.folder), "--params", "unused")
+    study.recordings = outside
+    study.params["corpora"]["tones"]["root"] = "../recordings"
+    study.write_params()
+    return study
+
+
+def ran(output: str) -> set[str]:
+    """Names of the stages that DVC ran."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")} - {"version"}
+
+
+def test_repro_runs_what_changed_and_nothing_else(repository):
+    """First all; then nothing; then new recordings, ten per view; then one edited experiment and the report."""
+    everything = {"corpus", "extract@mfcc", "extract@wavlm", "train@one", "train@two", "eliminate@wavlm", "report"}
+    assert ran(repository.process("dvc", "repro")) == everything
+    assert ran(repository.process("dvc", "repro")) <= {"corpus"}  # dvc.yaml has learned which folder to watch
+    assert ran(repository.process("dvc", "repro")) == set()
+
+    repository.add(10)
+    said = repository.process("dvc", "repro")
+    assert ran(said) == everything
+    assert "mfcc: 10 new of 34 utterances" in said
+    assert "wavlm: 10 new of 34 utterances" in said
+
+    repository.params["experiments"]["two"]["epochs"] = 3
+    repository.write_params()
+    assert ran(repository.process("dvc", "repro")) == {"train@two", "report"}
+
+
+def test_an_absent_store_that_dvc_knows_is_pulled_not_recomputed(repository):
+    """Nobody pays twice for a GPU."""
+    repository.process("dvc", "repro", "extract")
+    store = Study(repository.folder / "params.yaml").store("mfcc")
+    store.rename(store.with_name("gone"))
+    assert "run `dvc pull` first" in repository.fails("extract", "mfcc")
+
+
+def test_init_makes_a_repository_and_keeps_what_is_there(repository):
+    """A second `strata init` replaces nothing; an unknown recipe is answered with the known ones."""
+    before = (repository.folder / "params.yaml").read_text()
+    repository.succeeds("init", str(repository.folder), "--recipe", "demo")
+    assert (repository.folder / "params.yaml").read_text() == before
+    config = subprocess.run(["git", "status", "--short"], cwd=repository.folder, capture_output=True, text=True).stdout
+    assert ".gitignore" in config
+    assert "analytics = false" in (repository.folder / ".dvc/config").read_text()
+    assert "unknown recipe 'tengo'; there are demo, prompts" in repository.fails("init", "x", "--recipe", "tengo")
+
+
+def test_both_dvc_files_have_the_same_stages():
+    """The repository's depends on its code, a study's on the installed version; nothing else differs."""
+    from importlib.resources import files
+    from pathlib import Path
+
+    here = yaml.safe_load((Path(__file__).resolve().parents[2] / "dvc.yaml").read_text())["stages"]
+    study = yaml.safe_load(files("pipeline").joinpath("study", "stages.yaml").read_text())["stages"]
+    study.pop("version")
+    code = ("pipeline/", "extractors", "store", "trainers")
+    for stages in (here, study):
+        for stage in stages.values():
+            body = stage.get("do", stage)
+            body["deps"] = [dep for dep in body["deps"] if not dep.startswith((*code, "strata.version"))]
+    assert here == study

@@ -1,0 +1,101 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.init import recipes
+from pipeline.params import ParamsError, load, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = {
+    "corpora": {"demo": {"adapter": "demo"}},
+    "views": {"mfcc": {"family": "mfcc"}, "wavlm": {"family": "transformers", "source": "miniature:wavlm"}},
+    "tasks": {"speaker": {"kind": "classification"}},
+    "experiments": {"svst": {"views": ["mfcc"], "tasks": ["speaker"], "folds": {"k": 5, "stratify": "speaker"}}},
+    "eliminate": {"wavlm": {"view": "wavlm", "tasks": ["speaker"], "pooling": "weighted"}},
+    "extract": {"device": "auto", "workers": 1, "max_failed": 0.05},
+}
+
+
+def changed(path: str, value) -> dict:
+    content = copy.deepcopy(GOOD)
+    *sections, last = path.split(".")
+    target = content
+    for section in sections:
+        target = target[section]
+    target[last] = value
+    return content
+
+
+def test_the_shape_of_the_design_is_accepted():
+    """Short forms and long ones."""
+    params = parse(changed("experiments.tango", {"views": ["mfcc", "wavlm"], "fusion": "ot", "tasks": ["speaker"]}))
+    assert params.experiments["tango"].fusion.kind == "ot"
+    assert params.experiments["tango"].setup == "TANGO"
+    direction = {"kind": "ot", "direction": "x1->x2"}
+    section = {"views": ["mfcc", "wavlm"], "fusion": direction, "tasks": ["speaker"]}
+    assert parse(changed("experiments.t", section)).experiments["t"].setup == "TANGO x1->x2"
+
+
+@pytest.mark.parametrize("file", [ROOT / "params.yaml", *(ROOT / "recipes").glob("*.yaml")], ids=lambda f: f.stem)
+def test_every_params_file_of_this_repository_is_valid(file):
+    """The demo's and every recipe's."""
+    load(file)
+
+
+def test_the_demo_recipe_is_the_demo():
+    """`strata init` makes the study that this repository is itself."""
+    assert yaml.safe_load((ROOT / "recipes/demo.yaml").read_text()) == yaml.safe_load(
+        (ROOT / "params.yaml").read_text()
+    )
+    assert {"demo", "prompts"} <= set(recipes())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed("veiws", {}), "params.yaml: veiws: unknown key, did you mean 'views'?"),
+        (changed("views.wavlm.sorce", "x"), "views.wavlm.sorce: unknown key, did you mean 'source'?"),
+        (changed("corpora.demo.speaker", 3), "corpora.demo.speaker: unknown key, did you mean 'speakers'?"),
+        (changed("experiments.svst.fold", {}), "experiments.svst.fold: unknown key, did you mean 'folds'?"),
+        (changed("experiments.svst.folds.stratifi", "x"), "folds.stratifi: unknown key, did you mean 'stratify'?"),
+        (changed("tasks.speaker.kind", "guess"), "tasks.speaker.kind: input should be 'classification', 'binary' or"),
+        (changed("tasks.speaker.loss", "rmse"), "a classification task takes the loss cross_entropy, got rmse"),
+        (changed("views.mfcc.family", "mfc"), "views.mfcc"),
+        (changed("corpora.demo.adapter", "dmo"), "did you mean 'demo'"),
+        (changed("experiments.svst.views", ["mfc"]), "experiments.svst: unknown view 'mfc', did you mean 'mfcc'?"),
+        (changed("experiments.svst.tasks", ["x"]), "experiments.svst: unknown task 'x'; known: speaker"),
+        (changed("eliminate.wavlm.view", "hubert"), "eliminate.wavlm: unknown view 'hubert'"),
+        (changed("experiments.svst.views", ["mfcc", "wavlm"]), "fusion is for two views or more"),
+        (changed("experiments.eliminate", GOOD["experiments"]["svst"]), "this name is reserved"),
+        (changed("experiments", {"a/b": {}}), "experiments"),
+        (changed("extract.max_failed", 2), "extract.max_failed: input should be less than or equal to 1, found 2"),
+        (changed("experiments.svst.folds.k", "many"), "experiments.svst.folds.k: input should be a valid integer"),
+        ([], "expected sections such as corpora and views, found list"),
+        ({}, "corpora: is missing"),
+    ],
+)
+def test_a_mistake_is_named_by_its_path_with_the_nearest_known_name(content, message):
+    """One line, no traceback, before anything expensive."""
+    with pytest.raises(ParamsError) as error:
+        parse(content)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_several_mistakes_are_told_at_once():
+    """Nobody mends a file line by line."""
+    content = changed("views.wavlm.sorce", "x")
+    content["tasks"]["speaker"]["wieght"] = 1
+    with pytest.raises(ParamsError, match=r"sorce: unknown key.*; .*wieght: unknown key, did you mean 'weight'"):
+        parse(content)
+
+
+def test_a_file_that_is_absent_or_no_yaml_is_one_line(tmp_path):
+    """With the next step."""
+    with pytest.raises(ParamsError, match="strata init"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1\nb: 2")
+    with pytest.raises(ParamsError, match="is not YAML"):
+        load(tmp_path / "params.yaml")

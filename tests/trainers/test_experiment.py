@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from trainers.data import Dataset, TrainingError, targets
+from trainers.experiment import num_models, run
+from trainers.model import Heads
+from trainers.predictor import Predictor
+from trainers.spec import Experiment, Folds, Fusion, Task
+
+ALL = ["speaker", "emotion", "gender", "age"]
+CONFIGURATIONS = {
+    "SVST": {"views": ["a"], "joint": False},
+    "SVMT": {"views": ["a"]},
+    "MVMT-concat": {"views": ["a", "b"], "fusion": "concat"},
+    "TANGO": {"views": ["a", "b"], "fusion": "ot"},
+}
+
+
+def experiment(**changes):
+    options = {"views": ["a"], "tasks": ALL, "epochs": 40, "folds": Folds(k=3, stratify="speaker")}
+    return Experiment(**options | changes)
+
+
+@pytest.mark.parametrize("setup", CONFIGURATIONS)
+def test_every_configuration_learns_what_its_views_know(setup, data, tasks):
+    """Far above chance where a view holds the label; everything that was promised is there; nothing is NaN."""
+    count = []
+    how = experiment(**CONFIGURATIONS[setup], learning_rate=3e-3)
+    outcome = run(how, tasks, data, lambda: count.append(1))
+    assert how.setup == outcome.metrics["setup"] == setup
+    assert len(count) == num_models(how)
+    known = outcome.metrics["tasks"]
+    assert known["speaker"]["accuracy"]["mean"] > 0.6 > 0.35 > outcome.metrics["chance"]["speaker"]["accuracy"]
+    assert known["gender"]["accuracy"]["mean"] > 0.7
+    assert known["age"]["rmse"]["mean"] < 0.8 * outcome.metrics["chance"]["age"]["rmse"]
+    if "b" in how.views:
+        assert known["emotion"]["accuracy"]["mean"] > 0.6
+    assert sorted(outcome.predictions["utterance"]) == sorted(data.utterances)
+    assert all(len(m["folds"]) == 3 and np.isfinite(m["folds"]).all() for task in known.values() for m in task.values())
+    probabilities = np.stack(outcome.predictions["speaker.probabilities"])
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    assert outcome.predictions["emotion.true"].isna().sum() == data.labels["emotion"].isna().sum()
+
+
+def test_the_same_run_gives_the_same_result_to_the_bit(data, tasks):
+    """Whatever the number of workers."""
+    how = experiment(epochs=3, views=["a", "b"], fusion="ot")
+    one, again, side_by_side = run(how, tasks, data), run(how, tasks, data), run(how, tasks, data, workers=2)
+    for other in (again, side_by_side):
+        pd.testing.assert_frame_equal(one.predictions, other.predictions)
+        pd.testing.assert_frame_equal(one.curves, other.curves)
+
+
+def test_test_labels_and_test_features_never_reach_training(data, tasks):
+    """With the test fold's labels shuffled and its features replaced, the fold's model is the same."""
+    how = experiment(epochs=3, folds=Folds(k=3))
+    before = run(how, tasks, data)
+    fold = set(before.predictions.loc[before.predictions["fold"] == 0, "utterance"])
+    tested = np.array([name in fold for name in data.utterances])
+    labels, features = data.labels.copy(), data.features["a"].copy()
+    labels.loc[tested, "age"] += 1000.0
+    labels.loc[tested, "speaker"] = labels.loc[tested, "speaker"].to_numpy()[::-1]
+    features[tested] *= 50
+    after = run(how, tasks, dataclasses.replace(data, labels=labels, features={"a": features}))
+    curves = [outcome.curves.query("fold == 0") for outcome in (before, after)]
+    pd.testing.assert_frame_equal(*curves)
+
+
+def test_a_saved_model_answers_as_the_one_that_was_saved(data, tasks, tmp_path):
+    """From the file alone, in the label's units and names."""
+    how = experiment(views=["a", "b"], fusion="ot", joint=False, epochs=2)
+    predictor = run(how, tasks, data).predictor
+    predictor.save(tmp_path, {"note": "x"})
+    loaded, config = Predictor.load(tmp_path)
+    assert config["note"] == "x"
+    some = {view: values[:7] for view, values in data.features.items()}
+    for task, (answers, probabilities) in predictor(some).items():
+        found = loaded(some)[task]
+        np.testing.assert_array_equal(found[0], answers)
+        np.testing.assert_array_equal(found[1], probabilities)
+    assert set(loaded(some)["gender"][0]) <= {"female", "male"}
+    assert 10 < loaded(some)["age"][0].mean() < 60
+
+
+def test_several_layers_are_averaged_with_learned_weights(data, tasks):
+    """An experiment on all layers of a view."""
+    layers = np.concatenate(
+        [np.random.default_rng(1).normal(size=(len(data), 2, 37)).astype(np.float32), data.features["a"]], 1
+    )
+    outcome = run(
+        experiment(tasks=["speaker"], layers="all", epochs=40), tasks, dataclasses.replace(data, features={"a": layers})
+    )
+    weights = outcome.predictor.models[0].views[0].pooling.weights
+    assert int(weights.argmax()) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "labels", "message"),
+    [
+        ({"tasks": ["mood"]}, {}, "no label 'mood'"),
+        ({"tasks": ["speaker"]}, {"speaker": "one"}, "needs two classes or more, found 1: one"),
+        ({"tasks": ["gender"]}, {"sex": list("abc") * 37 + ["a", "b"]}, "exactly two classes, found 3"),
+        ({"tasks": ["age"]}, {"age": 30.0}, "fewer than two distinct values"),
+        ({"tasks": ["age"]}, {"age": "old"}, "must be a number, found 'old'"),
+        (
+            {"folds": Folds(disjoint="speaker")},
+            {},
+            "task speaker cannot be tested on folds that are disjoint by speaker",
+        ),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_in_one_line(how, labels, message, data, tasks):
+    """Before any training."""
+    tasks = tasks | {"mood": Task(kind="classification")}
+    data = dataclasses.replace(data, labels=data.labels.assign(**labels))
+    with pytest.raises(TrainingError, match=message):
+        run(experiment(**how), tasks, data)
+
+
+def test_a_class_that_only_the_test_fold_has_is_scored_as_wrong(tasks):
+    """Not an error, and no NaN."""
+    rng = np.random.default_rng(0)
+    labels = pd.DataFrame({"speaker": ["a", "b"] * 14 + ["c"]})
+    names = [str(i) for i in range(29)]
+    data = Dataset(names, names, labels, {"a": rng.normal(size=(29, 1, 13)).astype(np.float32)})
+    outcome = run(experiment(tasks=["speaker"], epochs=2), tasks, data)
+    predictions = outcome.predictions.set_index("speaker.true")
+    assert predictions.loc["c", "speaker.predicted"] in ("a", "b")
+    assert np.isfinite(outcome.metrics["tasks"]["speaker"]["uar"]["mean"])
+
+
+def test_the_paper_s_shapes():
+    """Widths of TANGO §4: 64 channels on D/4 positions, four enriched blocks, 200-64-56, 30 per task."""
+    how = Experiment(views=["a", "b"], fusion=Fusion(kind="ot"), tasks=["x", "y"])
+    model = Heads([(1, 512), (1, 1024)], how, {"x": 91, "y": 1})
+    assert model.shared[0].weight.shape == (200, 64 * 2 * (128 + 256))
+    assert [layer.out_features for layer in model.shared if isinstance(layer, torch.nn.Linear)] == [200, 64, 56]
+    assert model.heads["x"][0].out_features == 30
+    concat = Heads([(1, 512), (1, 1024)], Experiment(views=["a", "b"], fusion="concat", tasks=["x"]), {"x": 3})
+    assert concat.shared[0].weight.shape == (200, 2 * 56)
+
+
+def test_labels_become_sorted_classes_and_missing_ones_minus_one():
+    """Numbers used as names are written as people write them."""
+    found = targets("x", Task(kind="classification"), pd.DataFrame({"x": [2.0, None, 10.0, 2.0]}))
+    assert found.classes == ("10", "2")
+    assert found.values.tolist() == [1, -1, 0, 1]
+    assert found.names(found.values).tolist() == ["2", None, "10", "2"]

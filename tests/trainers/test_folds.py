@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.data import TrainingError
+from trainers.folds import cross_validation, three_way
+from trainers.spec import Folds
+
+
+@st.composite
+def corpora(draw):
+    """Labels of 30 to 90 utterances, some of them the same audio under two names."""
+    size = draw(st.integers(30, 90))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    labels = pd.DataFrame(
+        {"speaker": rng.choice(list("abcdefghijk"), size), "emotion": rng.choice(["x", "y", None], size)}
+    )
+    return labels, [str(n) for n in rng.integers(0, 2 * size, size)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    corpus=corpora(),
+    stratify=st.sampled_from([None, "speaker", "emotion"]),
+    disjoint=st.sampled_from([None, "speaker"]),
+)
+def test_folds_test_everyone_once_and_leak_nothing(corpus, stratify, disjoint):
+    """No utterance, no audio and no disjoint label is on two sides; every utterance is tested exactly once."""
+    labels, contents = corpus
+    try:
+        folds = cross_validation(labels, contents, Folds(k=3, stratify=stratify, disjoint=disjoint, validation=0.3))
+    except TrainingError:
+        assert disjoint  # too few speakers, joined by shared audio
+        return
+    assert sorted(np.concatenate([f.test for f in folds])) == list(range(len(labels)))
+    for fold in folds:
+        sides = (fold.train, fold.valid, fold.test)
+        assert sorted(np.concatenate(sides)) == list(range(len(labels)))
+        assert all(len(side) for side in sides)
+        for column in ([contents], [contents, labels["speaker"]])[disjoint is not None]:
+            values = [set(np.array(column, object)[side]) for side in sides]
+            assert sum(map(len, values)) == len(set.union(*values))
+
+
+def test_stratified_folds_keep_the_proportions():
+    """Every fold has its share of every class."""
+    labels = pd.DataFrame({"emotion": ["x"] * 50 + ["y"] * 25})
+    for fold in cross_validation(labels, list(map(str, range(75))), Folds(stratify="emotion")):
+        assert labels["emotion"].iloc[fold.test].value_counts().to_dict() == {"x": 10, "y": 5}
+
+
+def test_rare_classes_do_not_stop_stratification():
+    """A class with fewer members than folds falls at random."""
+    labels = pd.DataFrame({"emotion": ["x"] * 40 + ["y"] * 2 + ["z"]})
+    folds = cross_validation(labels, list(map(str, range(43))), Folds(stratify="emotion"))
+    assert sum(len(f.test) for f in folds) == 43
+
+
+def test_the_same_seed_gives_the_same_folds_and_another_gives_others():
+    """Experiments that share a fold section are compared on the same folds."""
+    labels = pd.DataFrame({"speaker": list("abcde") * 12})
+    contents = list(map(str, range(60)))
+    one, again, other = (cross_validation(labels, contents, Folds(seed=s, stratify="speaker")) for s in (0, 0, 1))
+    assert all(np.array_equal(x.test, y.test) for x, y in zip(one, again, strict=True))
+    assert not all(np.array_equal(x.test, y.test) for x, y in zip(one, other, strict=True))
+
+
+def test_a_corpus_can_bring_its_own_split():
+    """Validation data is taken from the training part where the corpus names none."""
+    labels = pd.DataFrame({"split": ["train"] * 20 + ["test"] * 5})
+    (fold,) = cross_validation(labels, list(map(str, range(25))), Folds(given="split"))
+    assert fold.test.tolist() == [20, 21, 22, 23, 24]
+    assert len(fold.valid) == 2
+    contents = [*map(str, range(24)), "0"]
+    with pytest.raises(TrainingError, match="1 recordings of the test split are in train"):
+        cross_validation(labels, contents, Folds(given="split"))
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (Folds(stratify="mood"), "no label 'mood'; it has speaker"),
+        (Folds(disjoint="speaker"), "2 values of 'speaker' cannot be divided into 5 parts"),
+        (Folds(given="speaker"), "must be train, valid or test, found 'a'"),
+    ],
+)
+def test_impossible_folds_are_refused(folds, message):
+    """With what was found."""
+    with pytest.raises(TrainingError, match=message):
+        cross_validation(pd.DataFrame({"speaker": list("ab") * 10}), list(map(str, range(20))), folds)
+
+
+def test_three_way_takes_about_the_shares_asked_for():
+    """Test first, then validation from what is left."""
+    labels = pd.DataFrame({"speaker": list("abcde") * 20})
+    split = three_way(labels, list(map(str, range(100))), Folds(stratify="speaker", validation=0.25), 0.2)
+    assert [len(part) for part in (split.train, split.valid, split.test)] == [60, 20, 20]
