@@ -104,3 +104,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ValueError | OSError):
         return text
     return f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
