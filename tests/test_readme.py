@@ -1,0 +1,70 @@
+"""The README says what is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import cli
+from pipeline.init import recipes
+from pipeline.params import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = set(re.findall(r"\bstrata ([a-z]+)", TEXT))
+MAKE = set(re.findall(r"\bmake ([a-z]+)", TEXT)) - {"every"}
+
+
+def test_its_two_commands_are_demo_and_test():
+    """And CI runs them."""
+    shown = [line for block in re.findall(r"```console\n(.*?)```", TEXT, re.S) for line in block.splitlines()]
+    assert shown[:2] == ["$ make demo", "$ make test"]
+    ci = (ROOT / ".ci/run").read_text()
+    assert all(f"\nmake {target}\n" in ci for target in ("demo", "test", "lint"))
+
+
+@pytest.mark.parametrize("target", sorted(MAKE))
+def test_every_make_target_it_names_is_there(target):
+    """In the Makefile."""
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_it_names_has_help_with_an_example(command, capsys):
+    """And there is none that it leaves out."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"example: strata {command}" in " ".join(capsys.readouterr().out.split())
+    assert set(cli.STAGES) | {"init"} == COMMANDS
+
+
+def test_its_example_parameters_are_valid():
+    """Every key of them."""
+    for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S):
+        parse(yaml.safe_load(block))
+
+
+def test_its_tables_name_the_packages_recipes_and_files_that_exist():
+    """The tree as a table."""
+    packages = set(re.findall(r"^\| `(\w+)/`", TEXT, re.M))
+    assert packages == {file.parent.name for file in ROOT.glob("*/__init__.py")} | {"tests"}
+    assert f"a recipe: {', '.join(recipes())}" in TEXT
+    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
+        assert (ROOT / link).exists(), link
+
+
+def test_it_says_that_the_demo_is_synthetic_and_its_weights_random():
+    """Beside the numbers."""
+    before_table = TEXT[: TEXT.index("Scores out of fold")]
+    assert "**synthetic**" in before_table
+    assert "**miniatures with random weights**" in before_table
+
+
+def test_its_demo_table_is_of_the_experiments_in_params():
+    """Setups and views, in order."""
+    params = parse(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    wanted = [(e.setup, " + ".join(e.views)) for e in params.experiments.values()]
+    shown = re.findall(r"^(SVST|SVMT|MVMT-concat|TANGO) +(\S+(?: \+ \S+)?) +\d", TEXT, re.M)
+    assert shown == wanted
