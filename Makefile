@@ -1,6 +1,7 @@
 # make demo     a fresh clone to an opened report: installs, runs the pipeline on the synthetic corpus, prints the table
-# make test     everything, with all extras (SLOW=--slow for the long suites too)
+# make test     everything, with all extras
 # make prompts  the same pipeline on real recordings (Debian's telephone prompts), beside the demo
+# make bench    benchmarks/RESULTS.md, measured here
 # make lint     style
 PYTHON ?= python3
 VENV := .venv
@@ -11,18 +12,21 @@ export POT_BACKEND_DISABLE_TENSORFLOW = 1
 export TOKENIZERS_PARALLELISM = false
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: demo test prompts lint clean
+.PHONY: demo test prompts bench lint clean
 
 demo: $(VENV)/.core
 	dvc repro
 	strata report --summary
 
 test: $(VENV)/.all
-	python -m pytest $(SLOW)
+	python -m pytest
 
 prompts: $(VENV)/.core
 	strata init studies/prompts --recipe prompts
 	cd studies/prompts && dvc repro && strata report --summary
+
+bench: $(VENV)/.core
+	python -m benchmarks.store
 
 lint: $(VENV)/.all
 	ruff check .

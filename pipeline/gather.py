@@ -82,7 +82,7 @@ def identity(
         )
     for view, store in stores.items():
         digest.update(json.dumps([view, dict(store.header.fingerprint)], sort_keys=True).encode())
-    for file in sorted(Path(trainers.__file__).parent.glob("*.py")):
+    for file in [Path(__file__), *sorted(Path(trainers.__file__).parent.glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -1,23 +1,12 @@
-"""What every test shares: checked shapes, a quiet machine, and the flag for slow tests."""
+"""What every test shares: checked shapes and a quiet machine."""
 
 import os
 
 os.environ.setdefault("POT_BACKEND_DISABLE_TENSORFLOW", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are too small to share, and cores may be busy
 
-import pytest
 from jaxtyping import install_import_hook
 
 # Axis names in signatures are checked against the arrays that really pass, in every test run.
 install_import_hook(["trainers", "store"], "beartype.beartype")
-
-
-def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run tests that take minutes")
-
-
-def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.data import Dataset, Targets, targets
+from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.fit import fit, outputs
 from trainers.folds import Fold, three_way
 from trainers.metrics import score
@@ -108,6 +108,11 @@ def eliminate(
     """
     goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
     split = three_way(data.labels, data.contents, how.folds, how.test)
+    for goal in goals:
+        if not all(goal.known[part].any() for part in (split.train, split.valid, split.test)):
+            raise TrainingError(
+                f"task {goal.name}: a part of the split has no labelled utterance; label more, or drop it"
+            )
     values = data.features[how.view]
     standardise = Standardise(*values.shape[1:])
     standardise.fit(values[split.train])
@@ -137,7 +142,6 @@ def _score(model: nn.Module, goals: Sequence[Targets], x: Tensor, rows: np.ndarr
     result = {}
     for goal in goals:
         known = goal.known[rows]
-        if known.any():  # a composite set may leave a task without labels in a small part
-            predicted, _ = answers(goal, given[goal.name])
-            result[goal.name] = score(goal.task.kind, goal.values[rows][known], predicted[known])
+        predicted, _ = answers(goal, given[goal.name])
+        result[goal.name] = score(goal.task.kind, goal.values[rows][known], predicted[known])
     return result | {"mean": float(np.mean(list(result.values())))}

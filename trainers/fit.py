@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.data import Targets
+from trainers.data import Targets, TrainingError
 from trainers.losses import task_loss
 from trainers.spec import Optimisation
 
@@ -34,6 +34,9 @@ def fit(
         how: epochs, batch size, learning rate, penalties.
         seed: of the order of batches.
 
+    Raises:
+        TrainingError: the loss was never finite.
+
     Returns:
         (epoch, training loss, validation loss) of every epoch; losses are weighted sums over the tasks.
     """
@@ -57,8 +60,9 @@ def fit(
             best_loss, best = valid_loss, (epoch, copy.deepcopy(model.state_dict()))
         elif best is not None and epoch - best[0] >= how.patience:
             break
-    if best is not None:  # None only if every validation loss was NaN
-        model.load_state_dict(best[1])
+    if best is None:
+        raise TrainingError(f"training diverged: no finite validation loss in {epoch} epochs; lower learning_rate")
+    model.load_state_dict(best[1])
     return curve
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainers.data import TrainingError
 from trainers.elimination import LayerElimination, Round, UnifiedEmbedding, eliminate
 from trainers.poolings import WeightedAverage
 from trainers.spec import Elimination, Folds
@@ -52,6 +53,14 @@ def test_test_data_has_no_say_in_the_choice(data, tasks):
     assert [r.valid for r in before.rounds_] == [r.valid for r in after.rounds_]
     assert before.support_ == after.support_
     assert [r.test for r in before.rounds_] != [r.test for r in after.rounds_]
+
+
+def test_a_part_without_labels_is_refused(data, tasks):
+    """Instead of an average over nothing."""
+    labels = data.labels.assign(emotion=[None if i else "a" for i in range(len(data))])
+    labels.loc[1, "emotion"] = "b"
+    with pytest.raises(TrainingError, match="task emotion: a part of the split has no labelled utterance"):
+        eliminate(Elimination(view="a", tasks=["emotion"]), tasks, dataclasses.replace(data, labels=labels), ["0"])
 
 
 def test_pooling_before_fc1_equals_fc1_on_every_layer():

@@ -121,6 +121,12 @@ def test_what_cannot_be_learned_is_refused_in_one_line(how, labels, message, dat
         run(experiment(**how), tasks, data)
 
 
+def test_divergence_is_said_and_not_scored(data, tasks):
+    """A learning rate beyond reason ends in one line, not in NaN."""
+    with pytest.raises(TrainingError, match=r"diverged.*lower learning_rate"):
+        run(experiment(tasks=["age"], learning_rate=1e30, epochs=3), tasks, data)
+
+
 def test_a_class_that_only_the_test_fold_has_is_scored_as_wrong(tasks):
     """Not an error, and no NaN."""
     rng = np.random.default_rng(0)
