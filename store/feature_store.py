@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from store import commit, layout
+from store import commit, layout, shards
 from store.errors import CorruptStore, FingerprintMismatch, StoreError
 from store.lock import exclusive
 
@@ -139,10 +139,18 @@ class FeatureStore:
         """
         rows, selected = self._row_numbers(keys), self._layer_numbers(layers)
         values = np.empty((len(rows), len(selected), self.header.dim), np.float32)
+        size, pooled = self.header.block_rows, self._group["pooled"]
         for block, positions in self._by_block(rows):
-            values[positions] = self._read("pooled", block, rows[positions], _slice_if_contiguous(selected))
-            if np.isnan(values[positions]).any():  # the fill value: a shard that is gone reads as such
-                raise self._corrupt(block, rows[positions], "values are missing")
+            place = _slice_if_contiguous(positions)
+            part = values[place]  # a view where the rows asked for follow one another
+            shard = self.path / "pooled" / "c" / str(block) / "0" / "0"
+            within = rows[positions] - block * size
+            try:
+                shards.read(shard, (size, pooled.shape[1]), pooled.chunks[0], within, selected, out=part)
+            except shards.DamagedShard as error:
+                raise self._corrupt(block, rows[positions], f"pooled: {error}") from error
+            if not isinstance(place, slice):
+                values[place] = part
         return values
 
     def num_frames(self, keys: Sequence[str] | None = None) -> np.ndarray:
@@ -150,7 +158,7 @@ class FeatureStore:
         rows = self._row_numbers(keys)
         values = np.empty(len(rows), np.int32)
         for block, positions in self._by_block(rows):
-            values[positions] = self._read("num_frames", block, rows[positions])
+            values[positions] = self._read_counts(block, rows[positions])
             if (values[positions] < 0).any():
                 raise self._corrupt(block, rows[positions], "frame counts are missing")
         return values
@@ -361,14 +369,13 @@ class FeatureStore:
         for part in np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1) if len(order) else ():
             yield int(blocks[part[0]]), part
 
-    def _read(self, name: str, block: int, rows: np.ndarray, *selection) -> np.ndarray:
-        unique, inverse = np.unique(rows, return_inverse=True)
-        array = self._group[name]
+    def _read_counts(self, block: int, rows: np.ndarray) -> np.ndarray:
+        start = block * self.header.block_rows
         try:
-            values = array.oindex[(_slice_if_contiguous(unique), *selection)]
+            counts = self._group["num_frames"][start : start + self.header.block_rows]
         except Exception as error:  # a checksum, a truncated shard, a missing file: Zarr has no common class for them
-            raise self._corrupt(block, rows, f"{name}: {error}") from error
-        return values[inverse]
+            raise self._corrupt(block, rows, f"num_frames: {error}") from error
+        return counts[rows - start]
 
     def _read_frames(self, layer: str, block: int, span: slice) -> np.ndarray:
         try:
@@ -380,7 +387,7 @@ class FeatureStore:
 
     def _frame_ends(self, block: int) -> np.ndarray:
         start = block * self.header.block_rows
-        counts = self._read("num_frames", block, np.arange(start, start + self.header.block_rows))
+        counts = self._read_counts(block, np.arange(start, start + self.header.block_rows))
         return np.cumsum(np.maximum(counts, 0))
 
     def _corrupt(self, block: int, rows: np.ndarray, what: str) -> CorruptStore:

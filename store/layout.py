@@ -53,7 +53,8 @@ def create(path: Path, header: Header) -> None:
     """Writes an empty store at `path`, which must not exist."""
     group = zarr.open_group(path, mode="w-", zarr_format=3)
     block, layers = header.block_rows, len(header.layer_names)
-    _array(group, "pooled", (0, layers, header.dim), (min(CHUNK_ROWS, block), 1, header.dim), np.nan, shards=block)
+    chunk = CHUNK_ROWS if block % CHUNK_ROWS == 0 else block
+    _array(group, "pooled", (0, layers, header.dim), (chunk, 1, header.dim), np.nan, shards=block)
     _array(group, "num_frames", (0,), (block,), -1, dtype="int32")
     _array(group, "key", (0, KEY_BYTES), (block, KEY_BYTES), 0, dtype="uint8")
     # The header comes last: a group without one was never finished.

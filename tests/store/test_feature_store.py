@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,23 @@ def test_any_choice_of_keys_and_layers_reads_as_the_same_choice_of_the_whole(tmp
     np.testing.assert_array_equal(found, pooled[chosen][:, layers])
     for i, values in zip(chosen, store.frames([keys[i] for i in chosen], "1"), strict=True):
         np.testing.assert_array_equal(values, frames["1"][i])
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_reading_by_hand_gives_what_zarr_reads(tmp_path_factory, data):
+    """The same bytes through Zarr's own codecs, with several chunks per shard."""
+    store = create(tmp_path_factory.mktemp("s") / "view.zarr", frame_layers=(), block_rows=128)
+    keys, pooled, counts, _ = rows(data.draw(st.integers(100, 200)))
+    store.append(keys, pooled, counts)
+    chosen = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=20)) + data.draw(
+        st.sampled_from([[], list(range(100))])
+    )
+    layers = data.draw(st.lists(st.sampled_from(range(3)), min_size=1, max_size=3))
+    found = store.pooled([keys[i] for i in chosen], [LAYERS[i] for i in layers])
+    by_zarr = zarr.open_group(store.path, mode="r")["pooled"][:]
+    np.testing.assert_array_equal(found, by_zarr[chosen][:, layers] if chosen else found)
+    np.testing.assert_array_equal(store.pooled(), by_zarr[: len(keys)])
 
 
 def test_dask_sees_the_same_rows_in_the_same_order(store):
@@ -150,8 +168,6 @@ def _break(monkeypatch, store, until):
     if until == "sync":
         monkeypatch.setattr(commit, "sync", fail)
         return
-    import zarr
-
     original = zarr.Array.__setitem__
 
     def write(array, *arguments):
