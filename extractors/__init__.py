@@ -6,6 +6,7 @@ views is loaded.
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 
 from extractors.contract import Extractor, HiddenStates, UnusableAudio, ViewError
 
@@ -19,7 +20,9 @@ _IMPLEMENTATIONS = {
 }
 
 
-def load(view: Mapping[str, object], *, device: str = "auto", batch_s: float | None = None) -> Extractor:
+def load(
+    view: Mapping[str, object], *, device: str = "auto", batch_s: float | None = None, folder: str | Path = Path(".")
+) -> Extractor:
     """Makes the extractor of a view. Finds the checkpoint and reads its configuration, but not yet its weights.
 
     Args:
@@ -27,6 +30,8 @@ def load(view: Mapping[str, object], *, device: str = "auto", batch_s: float | N
         device: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU where there is one.
         batch_s: most seconds of audio in a batch, padding included; None lets the device decide. It changes speed and
             memory, never values.
+        folder: the study's. A relative directory as the view's source begins there, and miniatures are kept in its
+            `.strata/miniatures`, unless `$STRATA_CACHE` names another place. The fingerprint does not depend on it.
 
     Raises:
         ViewError: the view is wrong, its checkpoint cannot be found or used, or its extra is not installed.
@@ -40,4 +45,4 @@ def load(view: Mapping[str, object], *, device: str = "auto", batch_s: float | N
 
     checked = parse(view)
     module, name = _IMPLEMENTATIONS[checked.family]
-    return getattr(import_module(module), name)(checked, device=device, batch_s=batch_s)
+    return getattr(import_module(module), name)(checked, device=device, batch_s=batch_s, folder=Path(folder))

@@ -4,6 +4,7 @@ Reads whatever libsndfile decodes (WAV, FLAC, Ogg, MP3, …). Knows no model and
 and a duration.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from extractors.resampling import resample
 
 BLOCK_FRAMES = 1 << 16
 """Frames decoded at a time by `inspect`; its memory does not grow with the file."""
+
+_NO_HEADER = "unreadable: no header that tells rate and format"
+_LONGEST_S = 1e9  # thirty years: what is beyond is a slip and need not be counted in frames
 
 _SHORT_DATA_CHUNK = re.compile(r"^data\s*: \d+ \(should be \d+\)", re.MULTILINE)
 
@@ -48,16 +52,50 @@ def read(
         sampling_rate: of the result, in Hz.
 
     Raises:
-        UnusableAudio: the file is missing, is not audio, or breaks off while decoding.
+        UnusableAudio: the file is missing, is not audio, or breaks off while decoding; or there is no such segment.
     """
     with _opened(path) as file:
         first, last = _segment(file, start_s, duration_s)
-        try:
-            file.seek(first)
-            samples = file.read(last - first, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise UnusableAudio(f"unreadable: {error.error_string}") from error
-        return resample(_mono(samples), file.samplerate, sampling_rate)
+        # Mixed block by block: the channels of a long file together never lie in memory.
+        mono, decoded = np.empty(last - first, dtype=np.float32), 0
+        for block in _blocks(file, first, last):
+            mono[decoded : decoded + len(block)] = _mono(block)
+            decoded += len(block)
+        _check_length(last - first, decoded)
+        return resample(mono, file.samplerate, sampling_rate)
+
+
+def content(path: str | Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
+    """Identity of a segment's audio: a hash of the file's bytes and, unless it is the whole file, of the segment.
+
+    A segment that comes to all of the file's frames has the identity of the file, however it is written down.
+
+    Args:
+        path: an audio file. It is decoded no further than its header, and not at all where no segment is given.
+        start_s: where the segment begins.
+        duration_s: its duration; None means to the end of the file.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        UnusableAudio: the file is missing or cannot be read, or there is no such segment.
+    """
+    is_whole = start_s == 0 and duration_s is None
+    if not is_whole:
+        with _opened(path) as file:
+            is_whole = _segment(file, start_s, duration_s) == (0, file.frames)
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with open(_checked(path), "rb") as bytes_of_file:
+            while block := bytes_of_file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UnusableAudio(f"unreadable: {error.strerror}") from error
+    if not is_whole:
+        duration = None if duration_s is None else float(duration_s)  # NumPy's floats print otherwise
+        digest.update(f"#{float(start_s)!r}+{duration!r}".encode())
+    return digest.hexdigest()
 
 
 def inspect(
@@ -86,8 +124,7 @@ def inspect(
                 raise UnusableAudio("not finite")
             decoded += len(block)
             peak = max(peak, float(np.abs(_mono(block)).max()))
-        if decoded != last - first:
-            raise UnusableAudio(f"wrong header: {last - first} frames promised, {decoded} decoded")
+        _check_length(last - first, decoded)
         if decoded == 0:
             raise UnusableAudio("empty")
         if peak < 10 ** (silence_dbfs / 20):
@@ -96,20 +133,39 @@ def inspect(
         return Inspection(decoded / file.samplerate, file.samplerate, file.channels)
 
 
-def _opened(path: str | Path) -> soundfile.SoundFile:
-    if not Path(path).is_file():
-        raise UnusableAudio("missing")
+def _checked(path: str | Path) -> Path:
+    path = Path(path)
     try:
-        return soundfile.SoundFile(path)
+        if path.is_file():
+            return path
+        raise UnusableAudio("not a file" if path.exists() else "missing")
+    except OSError as error:  # such as a name that is too long
+        raise UnusableAudio(f"unreadable: {error.strerror}") from error
+
+
+def _opened(path: str | Path) -> soundfile.SoundFile:
+    path = _checked(path)
+    if path.stat().st_size == 0:
+        raise UnusableAudio("empty")
+    try:
+        file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        reason = "empty" if Path(path).stat().st_size == 0 else f"unreadable: {error.error_string}"
-        raise UnusableAudio(reason) from error
+        reason = error.error_string
+        if reason.startswith("File does not exist"):  # what libsndfile says of an MP3 that is none
+            reason = "Format not recognised."
+        raise UnusableAudio(f"unreadable: {reason}") from error
+    except TypeError as error:  # *.raw, of which soundfile wants to be told rate and format
+        raise UnusableAudio(_NO_HEADER) from error
+    if file.format == "RAW":  # what libsndfile makes of *.gsm, *.vox and *.au without a header: a guess by their names
+        file.close()
+        raise UnusableAudio(_NO_HEADER)
+    return file
 
 
 def _segment(file: soundfile.SoundFile, start_s: float, duration_s: float | None) -> tuple[int, int]:
     """First frame of the segment and the frame after its last, in the file's own rate."""
-    first = round(start_s * file.samplerate)
-    last = file.frames if duration_s is None else first + round(duration_s * file.samplerate)
+    first = _frames(file, start_s, "start")
+    last = file.frames if duration_s is None else first + _frames(file, duration_s, "duration")
     # Corpora give times to a few decimals, so a segment may end a few milliseconds past its file.
     if last > file.frames + file.samplerate // 100 or first > file.frames:
         raise UnusableAudio(
@@ -117,6 +173,17 @@ def _segment(file: soundfile.SoundFile, start_s: float, duration_s: float | None
             f"{file.frames / file.samplerate:.2f} s"
         )
     return first, min(last, file.frames)
+
+
+def _frames(file: soundfile.SoundFile, seconds: float, what: str) -> int:
+    if not -_LONGEST_S < seconds < _LONGEST_S or round(seconds * file.samplerate) < 0:  # NaN is not in between either
+        raise UnusableAudio(f"no such segment: its {what} is {seconds:g} s")
+    return round(seconds * file.samplerate)
+
+
+def _check_length(promised: int, decoded: int) -> None:
+    if decoded != promised:
+        raise UnusableAudio(f"wrong header: {promised} frames promised, {decoded} decoded")
 
 
 def _blocks(file: soundfile.SoundFile, first: int, last: int) -> Iterator[np.ndarray]:

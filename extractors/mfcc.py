@@ -9,6 +9,7 @@ mel scale of O'Shaughnessy (HTK): 2595 · log10(1 + f / 700).
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.fft import dct, rfft
@@ -31,7 +32,7 @@ class MFCCExtractor(Extractor):
     frame_rate_hz = SAMPLING_RATE / FRAME_STEP
     min_samples = FRAME_LENGTH
 
-    def __init__(self, view: MFCCView, *, device: str, batch_s: float | None):
+    def __init__(self, view: MFCCView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._filters = mel_filters(view.num_mel_bands)
         self.frame_layers = view.frames

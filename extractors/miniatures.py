@@ -1,6 +1,6 @@
 """Miniatures: `miniature:<name>` is a small model of a real architecture with random weights from a fixed seed.
 
-Each is written to disk once as a real checkpoint, under `.strata/miniatures/` of the current directory (or of
+Each is written to disk once as a real checkpoint, below the study's `.strata/miniatures/` (or `miniatures/` of
 `$STRATA_CACHE`), and loaded by the very code that loads a real one: so demo, tests and documentation need no hub. This
 file says what they are and keeps them; a backend's own file writes their weights.
 
@@ -80,11 +80,13 @@ def seed(name: str) -> int:
     return crc32(name.encode())
 
 
-def miniature(source: str, known: Sequence[str], make: Callable[[str, Path], None]) -> Path:
+def miniature(
+    source: str, known: Sequence[str], make: Callable[[str, Path], None], study_folder: Path = Path()
+) -> Path:
     """Folder of a miniature's checkpoint, written by `make(name, folder)` where it is not there yet.
 
-    It appears under its name only when it is whole. Two processes that make it at the same time write the same bytes,
-    and one of them wins.
+    Miniatures are kept in `$STRATA_CACHE`, or in the study's `.strata` where that is not set. One appears under its
+    name only when it is whole. Two processes that make it at the same time write the same bytes, and one of them wins.
 
     Raises:
         ViewError: the name is not among those `known` to the view's family.
@@ -94,7 +96,7 @@ def miniature(source: str, known: Sequence[str], make: Callable[[str, Path], Non
         close = get_close_matches(name, known, n=1)
         hint = f" (did you mean {PREFIX}{close[0]}?)" if close else ""
         raise ViewError(f"expected {' or '.join(PREFIX + k for k in known)} for this family, got {source!r}{hint}")
-    home = Path(os.environ.get("STRATA_CACHE", ".strata")).absolute() / "miniatures" / f"v{_VERSION}"
+    home = Path(os.environ.get("STRATA_CACHE") or study_folder / ".strata").absolute() / "miniatures" / f"v{_VERSION}"
     folder = home / name
     if folder.is_dir():
         return folder

@@ -13,6 +13,8 @@ from pathlib import Path
 from extractors.contract import ViewError
 from extractors.miniatures import PREFIX, miniature
 
+_INDEX = ".index.json"  # how the file that lists the shards of divided weights ends
+
 LOCAL_DIRECTORY = "local directory"
 """What a fingerprint says instead of a path: a checkpoint that is moved stays the same, its hashes identify it."""
 
@@ -34,15 +36,25 @@ class Checkpoint:
         names = [path.relative_to(self.folder).as_posix() for path in below]
         return [p for p, name in zip(below, names, strict=True) if any(fnmatch(name, pattern) for pattern in patterns)]
 
+    def preferred(self, patterns: Sequence[str]) -> list[Path]:
+        """Files of the first pattern that any file matches, an index followed by the shards that it lists; empty where
+        there are none.
+
+        Raises:
+            ViewError: an index cannot be read, or a shard that it lists is not there.
+        """
+        found = next((files for pattern in patterns if (files := self.files((pattern,)))), [])
+        return found + [shard for path in found if path.name.endswith(_INDEX) for shard in _shards(path)]
+
 
 def find(
     source: str,
     revision: str | None,
     *,
     needed: Sequence[Sequence[str]],
-    optional: Sequence[str] = (),
     miniatures: Sequence[str],
     make_miniature: Callable[[str, Path], None],
+    folder: Path = Path(),
     on_hub: bool = True,
 ) -> Checkpoint:
     """Finds a checkpoint, downloading what a hub source lacks.
@@ -51,31 +63,31 @@ def find(
         source: `miniature:<name>`, a local directory, or a hub id.
         revision: of a hub source; None means its main branch.
         needed: what must be there: of each group, a file that matches one of its patterns. Of the hub's files only the
-            first pattern of a group that matches any is fetched.
-        optional: patterns of further files to take along.
+            first pattern of a group that matches any is fetched, with the shards where it is an index.
         miniatures: names of the family's.
         make_miniature: writes the checkpoint of a miniature's name into a folder.
+        folder: the study's: where a relative directory begins, and miniatures are kept.
         on_hub: whether the hub is asked at all.
 
     Raises:
         ViewError: the source is nowhere, is gated, or lacks a file.
     """
     if source.startswith(PREFIX):
-        checkpoint = Checkpoint(miniature(source, miniatures, make_miniature), source, None)
-    elif Path(source).expanduser().is_dir():
-        checkpoint = Checkpoint(Path(source).expanduser(), LOCAL_DIRECTORY, None)
+        checkpoint = Checkpoint(miniature(source, miniatures, make_miniature, folder), source, None)
+    elif (directory := folder / Path(source).expanduser()).is_dir():
+        checkpoint = Checkpoint(directory, LOCAL_DIRECTORY, None)
     elif not on_hub or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise ViewError(
             f"source {source!r}: expected an existing local directory with {_listing(needed)}; download the model, "
             "unpack it and name its folder"
         )
     else:
-        folder = _on_hub(source, revision, needed, optional)
-        checkpoint = Checkpoint(folder, source, folder.name)
+        snapshot = _on_hub(source, revision, needed)
+        checkpoint = Checkpoint(snapshot, source, snapshot.name)
     if revision is not None and checkpoint.revision is None:
         raise ViewError(f"source {source!r}: revision {revision!r} is for hub ids; remove it")
     for group in needed:
-        if not checkpoint.files(group):
+        if not checkpoint.preferred(group):
             raise ViewError(f"source {source!r}: expected {' or '.join(group)} in {checkpoint.folder}, found none")
     return checkpoint
 
@@ -98,14 +110,25 @@ def hash_files(files: Sequence[Path]) -> str:
     return f"blake2b:{digest.hexdigest()}"
 
 
-def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], optional: Sequence[str]) -> Path:
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ViewError(f"{index}: expected an index of shards, with the key weight_map") from error
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise ViewError(f"{index} lists {name}: expected it beside the index, found none; fetch it too")
+    return [index.parent / name for name in names]
+
+
+def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]]) -> Path:
     """Folder of the snapshot; its name is the commit."""
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
         cached = Path(huggingface_hub.snapshot_download(source, revision=revision, local_files_only=True))
-        if all(Checkpoint(cached, source, None).files(group) for group in needed):
+        if _is_whole(Checkpoint(cached, source, None), needed):
             return cached
     except errors.HFValidationError as error:
         raise ViewError(f"source {source!r}: neither a local directory nor a hub id such as owner/name") from error
@@ -115,7 +138,12 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
     try:
         offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
         patterns = [next((p for p in group if any(fnmatch(name, p) for name in offered)), group[0]) for group in needed]
-        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=[*patterns, *optional]))
+        # Of model.safetensors.index.json these are model-00001-of-00002.safetensors and so on.
+        shards = [
+            f"{Path(weights).stem}-*-of-*{Path(weights).suffix}"
+            for weights in (pattern.removesuffix(_INDEX) for pattern in patterns if pattern.endswith(_INDEX))
+        ]
+        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=[*patterns, *shards]))
     except errors.GatedRepoError as error:
         raise ViewError(
             f"{wanted} is gated on huggingface.co: ask for access on its page, then run `hf auth login`"
@@ -132,6 +160,13 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
             f"{wanted} is not in the local cache and huggingface.co cannot be reached: put {_listing(needed)} into a "
             "folder and name the folder as the source"
         ) from error
+
+
+def _is_whole(checkpoint: Checkpoint, needed: Sequence[Sequence[str]]) -> bool:
+    try:
+        return all(checkpoint.preferred(group) for group in needed)
+    except ViewError:
+        return False  # a download that broke off before the last shard
 
 
 def _listing(needed: Sequence[Sequence[str]]) -> str:

@@ -49,7 +49,7 @@ class XVectorExtractor(Extractor):
     frame_rate_hz = 0.0
     min_samples = 3 * _HOP  # four frames: the widest convolution reflects three
 
-    def __init__(self, view: SpeechBrainView, *, device: str, batch_s: float | None):
+    def __init__(self, view: SpeechBrainView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._device = resolve_device(device)
         self._batch_samples = batch_seconds(batch_s, self._device) * SAMPLING_RATE
@@ -59,6 +59,7 @@ class XVectorExtractor(Extractor):
             needed=[(WEIGHTS,)],
             miniatures=miniatures.SPEECHBRAIN,
             make_miniature=make_miniature,
+            folder=folder,
         )
 
     @property

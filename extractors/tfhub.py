@@ -6,7 +6,11 @@ gigabyte. `tf.saved_model.load` gives the values that tensorflow-hub gives, with
 These models have no input for lengths, so padding would enter the embedding: only utterances of equal length share a
 batch. Audio longer than a minute goes through in equal pieces, whose embeddings are averaged by their length.
 
-A SavedModel is a program. Whatever it can reach that touches files or Python is refused before it is loaded.
+A SavedModel is a program. Before it is loaded, the names of its operations are looked through, and it is refused where
+one can be reached that reads or writes files, calls Python, talks to other processes or machines, carries a program in
+a form that is not looked through here, or ends this process. `_FORBIDDEN` is the list, made from the operations of
+TensorFlow 2.21. It is no sandbox: an operation of a later TensorFlow or of another library may go by a name that it
+does not know, and nothing bounds what a model computes. Load what you trust.
 
 Source: Shor and Venugopalan, *TRILLsson: distilled universal paralinguistic speech representations*, Interspeech 2022.
 """
@@ -35,9 +39,14 @@ WINDOW_S = 60.0
 """Longest audio given to the model at once."""
 
 _FORBIDDEN = re.compile(
-    r"File|Save|Restore|Checkpoint|PyFunc|Print|Debug|Summary|Dataset|Reader|Record|Iterator|Rpc|Snapshot"
+    r"File|Save|Restore|Checkpoint|Record|Reader|Summary|Dataset|Iterator|Snapshot|Print|Debug|DumpTensor"
+    r"|ImmutableConst|VocabRemapping|LoadAndRemapMatrix|FixedUnigram|Skipgram|(De|En)codeProto"
+    r"|PyFunc"
+    r"|Rpc|Remote|Send|Recv|Collective|Nccl|AllReduce|AllToAll|ReduceScatter|DTensor|Distributed|Heartbeat|TPU"
+    r"|(In|Out)feed"
+    r"|XlaCallModule|XlaCustomCall|XlaHostCompute|MlirPassthrough|Abort"
 )
-"""Operations that read or write files, call Python, or may."""
+"""Operations that read or write files, or may; call Python; talk to others; hold a foreign program, or end this one."""
 
 
 class SavedModelExtractor(Extractor):
@@ -49,7 +58,7 @@ class SavedModelExtractor(Extractor):
     # A quarter of a second: the pooling of such a model needs several of its own frames.
     min_samples = SAMPLING_RATE // 4
 
-    def __init__(self, view: TFHubView, *, device: str, batch_s: float | None):
+    def __init__(self, view: TFHubView, *, device: str, batch_s: float | None, folder: Path = Path()):
         if find_spec("tensorflow") is None:
             raise ViewError("views of family tfhub need TensorFlow: pip install 'strata-speech[tfhub]'")
         self._view = view
@@ -61,6 +70,7 @@ class SavedModelExtractor(Extractor):
             needed=[("saved_model.pb",)],
             miniatures=miniatures.TFHUB,
             make_miniature=make_miniature,
+            folder=folder,
             on_hub=False,
         )
 
@@ -141,11 +151,11 @@ class SavedModelExtractor(Extractor):
 def refuse_programs(folder: Path, source: str) -> None:
     """Looks through a SavedModel's graph without loading it.
 
-    Every SavedModel carries two functions that save and restore its variables, which TensorFlow runs on files of the
-    SavedModel itself; they are let pass as long as nothing else calls them.
+    Every SavedModel carries two functions that save and restore its variables. TensorFlow 2 does not run them on
+    loading, so they are let pass, as long as no other function and no object of the model names them.
 
     Raises:
-        ViewError: an operation that touches files or Python can be reached, or the file is no SavedModel.
+        ViewError: an operation that matches `_FORBIDDEN` can be reached, or the file is no SavedModel.
     """
     _tensorflow()
     from google.protobuf.message import DecodeError
@@ -156,17 +166,31 @@ def refuse_programs(folder: Path, source: str) -> None:
         model.ParseFromString((folder / "saved_model.pb").read_bytes())
     except DecodeError as error:
         raise ViewError(f"source {source!r}: saved_model.pb is not a SavedModel") from error
+    # TensorFlow runs the graph itself of any other SavedModel, its saver included.
+    is_of_objects = len(model.meta_graphs) == 1 and model.meta_graphs[0].HasField("object_graph_def")
     for graph in model.meta_graphs:
         functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
         saver = {graph.saver_def.save_tensor_name.split(":")[0], graph.saver_def.restore_op_name}
+        if not is_of_objects:
+            saver = set()
         of_saver = _reachable([node for node in graph.graph_def.node if node.name in saver], functions)
+        of_saver -= _named_by_objects(graph.object_graph_def)
         rest = [node for node in graph.graph_def.node if node.name not in saver]
         rest += [node for name, nodes in functions.items() if name not in of_saver for node in nodes]
         reached = [*rest, *(node for name in _reachable(rest, functions) for node in functions[name])]
         if found := sorted({node.op for node in reached if _FORBIDDEN.search(node.op)}):
             raise ViewError(
-                f"source {source!r}: its graph touches files or Python ({', '.join(found)}) and was not loaded"
+                f"source {source!r}: its graph reaches beyond computing, to files, Python or other processes "
+                f"({', '.join(found)}), and was not loaded"
             )
+
+
+def _named_by_objects(objects: Any) -> set[str]:
+    """Names of the functions that the objects of a SavedModel can be called by."""
+    names = set(objects.concrete_functions)
+    for node in objects.nodes:
+        names |= {node.bare_concrete_function.concrete_function_name, *node.function.concrete_functions}
+    return names
 
 
 def _reachable(nodes: Iterable[Any], functions: dict[str, Sequence[Any]]) -> set[str]:

@@ -51,8 +51,14 @@ from extractors.windows import FrameGrid, Window, plan
 without_compiled_torchaudio()
 import transformers  # noqa: E402  (imports torchaudio, see above)
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-"""Weight files, the preferred kind first."""
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Weight files in the order in which transformers prefers them; an index stands for its shards. Others, such as the
+adapters of MMS, are neither fetched nor read."""
 
 _MODELS = {
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
@@ -68,7 +74,7 @@ _WHISPER_STRIDE = 320  # a hop of 160 samples, halved by the second convolution
 class TransformersExtractor(Extractor):
     """One speech model of Hugging Face transformers."""
 
-    def __init__(self, view: TransformersView, *, device: str, batch_s: float | None):
+    def __init__(self, view: TransformersView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._device = resolve_device(device)
         self._batch_samples = batch_seconds(batch_s, self._device) * SAMPLING_RATE
@@ -76,9 +82,9 @@ class TransformersExtractor(Extractor):
             view.source,
             view.revision,
             needed=[("config.json",), ("preprocessor_config.json",), WEIGHTS],
-            optional=("model.safetensors.index.json", "pytorch_model.bin.index.json"),
             miniatures=tuple(miniatures.TRANSFORMERS),
             make_miniature=make_miniature,
+            folder=folder,
         )
         self._settings = _read_json(self._checkpoint.folder / "config.json", view.source)
         self._config, self._model_class = _configure(self._settings, view.source)
@@ -119,7 +125,7 @@ class TransformersExtractor(Extractor):
             "source": checkpoint.source,
             "revision": checkpoint.revision,
             "config": hash_settings(self._settings, self._preprocessor),
-            "weights": hash_files(_weight_files(checkpoint)),
+            "weights": hash_files(checkpoint.preferred(WEIGHTS)),
             "preprocessing": (
                 f"{SAMPLING_RATE} Hz mono; normalisation: {normalisation}; "
                 f"windows of {self._window_s:g} s, overlap {min(self._view.overlap_s, self._window_s / 2):g} s"
@@ -219,6 +225,10 @@ def _configure(settings: dict[str, Any], source: str) -> tuple[Any, type]:
         raise ViewError(
             f"source {source!r}: expected a model_type among {', '.join(_MODELS)} in config.json, got {model_type!r}"
         )
+    if (named := settings.get("transformers_weights")) not in (None, *WEIGHTS):
+        raise ViewError(
+            f"source {source!r}: expected its weights in {WEIGHTS[0]}, config.json names {named}; rename it"
+        )
     config_class, model_class = _MODELS[model_type]
     config = config_class.from_dict(settings)
     if model_type != "whisper":
@@ -261,11 +271,6 @@ def _moments(waveform: np.ndarray) -> tuple[np.float32, np.float32]:
     return waveform.mean(), np.sqrt(waveform.var() + np.float32(1e-7))
 
 
-def _weight_files(checkpoint: Checkpoint) -> list[Path]:
-    """The weight files that are loaded: safetensors where there are any."""
-    return next(files for pattern in WEIGHTS if (files := checkpoint.files((pattern,))))
-
-
 def _load_weights(model_class: type, config: Any, checkpoint: Checkpoint, source: str, cut: int | None) -> nn.Module:
     """The encoder in eval mode and float32, without the layers above `cut`.
 
@@ -279,12 +284,16 @@ def _load_weights(model_class: type, config: Any, checkpoint: Checkpoint, source
     prefix = {"key_mapping": {r"^(model\.)?encoder\.": ""}} if config.model_type == "whisper" else {}
     try:
         with _quiet():
+            # transformers is given tensors and not the folder, where it would take up adapters and the like by itself:
+            # so the files that are loaded are those that the fingerprint hashes.
+            tensors = {}
+            for path in checkpoint.preferred(WEIGHTS):
+                if path.suffix != ".json":
+                    tensors |= transformers.modeling_utils.load_state_dict(path, weights_only=True)
             model, report = model_class.from_pretrained(
-                checkpoint.folder,
+                None,
+                state_dict=tensors,
                 config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                weights_only=True,
                 dtype=torch.float32,
                 attn_implementation="sdpa" if model_class._supports_sdpa else "eager",
                 output_loading_info=True,

@@ -34,11 +34,11 @@ Layer = Annotated[int, Field(ge=0, strict=True)] | Literal["last_hidden_state"]
 
 
 def _check_layers(value: object) -> object:
-    if value == "all" or isinstance(value, Upto | tuple):
+    if value == "all" or isinstance(value, Upto):
         return value
     if isinstance(value, Mapping) and value.keys() == {"upto"}:
         return Upto.model_validate(value)
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise ValueError(f"expected all, {{upto: N}} or a list such as [0, 3, {LAST_HIDDEN_STATE}], got {value!r}")
     return _check_names(value)
 
@@ -51,7 +51,8 @@ def _check_names(value: object) -> tuple[object, ...]:
             raise ValueError(f"expected a layer number from 0 or {LAST_HIDDEN_STATE}, got {name!r}")
     if len(set(value)) != len(value):
         raise ValueError(f"expected each layer once, got {list(value)}")
-    return tuple(value)
+    # The order says nothing, so it must not make another view: ascending, and what comes after all layers last.
+    return tuple(sorted(value, key=lambda name: float("inf") if name == LAST_HIDDEN_STATE else name))
 
 
 class TransformersView(_Strict):
@@ -63,7 +64,7 @@ class TransformersView(_Strict):
     revision: str | None = None
     """Branch, tag or commit of a hub source; None means its main branch."""
     layers: Annotated[Literal["all"] | Upto | tuple[Layer, ...], BeforeValidator(_check_layers)] = "all"
-    """Hidden states that are pooled and kept."""
+    """Hidden states that are pooled and kept; a list is held in ascending order, `last_hidden_state` at its end."""
     frames: Annotated[tuple[Layer, ...], BeforeValidator(_check_names)] = ()
     """Those among `layers` whose frames are kept too."""
     window_s: float = Field(default=60.0, ge=2.0)

@@ -1,12 +1,15 @@
 """Files are read as they are meant, and bad ones are told apart before any model sees them."""
 
+import os
 import tracemalloc
+from hashlib import blake2b
 
 import numpy as np
 import pytest
 import soundfile
 
-from extractors.audio import Inspection, inspect, read
+from extractors import audio
+from extractors.audio import Inspection, content, inspect, read
 from extractors.contract import UnusableAudio
 from extractors.resampling import resample
 
@@ -77,6 +80,51 @@ def test_not_audio(tmp_path):
         inspect(tmp_path / "b.wav")
 
 
+@pytest.mark.parametrize("name", ["a.raw", "a.RAW", "a.gsm", "a.vox", "a.au"])
+def test_samples_without_a_header(tmp_path, name):
+    """Where only the name of a file could tell what its samples mean, it is refused rather than guessed."""
+    (tmp_path / name).write_bytes(b"not a recording " * 100)
+    for look in (inspect, read):
+        with pytest.raises(UnusableAudio, match=r"^unreadable: no header that tells rate and format$"):
+            look(tmp_path / name)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UnusableAudio, match=r"^empty$"):
+        read(tmp_path / name)
+
+
+def test_what_is_no_file_at_all(tmp_path):
+    """A directory, a name too long, a name with a zero, a path through a file: each is a reason, of every function."""
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "file").write_text("text")
+    reasons = {
+        tmp_path / "folder.wav": "not a file",
+        tmp_path / ("a" * 300): "unreadable: File name too long",
+        tmp_path / "a\0.wav": "missing",
+        tmp_path / "file" / "a.wav": "missing",
+    }
+    for path, reason in reasons.items():
+        for look in (inspect, read, content):
+            with pytest.raises(UnusableAudio, match=f"^{reason}$"):
+                look(path)
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, float("nan"), float("inf"), -1.0, np.float64(1e308)])
+def test_absurd_segments(write, sound, value):
+    """A time that is none is said, whichever of the two it is."""
+    path = write(sound(16_001))
+    for look in (inspect, read, content):
+        with pytest.raises(UnusableAudio, match=r"^no such segment: its start is .+ s$"):
+            look(path, value)
+        with pytest.raises(UnusableAudio, match=r"^no such segment: its duration is .+ s$"):
+            look(path, 0.0, value)
+
+
+def test_rounding_below_zero_is_forgiven(write, sound):
+    """A start that misses zero by less than half a frame is zero."""
+    path = write(sound(16_001), subtype="FLOAT")
+    np.testing.assert_array_equal(read(path, -1e-9), read(path))
+
+
 def test_truncated_files(write, sound):
     """A file that breaks off: WAV tells by its header, FLAC by its decoder."""
     wav, flac = write(sound(16_001)), write(sound(160_001), name="a.flac")
@@ -84,8 +132,9 @@ def test_truncated_files(write, sound):
     flac.write_bytes(flac.read_bytes()[:60_000])
     with pytest.raises(UnusableAudio, match=r"^wrong header"):
         inspect(wav)
-    with pytest.raises(UnusableAudio, match=r"^(unreadable|wrong header): "):
-        inspect(flac)
+    for look in (inspect, read):
+        with pytest.raises(UnusableAudio, match=r"^(unreadable|wrong header): "):
+            look(flac)
 
 
 def test_empty_and_silent(write):
@@ -125,3 +174,64 @@ def test_memory_does_not_grow_with_the_file(write):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3_000_000
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_channels_are_mixed_as_they_are_decoded(write, rate):
+    """A long file of several channels is never held whole: little more than one channel and the result."""
+    samples = np.random.default_rng(0).integers(-9_999, 9_999, (rate * 60, 4)).astype(np.int16)
+    path = write(samples, rate=rate)
+    mono_bytes = 4 * len(samples)
+    del samples
+    tracemalloc.start()
+    read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < mono_bytes + 4 * 16_000 * 60 + 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("a.wav", 1), ("a.wav", 2), ("a.wav", 11), ("a.flac", 2), ("a.flac", 7), ("a.ogg", 2)]
+)
+def test_blocks_leave_no_seam(write, sound, name, channels, monkeypatch):
+    """To the bit, the values are those of a file that is decoded, mixed and resampled at once."""
+    path = write(np.stack([sound(44_101, seed=seed) for seed in range(channels)], axis=1), rate=44_100, name=name)
+    decoded, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = decoded[:, 0] if channels == 1 else decoded.mean(axis=1, dtype=np.float32)
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", 997)
+    np.testing.assert_array_equal(read(path), resample(mono, 44_100, 16_000))
+
+
+def test_content_of_a_segment(write, sound):
+    """The bytes and the segment as it is given, in a form that never changes: stores are keyed by it."""
+    path = write(sound(24_001), rate=24_000)
+    whole = blake2b(path.read_bytes(), digest_size=16)
+    assert content(path) == whole.hexdigest()
+    for start_s, duration_s, written in [(0.5, 0.25, "#0.5+0.25"), (0.25, None, "#0.25+None"), (0.0, 0.5, "#0.0+0.5")]:
+        expected = whole.copy()
+        expected.update(written.encode())
+        assert content(path, start_s, duration_s) == expected.hexdigest()
+    assert content(path, np.float64(0.5), np.float64(0.25)) == content(path, 0.5, 0.25)
+
+
+def test_content_of_a_segment_that_is_the_whole(write, sound):
+    """What comes to all frames of the file is the file, by whatever figures; one frame less is not."""
+    path = write(sound(24_001), rate=24_000)
+    for duration_s in (24_001 / 24_000, 1.00004, 1.005):  # exact, rounded, past the end by as much as is forgiven
+        assert content(path, 0.0, duration_s) == content(path, 0, duration_s) == content(path)
+    assert content(path, 1e-9) == content(path)
+    assert content(path, 0.0, 24_000 / 24_000) != content(path)
+    assert content(path, 1 / 24_000) != content(path)
+
+
+def test_content_is_of_bytes(write, sound, tmp_path):
+    """A copy is the same, by whatever name; a changed byte is not; a segment beyond the file has none."""
+    path = write(sound(16_001))
+    before = content(path)
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(path.read_bytes())
+    assert content(copy) == before
+    os.truncate(copy, 32_000)
+    assert content(copy) != before
+    with pytest.raises(UnusableAudio, match="segment beyond the file"):
+        content(path, 0.5, 2.0)

@@ -56,6 +56,42 @@ def test_a_failure_leaves_nothing(cache):
     assert list((cache / "miniatures").rglob("*.tmp")) == []
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"family": "transformers", "source": "miniature:wav2vec2"},
+        {"family": "speechbrain", "source": "miniature:xvector"},
+        {"family": "tfhub", "source": "miniature:trillsson"},
+        {"family": "mfcc"},
+    ],
+    ids=lambda view: view["family"],
+)
+def test_they_are_kept_in_the_folder_given(view, tmp_path, monkeypatch):
+    """Nothing is written into the working directory when the study lies elsewhere; the fingerprint does not tell where
+    it lies."""
+    if view["family"] == "tfhub":
+        pytest.importorskip("tensorflow", reason="needs the extra tfhub")
+    expected = extractors.load(view).fingerprint
+    study, here, cache = (tmp_path / name for name in ("study", "here", "cache"))
+    study.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("STRATA_CACHE")
+    assert extractors.load(view, folder=study).fingerprint == expected
+    assert list(here.iterdir()) == []
+    if view["family"] != "mfcc":
+        name = view["source"].removeprefix("miniature:")
+        (made,) = (study / ".strata" / "miniatures").glob(f"v*/{name}")
+        copy = view | {"source": made.relative_to(study).as_posix()}
+        local = extractors.load(copy, folder=study).fingerprint
+        assert (local["source"], local["revision"]) == ("local directory", None)
+        assert local == extractors.load(copy | {"source": str(made)}).fingerprint
+        monkeypatch.setenv("STRATA_CACHE", str(cache))
+        assert extractors.load(view, folder=study).fingerprint == expected
+        assert (cache / "miniatures" / made.parent.name / name).is_dir()
+        assert list(here.iterdir()) == []
+
+
 def test_unknown_names():
     """A name that is not there, or of another family, lists those that are."""
     with pytest.raises(ViewError, match=r"expected miniature:wav2vec2 or .* \(did you mean miniature:wavlm\?\)"):

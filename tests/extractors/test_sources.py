@@ -1,5 +1,8 @@
 """A checkpoint is found where it lies, and what is missing is said in one line."""
 
+import json
+from fnmatch import fnmatch
+
 import huggingface_hub
 import pytest
 from huggingface_hub import errors
@@ -7,6 +10,7 @@ from huggingface_hub import errors
 import extractors
 from extractors.contract import ViewError
 from extractors.sources import find, hash_files, hash_settings
+from extractors.transformers import WEIGHTS
 
 NEEDED = [("config.json",), ("*.safetensors", "*.bin")]
 
@@ -84,6 +88,84 @@ def test_what_the_hub_refuses(error, message, monkeypatch):
         lookup("owner/model", "v9")
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that offers the files named and downloads what is asked for; gives the patterns that were asked for."""
+
+    def hub(*offered):
+        asked = []
+
+        def download(source, *, revision, local_files_only=False, allow_patterns=()):
+            if local_files_only:
+                raise errors.LocalEntryNotFoundError("not cached")
+            asked.extend(allow_patterns)
+            snapshot = tmp_path / "0123abcd"
+            snapshot.mkdir()
+            for name in offered:
+                if any(fnmatch(name, pattern) for pattern in allow_patterns):
+                    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+                    (snapshot / name).write_text(json.dumps({"weight_map": shards}))
+            return str(snapshot)
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+        monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_args, **_options: list(offered))
+        return asked
+
+    return hub
+
+
+def test_adapters_are_not_fetched(hub):
+    """Of a hub source with the adapters of a thousand languages, only the weights of the model come down."""
+    config = ("config.json", "preprocessor_config.json")
+    hub(*config, "adapter.eng.safetensors", "adapter.eng.bin", "model.safetensors", "pytorch_model.bin")
+    needed = [*((name,) for name in config), WEIGHTS]
+    found = find("owner/model", None, needed=needed, miniatures=(), make_miniature=lambda *_: None)
+    assert {path.name for path in found.folder.iterdir()} == {*config, "model.safetensors"}
+
+
+def test_shards_are_fetched_with_their_index(hub):
+    """Where the weights are divided, the shards come down with the index that lists them, and nothing else."""
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = "model.safetensors.index.json"
+    asked = hub(
+        *shards, index, "pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "adapter.a.safetensors"
+    )
+    found = find("owner/model", None, needed=[WEIGHTS], miniatures=(), make_miniature=lambda *_: None)
+    assert [path.name for path in found.preferred(WEIGHTS)] == [index, *shards]
+    assert asked == [index, "model-*-of-*.safetensors"]
+    assert sorted(path.name for path in found.folder.iterdir()) == sorted([index, *shards])
+
+
+def test_a_download_that_broke_off_goes_on(hub, tmp_path, monkeypatch):
+    """A snapshot in the cache that lacks a shard is not taken for whole."""
+    hub("model.safetensors.index.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    cached, download = tmp_path / "cached", huggingface_hub.snapshot_download
+    cached.mkdir()
+    (cached / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+
+    def with_cache(*args, local_files_only=False, **options):
+        return str(cached) if local_files_only else download(*args, **options)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", with_cache)
+    found = find("owner/model", None, needed=[WEIGHTS], miniatures=(), make_miniature=lambda *_: None)
+    assert found.revision == "0123abcd"
+    (cached / "model-00001-of-00002.safetensors").write_text("")
+    found = find("owner/model", None, needed=[WEIGHTS], miniatures=(), make_miniature=lambda *_: None)
+    assert found.revision == "cached"
+
+
+def test_relative_sources_begin_at_the_folder(checkpoint, tmp_path, monkeypatch):
+    """A relative path is a directory of the study's folder, wherever the process is; what is not there is a hub id."""
+    (tmp_path / "elsewhere" / "owner" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert lookup("model", folder=tmp_path).folder == checkpoint
+    assert lookup(str(checkpoint), folder=tmp_path / "elsewhere").folder == checkpoint
+    with pytest.raises(ViewError, match=r"owner/model is not in the local cache"):
+        lookup("owner/model", folder=tmp_path)
+    with pytest.raises(ViewError, match="expected an existing local directory"):
+        lookup("./owner", folder=tmp_path)
+
+
 def test_only_what_is_needed_is_fetched(checkpoint, monkeypatch):
     """Of a hub source the preferred kind of weights alone comes down; its commit is the revision."""
     asked = {}
@@ -97,9 +179,9 @@ def test_only_what_is_needed_is_fetched(checkpoint, monkeypatch):
     offered = ["config.json", "model.safetensors", "pytorch_model.bin", "flax_model.msgpack"]
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_args, **_options: offered)
-    found = lookup("owner/model", "main", optional=("extra.json",))
+    found = lookup("owner/model", "main")
     assert (found.source, found.revision) == ("owner/model", "0123abcd")
-    assert asked == {"revision": "main", "allow_patterns": ["config.json", "*.safetensors", "extra.json"]}
+    assert asked == {"revision": "main", "allow_patterns": ["config.json", "*.safetensors"]}
 
 
 def test_settings_are_hashed_by_what_they_say():

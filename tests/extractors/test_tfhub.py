@@ -1,5 +1,6 @@
 """SavedModels give what a direct call gives, and are looked through before they are loaded."""
 
+import re
 import shutil
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_programs_are_refused(tmp_path, sounds):
             return {"embedding": waveforms[:, :3]}
 
     source = save(Program(), tmp_path / "model")
-    with pytest.raises(ViewError, match=r"touches files or Python \(WriteFile\) and was not loaded"):
+    with pytest.raises(ViewError, match=r"beyond computing, .* \(WriteFile\), and was not loaded"):
         extractors.load(VIEW | {"source": source}).extract(sounds, 16_000)
     assert not (tmp_path / "ran").exists()
 
@@ -86,21 +87,86 @@ def test_python_is_refused(tmp_path, sounds):
         extractors.load(VIEW | {"source": source}).extract(sounds, 16_000)
 
 
-def test_a_saver_that_something_calls_is_refused(tmp_path, sounds):
-    """The functions that save variables are let pass only where nothing but TensorFlow runs them."""
+@pytest.fixture
+def tampered(tmp_path):
+    """Writes a copy of the miniature that was changed by `change(model)` and gives its folder."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    folder = shutil.copytree(folder_of_miniature(), tmp_path / "model")
-    model = SavedModel()
-    model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    def tampered(change):
+        folder = shutil.copytree(folder_of_miniature(), tmp_path / "model")
+        model = SavedModel()
+        model.ParseFromString((folder / "saved_model.pb").read_bytes())
+        change(model)
+        (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+        return folder
+
+    return tampered
+
+
+def function_of(model, name):
+    """The function of a SavedModel whose name contains `name`."""
     functions = model.meta_graphs[0].graph_def.library.function
-    saver = next(function.signature.name for function in functions if "traced_save" in function.signature.name)
-    called = next(function for function in functions if "__call__" in function.signature.name)
-    node = called.node_def.add(name="smuggled", op="StatefulPartitionedCall")
-    node.attr["f"].func.name = saver
-    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    return next(function for function in functions if name in function.signature.name)
+
+
+def call_saver(model):
+    """A function calls the saver."""
+    node = function_of(model, "__call__").node_def.add(name="smuggled", op="StatefulPartitionedCall")
+    node.attr["f"].func.name = function_of(model, "traced_save").signature.name
+
+
+def name_saver(model):
+    """The model itself is called by the saver."""
+    nodes = model.meta_graphs[0].object_graph_def.nodes
+    node = next(node for node in nodes if node.function.concrete_functions)
+    node.function.concrete_functions.append(function_of(model, "traced_save").signature.name)
+
+
+def forget_objects(model):
+    """A SavedModel without objects, whose graph TensorFlow runs as TensorFlow 1 did."""
+    model.meta_graphs[0].ClearField("object_graph_def")
+
+
+@pytest.mark.parametrize("change", [call_saver, name_saver, forget_objects])
+def test_a_saver_that_something_calls_is_refused(change, tampered, sounds):
+    """The functions that save variables are let pass only where nothing can run them."""
     with pytest.raises(ViewError, match="SaveV2"):
-        extractors.load(VIEW | {"source": str(folder)}).extract(sounds, 16_000)
+        extractors.load(VIEW | {"source": str(tampered(change))}).extract(sounds, 16_000)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *("ImmutableConst", "GenerateVocabRemapping", "LoadAndRemapMatrix", "FixedUnigramCandidateSampler"),
+        *("Skipgram", "DecodeProtoV2", "EncodeProto", "DumpTensor", "PrintV2", "ReadFile", "EagerPyFunc"),
+        *("_Send", "_Recv", "Send", "_HostRecv", "CollectiveReduceV2", "CollectiveBcastRecvV2", "NcclAllReduce"),
+        *("RpcCall", "RemoteCall", "WorkerHeartbeat", "ConfigureDistributedTPU", "OutfeedEnqueue", "DTensorAllReduce"),
+        *("XlaCallModule", "XlaCustomCallV2", "Abort"),
+    ],
+)
+def test_operations_that_do_more_than_compute_are_refused(operation, tampered):
+    """By name, in any function: files, Python, other processes, foreign programs, the end of this one."""
+    folder = tampered(lambda model: function_of(model, "__call__").node_def.add(name="smuggled", op=operation))
+    with pytest.raises(ViewError, match=rf"\({operation}\), and was not loaded"):
+        tfhub.refuse_programs(folder, "model")
+
+
+def test_operations_with_a_file_among_their_arguments_are_refused():
+    """Of all operations that the installed TensorFlow knows, none that takes a file or an address is let pass."""
+    tfhub._tensorflow()
+    from tensorflow.core.framework.op_def_pb2 import OpList
+    from tensorflow.python.client import pywrap_tf_session
+
+    operations = OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())).op
+    telling = re.compile(r"file|(^|_)path$|address|host_?name|memory_region|descriptor_source|ckpt|protocol")
+    passed = {
+        operation.name
+        for operation in operations
+        if not tfhub._FORBIDDEN.search(operation.name)
+        and any(telling.search(argument.name) for argument in (*operation.attr, *operation.input_arg))
+    }
+    assert len(operations) > 1_000
+    assert passed == set()
 
 
 def test_what_is_no_saved_model(tmp_path, sounds):

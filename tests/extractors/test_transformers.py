@@ -81,13 +81,16 @@ def test_a_cut_model_gives_the_same_layers(name, upto, load, sounds, relative_er
     assert len(cut._layers) == max(1, upto)
 
 
-def test_layers_come_in_the_order_asked_for(load, sounds, relative_error):
-    """A list of layers is kept in its order, `last_hidden_state` among them."""
+def test_layers_come_in_ascending_order(load, sounds, relative_error):
+    """However a list of layers and frames is written, the highest is last, `last_hidden_state` after it, and the
+    fingerprint the same."""
     every = load(family="transformers", source="miniature:xls-r").extract(sounds, 16_000)
-    some = load(family="transformers", source="miniature:xls-r", layers=[3, "last_hidden_state", 0])
-    assert some.layer_names == ("3", "last_hidden_state", "0")
+    some = load(family="transformers", source="miniature:xls-r", layers=[3, "last_hidden_state", 0], frames=[3, 0])
+    assert (some.layer_names, some.frame_layers) == (("0", "3", "last_hidden_state"), ("0", "3"))
     for whole, part in zip(every, some.extract(sounds, 16_000), strict=True):
-        assert relative_error(part.pooled[[0, 2]], whole.pooled[[3, 0]]) < 1e-5
+        assert relative_error(part.pooled[:2], whole.pooled[[0, 3]]) < 1e-5
+    other = load(family="transformers", source="miniature:xls-r", layers=["last_hidden_state", 0, 3], frames=[0, 3])
+    assert other.fingerprint == some.fingerprint
 
 
 @pytest.mark.parametrize("name", ["hubert", "wavlm-large", "whisper"])
@@ -178,6 +181,80 @@ def test_a_moved_checkpoint_stays_the_same(checkpoint, tmp_path):
     assert {key for key in before if before[key] != after[key]} == {"weights"}
 
 
+def test_stray_files_are_neither_hashed_nor_loaded(checkpoint, tmp_path, sounds, relative_error):
+    """Weights are what transformers loads: beside a stray adapter, weights below and files of other names, two models
+    have two fingerprints, and a stray file changes neither fingerprint nor values."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    (checkpoint / "model.safetensors").unlink()
+    folders = [checkpoint, shutil.copytree(checkpoint, tmp_path / "other")]
+    torch.save(tensors, folders[0] / "pytorch_model.bin")
+    torch.save({key: tensor * 1.5 for key, tensor in tensors.items()}, folders[1] / "pytorch_model.bin")
+    clean = extractors.load({"family": "transformers", "source": str(folders[0])})
+    expected = clean.extract(sounds[:1], 16_000)[0].pooled
+    for folder in folders:
+        (folder / "below").mkdir()
+        for stray in ("adapter.eng.safetensors", "below/model.safetensors", "model.fp16.safetensors"):
+            save_file({"weight": torch.ones(3)}, folder / stray)
+        (folder / "adapter_config.json").write_text("{}")
+    found, other = (extractors.load({"family": "transformers", "source": str(folder)}) for folder in folders)
+    assert found.fingerprint == clean.fingerprint
+    assert found.fingerprint["weights"] != other.fingerprint["weights"]
+    assert relative_error(found.extract(sounds[:1], 16_000)[0].pooled, expected) == 0
+    assert relative_error(other.extract(sounds[:1], 16_000)[0].pooled, expected) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_shards_are_hashed_and_loaded(name, checkpoint, sounds, relative_error):
+    """Weights in several files give the values of one; index and every shard it lists count, no other file does."""
+    from safetensors.torch import load_file, save_file
+
+    expected = extractors.load({"family": "transformers", "source": str(checkpoint)}).extract(sounds[:1], 16_000)
+    tensors = load_file(checkpoint / "model.safetensors")
+    (checkpoint / "model.safetensors").unlink()
+    stem, suffix = name.split(".")
+    shards = [f"{stem}-{number:05}-of-00003.{suffix}" for number in (1, 2, 3)]
+    for index, shard in enumerate(shards):
+        part = {key: tensors[key] for key in sorted(tensors)[index::3]}
+        save_file(part, checkpoint / shard) if suffix == "safetensors" else torch.save(part, checkpoint / shard)
+    weight_map = {key: shards[index % 3] for index, key in enumerate(sorted(tensors))}
+    listing = checkpoint / f"{name}.index.json"
+    listing.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+    def fingerprint():
+        return extractors.load({"family": "transformers", "source": str(checkpoint)}).fingerprint["weights"]
+
+    found = extractors.load({"family": "transformers", "source": str(checkpoint)}).extract(sounds[:1], 16_000)
+    assert relative_error(found[0].pooled, expected[0].pooled) < 1e-6
+    seen = [fingerprint()]
+    (checkpoint / f"{stem}-00001-of-00009.{suffix}").write_bytes(b"left over")
+    assert fingerprint() == seen[0]
+    for path in [*(checkpoint / shard for shard in shards), listing]:
+        path.write_bytes(path.read_bytes() + b" ")
+        seen.append(fingerprint())
+    assert len(set(seen)) == 5
+    (checkpoint / shards[1]).unlink()
+    with pytest.raises(ViewError, match=rf"index\.json lists {shards[1]}: expected it beside the index, found none"):
+        fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "expected an index of shards, with the key weight_map"),
+        ("no", "expected an index of shards"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', r"lists \.\./model\.safetensors: expected it beside"),
+    ],
+)
+def test_an_index_that_lists_no_shards(content, message, checkpoint):
+    """An index is read as data, and leads nowhere but to its own folder."""
+    (checkpoint / "model.safetensors").rename(checkpoint.parent / "model.safetensors")
+    (checkpoint / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ViewError, match=message):
+        extractors.load({"family": "transformers", "source": str(checkpoint)})
+
+
 def test_older_checkpoints_in_pickles_are_read(checkpoint, sounds, relative_error):
     """`pytorch_model.bin` gives the same values, as long as it holds nothing but tensors."""
     from safetensors.torch import load_file
@@ -251,6 +328,12 @@ def test_missing_tensors_are_not_made_up(checkpoint, sounds):
     ("file", "key", "value", "message"),
     [
         ("config.json", "model_type", "bert", "expected a model_type among wav2vec2, .*, got 'bert'"),
+        (
+            "config.json",
+            "transformers_weights",
+            "b.safetensors",
+            r"weights in model\.safetensors, config\.json names b",
+        ),
         ("preprocessor_config.json", "sampling_rate", 8_000, "expected a model of 16000 Hz, got one of 8000 Hz"),
     ],
 )

@@ -19,11 +19,13 @@ SOURCE = {"family": "transformers", "source": "miniature:wavlm"}
         ("all", "all"),
         ({"upto": 17}, Upto(upto=17)),
         ([0, 3], (0, 3)),
-        (["last_hidden_state", 3], ("last_hidden_state", 3)),
+        (["last_hidden_state", 3], (3, "last_hidden_state")),
+        ([4, 0, 3], (0, 3, 4)),
+        ((4, 0), (0, 4)),
     ],
 )
 def test_layers_as_yaml_has_them(layers, expected):
-    """All, up to a layer, or a list."""
+    """All, up to a layer, or a list, whose order says nothing."""
     view = parse(SOURCE | {"layers": layers})
     assert view.layers == expected
     assert parse(view) is view
