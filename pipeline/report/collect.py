@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -145,6 +145,8 @@ class Study:
         return _get(self.params["tasks"].get(task), "kind") or "classification"
 
 
+MANIFEST = ("utterance", "duration_s", "speaker", "content")
+"""Columns of the manifest that the page cannot do without."""
 SECTIONS = ("corpora", "views", "tasks", "experiments", "eliminate", "extract", "report")
 
 
@@ -154,7 +156,7 @@ def collect(folder: Path, params: Mapping) -> Study:
     gaps: list[Gap] = []
 
     manifest_path = folder / "data" / "manifest.parquet"
-    manifest = _read(pd.read_parquet, manifest_path, folder, gaps, Gap("the corpus", "strata corpus"))
+    manifest = _read(_manifest, manifest_path, folder, gaps, Gap("the corpus", "strata corpus"))
     for view in sections["views"]:
         if not (folder / "features" / f"{view}.zarr").exists():
             gaps.append(Gap(f"the features of view {view}", f"strata extract {quote(view)}"))
@@ -183,6 +185,23 @@ def collect(folder: Path, params: Mapping) -> Study:
         extractions={view: timings for view, timings in extractions.items() if timings is not None},
         gaps=tuple(gaps),
     )
+
+
+def layer_height(layer: str) -> float:
+    """Where a layer stands in its model: its number; infinity for what comes after all of them, -1 without a number."""
+    return float(layer) if layer.isdecimal() else float("inf") if layer == "last_hidden_state" else -1.0
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _manifest(path: Path) -> pd.DataFrame:
+    manifest = pd.read_parquet(path)
+    if absent := [column for column in MANIFEST if column not in manifest.columns]:
+        raise ValueError(f"it has no column {', '.join(absent)}")
+    return manifest
 
 
 def _experiments(folder: Path, names: Mapping, gaps: list[Gap]) -> list[Experiment]:
@@ -214,22 +233,24 @@ def _experiment(path: Path, name: str) -> Experiment:
         task: {metric: mapping(values) for metric, values in scores.items()}
         for task, scores in metrics["tasks"].items()
     }
-    kinds = {task: mapping(metrics.get("kinds")).get(task) or "classification" for task in tasks}
+    kinds = {task: str(mapping(metrics.get("kinds")).get(task) or "classification") for task in tasks}
     primary = mapping(metrics.get("primary"))
     return Experiment(
         name=name,
         setup=str(metrics.get("setup") or name),
-        views=tuple(metrics.get("views") or ()),
+        views=_texts(metrics.get("views") or ()),
         tasks=tasks,
         kinds=kinds,
-        primary={task: primary.get(task) or ("rmse" if kinds[task] == "regression" else "accuracy") for task in tasks},
-        chance=mapping(metrics.get("chance")),
-        classes=mapping(metrics.get("classes")),
+        primary={
+            task: str(primary.get(task) or ("rmse" if kinds[task] == "regression" else "accuracy")) for task in tasks
+        },
+        chance={task: mapping(scores) for task, scores in mapping(metrics.get("chance")).items()},
+        classes={t: names for t, names in mapping(metrics.get("classes")).items() if isinstance(names, list)},
         config=mapping(metrics.get("config")),
         num_utterances=metrics.get("num_utterances"),
         num_folds=metrics.get("num_folds"),
         seeds=tuple(metrics.get("seeds") or ()),
-        layers=mapping(metrics.get("layers")),
+        layers={v: _texts(names) for v, names in mapping(metrics.get("layers")).items() if isinstance(names, list)},
         seconds=mapping(metrics.get("seconds")),
         provenance=mapping(metrics.get("provenance")),
         predictions=_predictions(path.with_name("predictions.parquet")),
@@ -253,27 +274,30 @@ def _elimination(path: Path) -> Elimination:
     rounds = tuple(
         Round(
             number=r["round"],
-            layers=tuple(r["layers"]),
+            layers=_texts(r["layers"]),
             weights=mapping(r.get("weights")),
             valid=mapping(r.get("valid")),
             test=mapping(r.get("test")),
-            dropped=r.get("dropped"),
+            dropped=None if r.get("dropped") is None else str(r["dropped"]),
         )
         for r in found["rounds"]
     )
+    layer_names, support = _texts(found["layer_names"]), _texts(found["support"])
+    if not support:
+        raise ValueError("it keeps no layer")
     if found["best_round"] not in {r.number for r in rounds}:
         raise ValueError(f"best_round {found['best_round']} is not among its rounds")
-    named = {layer for r in rounds for layer in r.layers} | set(found["support"])
-    if unknown := named - set(found["layer_names"]):
+    named = {layer for r in rounds for layer in r.layers} | set(support)
+    if unknown := named - set(layer_names):
         raise ValueError(f"layers {sorted(unknown)} are not among its layer_names")
     return Elimination(
         name=path.parent.name,
         view=str(found.get("view", "")),
-        tasks=tuple(found.get("tasks") or ()),
+        tasks=_texts(found.get("tasks") or ()),
         pooling=str(found.get("pooling", "")),
-        layer_names=tuple(found["layer_names"]),
+        layer_names=tuple(sorted(layer_names, key=layer_height)),
         rounds=rounds,
-        support=tuple(found["support"]),
+        support=support,
         best_round=found["best_round"],
         config=mapping(found.get("config")),
         seconds=found.get("seconds"),
@@ -309,8 +333,8 @@ def _read(read: Callable[[Path], Any], path: Path, folder: Path, gaps: list[Gap]
         return read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # Arrow's errors are among these
         where = path.relative_to(folder).as_posix()
-        reason = " ".join(str(error).split())[:200]
-        gaps.append(Gap(f"{gap.what} ({where} cannot be read: {type(error).__name__}: {reason})", gap.command))
+        what = f"{gap.what} ({where} cannot be read: {type(error).__name__}: {reason(error)})"
+        gaps.append(Gap(what, gap.command))
         return None
 
 
@@ -319,6 +343,10 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"expected a JSON object, found a {type(found).__name__}")
     return found
+
+
+def _texts(values: Iterable) -> tuple[str, ...]:
+    return tuple(map(str, values))
 
 
 def mapping(value: Any) -> Mapping:

@@ -89,8 +89,20 @@ def confusion(counts: np.ndarray, classes: Sequence[str], name: str, task: str) 
     return Figure(svg, caption, side + margin)
 
 
-def scatter(true: np.ndarray, predicted: np.ndarray, name: str, task: str) -> Figure:
-    """True against predicted values of a regression, with the diagonal of a perfect one."""
+def scatter(answers: pd.DataFrame, name: str, task: str) -> Figure:
+    """True against predicted values of a regression, with the diagonal of a perfect one.
+
+    Args:
+        answers: `true` and `predicted`; rows that are no numbers are left out.
+        name: of the experiment.
+        task: that was predicted.
+
+    Raises:
+        ValueError: no row is a pair of finite numbers.
+    """
+    true, predicted = answers.apply(finite).dropna()[["true", "predicted"]].to_numpy().T
+    if not len(true):
+        raise ValueError("no answer is a number")
     shown = _sample(len(true))
     x, y = true[shown], predicted[shown]
 
@@ -212,8 +224,17 @@ def class_counts(labels: pd.Series, task: str, most: int = 20) -> Figure:
     return Figure(svg, caption, 380)
 
 
-def histogram(values: np.ndarray, task: str) -> Figure:
-    """The distribution of a regression's label."""
+def histogram(labels: pd.Series, task: str) -> Figure:
+    """The distribution of a regression's label; labels that are no number are told in the caption.
+
+    Raises:
+        ValueError: no label is a finite number.
+    """
+    values = finite(labels)
+    others = labels[values.isna()]
+    if values.isna().all():
+        raise ValueError(f"no label is a number, but for instance {short(others.iloc[0])}")
+    values = values.dropna().to_numpy()
 
     def paint(figure: canvas.Figure) -> None:
         axes = figure.subplots()
@@ -223,6 +244,8 @@ def histogram(values: np.ndarray, task: str) -> Figure:
         axes.grid(True, axis="y")
 
     caption = f"{task}: mean {values.mean():.2f}, SD {values.std():.2f}, {len(values):,} utterances."
+    if len(others):
+        caption += f" Not drawn: {len(others):,} labels that are no number, such as {short(others.iloc[0])}."
     return Figure(draw(f"histogram {task}", f"Distribution of {task}", (380, 260), paint), caption, 380)
 
 
@@ -260,6 +283,12 @@ def embedding(points: np.ndarray, labels: Sequence[str], order: Sequence[str], w
     title = f"t-SNE of view {view}, layer {layer}, coloured by {label}"
     rows = -(-min(len(order), told_apart + 1) // 4)
     return Figure(draw(f"tsne {view} {layer} {label}", title, (490, 420 + 18 * rows), paint), caption, 490)
+
+
+def finite(values: pd.Series) -> pd.Series:
+    """The values as floats; NaN where one is text or infinite."""
+    numbers = pd.to_numeric(values, errors="coerce").astype(np.float64)
+    return numbers.where(np.isfinite(numbers))
 
 
 def _sample(count: int) -> np.ndarray:

@@ -5,18 +5,20 @@ Decides which figure and table stands in which section; how they are drawn and s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TypeVar
 
 import jinja2
-import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from pipeline.report import figures, inventory, scores, tsne
-from pipeline.report.collect import Elimination, Experiment, Study
+from pipeline.report.collect import Elimination, Experiment, Gap, Study, reason
 from pipeline.report.notices import notices
 from pipeline.report.tables import Table, duration, number
+
+T = TypeVar("T")
 
 OPEN_EXPERIMENTS = 6
 """Experiments up to which the page shows all of each at once; more are folded away, one line each."""
@@ -40,7 +42,15 @@ class Exhibit:
 def render(study: Study) -> str:
     """The whole page as one HTML text that loads nothing."""
     maps, map_gaps = tsne.maps(study)
-    manifest = study.manifest
+    gaps = [*study.gaps, *map_gaps]
+    eliminations = [
+        _attempt(
+            gaps, f"layer elimination {elimination.name}", lambda elimination=elimination: _elimination(elimination)
+        )
+        for elimination in study.eliminations
+    ]
+    experiments = [_experiment(experiment, gaps) for experiment in study.experiments]
+    distributions = _distributions(study, gaps)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report", "."),
         autoescape=True,  # labels, file names and reasons are whatever users' disks hold
@@ -52,16 +62,16 @@ def render(study: Study) -> str:
         style=Markup(files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")),
         title=study.folder.resolve().name,
         notices=notices(study),
-        gaps=[*study.gaps, *map_gaps],
+        gaps=gaps,
         totals=_totals(study),
         comparison=scores.comparison(study.experiments) if study.experiments else None,
         best=scores.best_of_setups(study.experiments),
-        eliminations=[_elimination(elimination) for elimination in study.eliminations],
-        experiments=[_experiment(experiment) for experiment in study.experiments],
+        eliminations=[exhibit for exhibit in eliminations if exhibit],
+        experiments=experiments,
         unfolded=len(study.experiments) <= OPEN_EXPERIMENTS,
         maps=maps,
-        distributions=[] if manifest is None else _distributions(study),
-        corpora=None if manifest is None else inventory.corpora(study),
+        distributions=distributions,
+        corpora=None if study.manifest is None else inventory.corpora(study),
         failures=inventory.failures(study),
         timings=inventory.timings(study),
         manifest_hash=study.manifest_hash,
@@ -86,29 +96,49 @@ def _totals(study: Study) -> list[tuple[str, str]]:
     return totals + [(what, str(len(counted[what]))) for what in counted if counted[what]]
 
 
-def _experiment(experiment: Experiment) -> Exhibit:
-    drawn, folded = [], []
-    for task, kind in experiment.kinds.items():
-        answers = scores.answers(experiment, task)
-        if answers.empty:
-            continue
-        if kind == "regression":
-            drawn.append(figures.scatter(*answers.to_numpy(float).T, experiment.name, task))
-        elif kind in ("classification", "binary"):
-            true, predicted = (answers[side].map(scores.class_name) for side in answers)
-            known = [scores.class_name(c) for c in experiment.classes.get(task) or ()]
-            classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=scores.natural_order)]))
-            counts = scores.confusions(true, predicted, classes)
-            drawn.append(figures.confusion(counts, classes, experiment.name, task))
-            if len(classes) > figures.COUNTED_CLASSES:
-                folded.append(scores.frequent_confusions(counts, classes, task))
-    drawn += _curves(experiment)
+def _attempt(gaps: list[Gap], what: str, make: Callable[[], T]) -> T | None:
+    """What `make` returns; None and a gap where it fails, since no odd label or result may cost the whole page."""
+    try:
+        return make()
+    except Exception as error:
+        gaps.append(Gap(f"{what} ({reason(error)})"))
+        return None
+
+
+def _experiment(experiment: Experiment, gaps: list[Gap]) -> Exhibit:
+    name, drawn, folded = experiment.name, [], []
+    for task in experiment.kinds:
+        what = f"the figure of task {task} in experiment {name}"
+        shown = _attempt(gaps, what, lambda task=task: _answers(experiment, task))
+        if shown:
+            drawn += shown[0]
+            folded += shown[1]
+    drawn += _attempt(gaps, f"the training curves of experiment {name}", lambda: _curves(experiment)) or []
+    table = _attempt(gaps, f"the table of experiment {name}", lambda: scores.metrics(experiment))
     facts = [experiment.setup, scores.views(experiment)]
     facts += [f"{number(experiment.num_utterances, 0)} utterances"] if experiment.num_utterances else []
     if experiment.num_folds:
         facts.append("1 fold" if experiment.num_folds == 1 else f"{experiment.num_folds} folds")
     facts += [f"{len(experiment.seeds)} seeds"] if len(experiment.seeds) > 1 else []
-    return Exhibit(experiment.name, " · ".join(facts), tuple(drawn), (scores.metrics(experiment),), tuple(folded))
+    return Exhibit(name, " · ".join(facts), tuple(drawn), (table,) if table else (), tuple(folded))
+
+
+def _answers(experiment: Experiment, task: str) -> tuple[list[figures.Figure], list[Table]]:
+    """Figures and tables of what an experiment answered for one task."""
+    from trainers.data import class_name
+
+    kind, answers = experiment.kinds[task], scores.answers(experiment, task)
+    if answers.empty or kind not in ("classification", "binary", "regression"):
+        return [], []
+    if kind == "regression":
+        return [figures.scatter(answers, experiment.name, task)], []
+    true, predicted = (answers[side].map(class_name) for side in answers)
+    known = map(class_name, experiment.classes.get(task, ()))
+    classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=scores.natural_order)]))
+    counts = scores.confusions(true, predicted, classes)
+    many = len(classes) > figures.COUNTED_CLASSES
+    tables = [scores.frequent_confusions(counts, classes, task)] if many else []
+    return [figures.confusion(counts, classes, experiment.name, task)], tables
 
 
 def _curves(experiment: Experiment) -> list[figures.Figure]:
@@ -123,20 +153,31 @@ def _elimination(elimination: Elimination) -> Exhibit:
     unneeded = scores.unneeded_layers(elimination)
     subtitle = f"view {elimination.view} · kept {scores.kept_layers(elimination)}"
     if unneeded:
-        subtitle += f" · the upstream can be cut {unneeded} layers early"
+        subtitle += f" · the upstream can be cut {unneeded} layer{'s' if unneeded > 1 else ''} early"
     drawn = (figures.layer_weights(elimination), figures.elimination_curve(elimination))
     return Exhibit(elimination.name, subtitle, drawn, (), folded=(scores.elimination_rounds(elimination),))
 
 
-def _distributions(study: Study) -> list[figures.Figure]:
-    drawn = []
-    for task in study.params["tasks"]:
-        label, kind = study.label(task), study.kind(task)
-        labels = study.manifest[label].dropna() if label in study.manifest.columns else pd.Series(dtype=object)
-        if labels.empty or kind == "ctc":
-            continue
-        if kind == "regression":
-            drawn.append(figures.histogram(labels.to_numpy(np.float64), task))
-        else:
-            drawn.append(figures.class_counts(labels.map(scores.class_name), task))
-    return drawn
+def _distributions(study: Study, gaps: list[Gap]) -> list[figures.Figure]:
+    if study.manifest is None:
+        return []
+    drawn = [
+        _attempt(gaps, f"the distribution of {task}", lambda task=task: _distribution(study, task))
+        for task in study.params["tasks"]
+    ]
+    return [figure for figure in drawn if figure]
+
+
+def _distribution(study: Study, task: str) -> figures.Figure | None:
+    """How a task's labels are spread; None for a task without labels, or with a transcript for one."""
+    from trainers.data import class_name
+
+    label, kind = study.label(task), study.kind(task)
+    if kind == "ctc" or label not in study.manifest.columns:
+        return None
+    labels = study.manifest[label].dropna()
+    if labels.empty:
+        return None
+    return (
+        figures.histogram(labels, task) if kind == "regression" else figures.class_counts(labels.map(class_name), task)
+    )

@@ -6,6 +6,7 @@ below the rule the score of answering without looking. Knows no files and no HTM
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.report.collect import Elimination, Experiment
+from pipeline.report.collect import Elimination, Experiment, layer_height
 from pipeline.report.tables import Cell, Column, Table, is_number, number
 
 SETUPS = ("SVST", "SVMT", "MVMT-concat", "TANGO")
@@ -77,7 +78,7 @@ def comparison(experiments: Sequence[Experiment]) -> Table:
     notes = []
     if any(cell.mark for row in rows for cell in row):
         notes.append("° no better than chance: always the most frequent class, or the mean of the training labels.")
-    if len({experiment.provenance.get("manifest") for experiment in ordered}) > 1:
+    if len({str(experiment.provenance.get("manifest")) for experiment in ordered}) > 1:
         notes.append("Not all experiments were trained on the same state of the manifest (see Provenance).")
     return Table(
         "Scores out of fold, mean ± SD over folds",
@@ -119,7 +120,7 @@ def metrics(experiment: Experiment) -> Table:
     for task, scores in experiment.tasks.items():
         for name, values in scores.items():
             how = metric(name)
-            chance = (experiment.chance.get(task) or {}).get(name)
+            chance = experiment.chance.get(task, {}).get(name)
             folds = [number(fold * how.scale) if is_number(fold) else "–" for fold in values.get("folds") or ()]
             rows.append(
                 (
@@ -168,11 +169,6 @@ def answers(experiment: Experiment, task: str) -> pd.DataFrame:
     return experiment.predictions[columns].set_axis(["true", "predicted"], axis=1).dropna()
 
 
-def class_name(value: object) -> str:
-    """A class as text; whole numbers lose the `.0` that a column with gaps gives them."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
 def natural_order(name: str) -> list[tuple[int, str]]:
     """Sorting key that puts `speaker 9` before `speaker 10`."""
     parts = re.split(r"(\d+)", name)
@@ -186,8 +182,7 @@ def elimination_rounds(elimination: Elimination) -> Table:
     for r in elimination.rounds:
         chosen = r.number == elimination.best_round
         scores = [Cell(number(split.get(key), 4), best=chosen) for split in (r.valid, r.test) for key in keys]
-        dropped = "–" if r.dropped is None else str(r.dropped)
-        rows.append((Cell(str(len(r.layers)), best=chosen), *scores, Cell(dropped)))
+        rows.append((Cell(str(len(r.layers)), best=chosen), *scores, Cell(r.dropped or "–")))
     scored = [Column(key, split, numeric=True) for split in ("validation", "test") for key in keys]
     return Table(
         "Scores of every round, the chosen one in bold",
@@ -201,26 +196,31 @@ def kept_layers(elimination: Elimination) -> str:
     """The outcome of an elimination in one line."""
     valid, test = (number(split.get("mean"), 4) for split in (elimination.best.valid, elimination.best.test))
     return (
-        f"{layer_ranges(elimination.support, elimination.layer_names)} "
+        f"{layer_ranges(elimination.support)} "
         f"({len(elimination.support)} of {len(elimination.layer_names)}; validation {valid}, test {test})"
     )
 
 
 def unneeded_layers(elimination: Elimination) -> int:
-    """The number of layers above the highest one kept: the upstream can be cut below them."""
-    return len(elimination.layer_names) - 1 - max(elimination.layer_names.index(layer) for layer in elimination.support)
+    """The layers that the upstream need not compute: those above the highest one kept, up to the view's highest.
+
+    Both are layer numbers, since a view may keep only some layers of the upstream. `last_hidden_state` lies above all
+    of them: where it is kept, nothing is saved.
+    """
+    kept = max(map(layer_height, elimination.support))
+    heights = [height for height in map(layer_height, elimination.layer_names) if math.isfinite(height)]
+    return int(max(heights) - kept) if math.isfinite(kept) else 0
 
 
-def layer_ranges(kept: Iterable[str], layer_names: Sequence[str]) -> str:
-    """Layers in the model's order, three and more neighbours drawn together: `0–14, 17`."""
-    runs: list[list[int]] = []
-    for place in sorted(layer_names.index(layer) for layer in kept):
-        if runs and place == runs[-1][-1] + 1:
-            runs[-1].append(place)
+def layer_ranges(kept: Iterable[str]) -> str:
+    """Layers in the model's order, three and more that follow each other in the model drawn together: `0–14, 17`."""
+    runs: list[list[str]] = []
+    for layer in sorted(kept, key=layer_height):
+        if runs and layer_height(layer) == layer_height(runs[-1][-1]) + 1:
+            runs[-1].append(layer)
         else:
-            runs.append([place])
-    named = [[layer_names[place] for place in run] for run in runs]
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(run) for run in named)
+            runs.append([layer])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
 
 
 Target = tuple[str, str]
@@ -265,7 +265,7 @@ def _cell(experiment: Experiment, target: Target, best: bool, small: str = "") -
     if mean is None:
         return Cell("–")
     how = metric(name)
-    chance = (experiment.chance.get(task) or {}).get(name)
+    chance = experiment.chance.get(task, {}).get(name)
     mark = "" if not is_number(chance) or how.beats(mean, chance) else "°"
     return Cell(_mean_and_sd(experiment.tasks[task][name], how), best, mark, small)
 
@@ -281,6 +281,6 @@ def _mean_and_sd(values: Mapping, how: Metric) -> str:
 def _chance(experiments: Sequence[Experiment], target: Target) -> Cell:
     """The chance score; a range where the experiments were not evaluated on the same utterances."""
     task, name = target
-    found = [(experiment.chance.get(task) or {}).get(name) for experiment in experiments]
+    found = [experiment.chance.get(task, {}).get(name) for experiment in experiments]
     written = sorted({round(chance * metric(name).scale, 2) for chance in found if is_number(chance)})
     return Cell("–".join(number(chance) for chance in (written[0], written[-1])[: len(written)]) if written else "–")

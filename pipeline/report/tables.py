@@ -70,7 +70,7 @@ def size(num_bytes: Any) -> str:
     """A number of bytes in the unit that suits it."""
     if not is_number(num_bytes):
         return "–"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= factor:
             return f"{num_bytes / factor:,.1f} {unit}"
     return f"{num_bytes:.0f} B"

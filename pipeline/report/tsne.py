@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.report import figures
-from pipeline.report.collect import Gap, Study
-from pipeline.report.scores import class_name, natural_order
+from pipeline.report.collect import Gap, Study, mapping, reason
+from pipeline.report.scores import natural_order
 
 FEWEST_POINTS = 8
 """Utterances below which a map says nothing."""
@@ -27,8 +27,8 @@ class Wanted:
 
     view: str
     label: str
-    layer: str | None
-    """None for the last one."""
+    layer: str | int
+    """Name or number; `last` means what it means in an experiment."""
 
 
 def maps(study: Study) -> tuple[list[figures.Figure], list[Gap]]:
@@ -40,20 +40,23 @@ def maps(study: Study) -> tuple[list[figures.Figure], list[Gap]]:
         try:
             drawn.append(_map(study, wanted))
         except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            gaps.append(Gap(f"the t-SNE of view {wanted.view} by {wanted.label} ({reason})"))
+            gaps.append(Gap(f"the t-SNE of view {wanted.view} by {wanted.label} ({reason(error)})"))
     return drawn, gaps
 
 
 def _wanted(study: Study) -> list[Wanted]:
     views, tasks = study.params["views"], study.params["tasks"]
     if asked := study.params["report"].get("tsne"):
-        return [Wanted(about["view"], about["label"], about.get("layer")) for about in asked]
+        return [
+            Wanted(about.get("view"), about.get("label"), "last" if about.get("layer") is None else about["layer"])
+            for about in map(mapping, asked)
+        ]
     classified = (study.label(task) for task in tasks if study.kind(task) != "regression")
-    return [Wanted(view, label, None) for view, label in zip(views, classified, strict=False)][:1]
+    return [Wanted(view, label, "last") for view, label in zip(views, classified, strict=False)][:1]
 
 
 def _map(study: Study, wanted: Wanted) -> figures.Figure:
+    from pipeline.gather import layer_names
     from store import FeatureStore
 
     path = study.folder / "features" / f"{wanted.view}.zarr"
@@ -62,7 +65,7 @@ def _map(study: Study, wanted: Wanted) -> figures.Figure:
     if not path.exists():
         raise ValueError("its features are not there yet")
     store = FeatureStore.open(path)
-    layer = wanted.layer or store.layer_names[-1]
+    (layer,) = layer_names(store, "last" if wanted.layer == "last" else [wanted.layer])
     stored = set(store.keys)
     labelled = study.manifest.dropna(subset=[wanted.label]).drop_duplicates("content")
     labelled = labelled[labelled["content"].isin(stored)]
@@ -106,6 +109,8 @@ def _groups(labels: pd.Series) -> tuple[list[str], list[str]]:
         fifths = pd.qcut(labels, 5, duplicates="drop")
         names = [f"{interval.left:.3g} to {interval.right:.3g}" for interval in fifths.cat.categories]
         return [names[code] for code in fifths.cat.codes], names
+    from trainers.data import class_name
+
     named = labels.map(class_name)
     counts = named.value_counts()
     return named.tolist(), sorted(counts.index, key=lambda name: (-counts[name], natural_order(name)))

@@ -1,7 +1,7 @@
 """Whole studies on disk, made up: results as the stages write them, without the work."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,18 +83,18 @@ class FakeStudy:
         pd.concat(curves).to_parquet(folder / "curves.parquet")
         self.params["experiments"].setdefault(name, {"views": views})
 
-    def add_elimination(self, name: str, num_layers: int = 13, chosen: int = 7) -> None:
-        """An elimination that drops the layers from the top and keeps the first `num_layers - chosen + 1`."""
-        names = [str(i) for i in range(num_layers)]
+    def add_elimination(self, name: str, names: Sequence = range(13), chosen: int = 7) -> None:
+        """An elimination that drops the layers from the last one and keeps the first `len(names) - chosen + 1`."""
+        names = [str(i) for i in names] if isinstance(names, range) else list(names)
         rounds = []
-        for number in range(1, num_layers + 1):
-            kept = names[: num_layers - number + 1]
+        for number in range(1, len(names) + 1):
+            kept = names[: len(names) - number + 1]
             valid = 0.9 - 0.01 * abs(number - chosen)
             rounds.append(
                 {
                     "round": number,
                     "layers": kept,
-                    "weights": {layer: (num_layers - int(layer)) / 91 for layer in kept},
+                    "weights": {layer: (len(names) - place) / 91 for place, layer in enumerate(kept)},
                     "valid": {"mean": valid, "speaker": valid + 0.02, "emotion": valid - 0.02},
                     "test": {"mean": valid - 0.03, "speaker": valid - 0.01, "emotion": valid - 0.05},
                     "dropped": kept[-1] if len(kept) > 1 else None,
@@ -144,15 +144,17 @@ class FakeStudy:
         (self.folder / "data").mkdir(exist_ok=True)
         manifest.to_parquet(self.folder / "data" / "manifest.parquet")
 
-    def add_features(self, view: str) -> None:
-        """A store of two layers in which the speaker can be seen."""
+    def add_features(self, view: str, layer_names: Sequence[str] = ("0", "1")) -> None:
+        """A store, two layers unless said, in which the speaker can be seen."""
         keys = pd.read_parquet(self.folder / "data" / "manifest.parquet")["content"].tolist()
         rng = np.random.default_rng(0)
         centres = 5 * rng.normal(size=(11, 1, 5))
-        pooled = np.stack([centres[place % 11] + rng.normal(size=(2, 5)) for place in range(len(keys))])
+        pooled = np.stack([centres[place % 11] + rng.normal(size=(len(layer_names), 5)) for place in range(len(keys))])
         path = self.folder / "features" / f"{view}.zarr"
         path.parent.mkdir(exist_ok=True)
-        store = FeatureStore.create(path, fingerprint={"family": "fake"}, layer_names=["0", "1"], dim=5)
+        store = FeatureStore.create(
+            path, fingerprint={"family": "fake"}, layer_names=layer_names, dim=5, block_rows=len(keys)
+        )
         store.append(keys, pooled.astype(np.float32), [7] * len(keys))
 
 

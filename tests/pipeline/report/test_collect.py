@@ -1,5 +1,6 @@
 import json
 
+import pandas as pd
 import pytest
 
 from pipeline.report.collect import collect
@@ -41,6 +42,7 @@ def test_nothing_is_missing_from_a_full_study(full):
         ("results/tango/metrics.json", '{"tasks": {"age": 3}}'),
         ("results/tango/predictions.parquet", "not a table"),
         ("results/eliminate/wavlm/elimination.json", '{"rounds": [], "best_round": 1}'),
+        ("results/tango/metrics.json", '{"tasks": {"age": {}}, "views": 3}'),
         ("data/manifest.parquet", ""),
     ],
 )
@@ -59,6 +61,25 @@ def test_an_elimination_that_contradicts_itself_is_refused(full):
     path = full.folder / "results" / "eliminate" / "wavlm" / "elimination.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "support": ["99"]}))
     assert "layers ['99'] are not among its layer_names" in told(full)
+
+
+def test_an_elimination_that_keeps_nothing_is_refused(full):
+    """There is no round without a layer."""
+    path = full.folder / "results" / "eliminate" / "wavlm" / "elimination.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "support": []}))
+    assert "it keeps no layer" in told(full)
+
+
+def test_the_layers_of_an_elimination_are_in_the_models_order(full):
+    """However params.yaml listed them."""
+    full.add_elimination("some", ["10", "last_hidden_state", "9", "0"], 2)
+    assert collect(full.folder, full.params).eliminations[1].layer_names == ("0", "9", "10", "last_hidden_state")
+
+
+def test_a_table_that_is_no_manifest_is_named(full):
+    """Another tool's table in the manifest's place costs what is read from it, no more."""
+    pd.DataFrame({"utterance": ["a"], "path": ["a.wav"]}).to_parquet(full.folder / "data" / "manifest.parquet")
+    assert "ValueError: it has no column duration_s, speaker, content" in told(full)
 
 
 def test_results_that_params_no_longer_names_are_left_out(full):

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -7,8 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pipeline import report
+from pipeline.report import scores, tsne
+from pipeline.report.collect import collect
 
 HOSTILE = "<script>alert("
 VOID = {"meta", "path", "use", "image", "input", "br", "link", "img"}
@@ -238,6 +242,132 @@ def test_the_maps_of_params_are_drawn_and_others_explained(full):
     assert len(re.findall(r">-?[\d.]+ to [\d.]+<", page)) == 5
     assert "the manifest has no column &#39;nationality&#39;" in page
     assert "the t-SNE of view mfcc by speaker (" in page
+
+
+@pytest.mark.parametrize(
+    ("layers", "asked", "drawn"),
+    [
+        (["4", "0"], None, "4"),
+        (["9", "10", "2"], None, "10"),
+        (["last_hidden_state", "12"], None, "last_hidden_state"),
+        (["embedding"], None, "embedding"),
+        (["0", "4"], 0, "0"),
+        (["0", "4", "2"], "last", "4"),
+    ],
+)
+def test_a_map_draws_the_layer_asked_for_or_else_the_models_output(full, layers, asked, drawn):
+    """`last` as an experiment means it, wherever the store keeps that layer; a layer may be given as a number."""
+    shutil.rmtree(full.folder / "features" / "xvector.zarr")
+    full.add_features("xvector", layers)
+    full.params["report"] = {"tsne": [{"view": "xvector", "label": "speaker", "layer": asked}]}
+    (figure,), gaps = tsne.maps(collect(full.folder, full.params))
+    assert figure.caption.startswith(f"View xvector, layer {drawn}, coloured by speaker")
+    assert not gaps
+
+
+def relabel(study, column: str, values: list) -> None:
+    """Exchanges the first labels of a manifest's column."""
+    path = study.folder / "data" / "manifest.parquet"
+    manifest = pd.read_parquet(path)
+    rest = manifest[column].iloc[len(values) :]
+    if any(isinstance(value, str) for value in values):
+        rest = rest.astype(str)
+    manifest.assign(**{column: [*values, *rest]}).to_parquet(path)
+
+
+def test_a_quantity_with_a_word_among_its_numbers_is_drawn_without_it(full):
+    """A corpus that writes `unknown` for an age costs that utterance, not the page; infinity is no age either."""
+    relabel(full, "age", ["unknown", "45", "inf", "unknown"])
+    page = report.build(full.folder, full.params).read_text()
+    assert "Distribution of age" in page
+    assert "Not drawn: 3 labels that are no number, such as unknown." in page
+
+
+def test_a_quantity_without_any_number_is_told(full):
+    """Nothing is left to draw, so the page says why."""
+    relabel(full, "age", ["unknown"] * 101)
+    page = report.build(full.folder, full.params).read_text()
+    assert "the distribution of age (no label is a number, but for instance unknown)" in page
+    assert "Utterances per class of emotion" in page
+
+
+def test_predictions_of_words_where_numbers_were_due_cost_their_points(full):
+    """The scatter shows the rest; the other figures and all tables stand."""
+    path = full.folder / "results" / "tango" / "predictions.parquet"
+    frame = pd.read_parquet(path).astype({"age.true": str})
+    frame.loc[:2, "age.true"] = ["unknown", "inf", "45"]
+    frame.to_parquet(path)
+    page = report.build(full.folder, full.params).read_text()
+    assert "Predicted against true age in experiment tango" in page
+    frame.assign(**{"age.true": "unknown"}).to_parquet(path)
+    page = report.build(full.folder, full.params).read_text()
+    assert "Predicted against true age in experiment tango" not in page
+    assert "the figure of task age in experiment tango (no answer is a number)" in page
+    assert "Confusion matrix of speaker in experiment tango" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {
+                "chance": {"age": 3},
+                "classes": {"speaker": 11, "emotion": None},
+                "primary": {"age": ["rmse"]},
+                "kinds": {"age": ["regression"]},
+                "layers": {"wavlm": 3},
+                "seconds": 3,
+                "num_utterances": "many",
+                "provenance": {"manifest": {"a": 1}, "views": {"wavlm": 3}},
+                "views": [1, None],
+            },
+            "1 + None",
+        ),
+        ({"tasks": {"age": {"rmse": {"mean": 8.5, "folds": 3}}}}, "the table of experiment tango"),
+    ],
+)
+def test_odd_metrics_never_cost_the_page(full, change, told):
+    """What cannot be shown of one experiment is named or left blank; the rest of the page is there."""
+    path = full.folder / "results" / "tango" / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    page = report.build(full.folder, full.params).read_text()
+    assert "single-mfcc" in section(page, "comparison")
+    assert "Confusion matrix of speaker in experiment single-wavlm" in page
+    assert told in page
+    assert "SVMT" in report.summary(full.folder, full.params)
+
+
+def test_curves_of_another_form_cost_their_figure(full):
+    """A column that is missing is named."""
+    path = full.folder / "results" / "tango" / "curves.parquet"
+    pd.read_parquet(path).drop(columns="valid_loss").to_parquet(path)
+    page = report.build(full.folder, full.params).read_text()
+    assert "the training curves of experiment tango (&#39;valid_loss&#39;)" in page
+    assert "Training and validation loss of speaker+emotion+age in experiment shared" in page
+
+
+def test_weights_that_are_no_numbers_cost_their_elimination(full):
+    """The comparison and everything else stand."""
+    path = full.folder / "results" / "eliminate" / "wavlm" / "elimination.json"
+    found = json.loads(path.read_text())
+    found["rounds"][0]["weights"]["3"] = "heavy"
+    path.write_text(json.dumps(found))
+    page = report.build(full.folder, full.params).read_text()
+    assert "layer elimination wavlm (" in page
+    assert 'id="comparison"' in page
+
+
+def test_a_class_of_numbers_is_named_as_the_trainers_name_it(empty):
+    """Gaps make floats of whole numbers, but 3.0 is class 3; of other numbers no digit is lost."""
+    classes = {"code": ["3", "0.30000000000000004", "1000000.5"]}
+    empty.add_experiment("codes", "SVST", ["wavlm"], {"code": 0.6}, classes)
+    path = empty.folder / "results" / "codes" / "predictions.parquet"
+    frame = pd.read_parquet(path)
+    frame.astype({"code.true": float, "code.predicted": float}).to_parquet(path)
+    page = report.build(empty.folder, empty.params).read_text()
+    assert "code in experiment codes: 3 classes" in page
+    assert ">1000000.5<" in page
+    assert not hasattr(scores, "class_name")
 
 
 def test_importing_the_report_loads_nothing_heavy():
