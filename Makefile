@@ -33,7 +33,7 @@ lint: $(VENV)/.all
 	ruff format --check .
 
 clean:
-	rm -rf $(VENV) .strata data features results report
+	rm -rf $(VENV) .strata data features results report dvc.lock
 
 $(VENV)/.core: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

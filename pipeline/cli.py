@@ -67,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--recipe", default="demo", help="one of those that come with the package; a wrong name lists them"
     )
+    store = commands.add_parser(
+        "store",
+        help="look into a store, check it, drop it",
+        parents=[common],
+        epilog="example: strata store verify features/wavlm.zarr",
+    )
+    store.add_argument("action", choices=["info", "verify", "drop"])
+    store.add_argument("path", type=Path)
     for name, (help_, argument, example) in STAGES.items():
         command = commands.add_parser(
             name, help=help_, description=help_, parents=[common], epilog=f"example: {example}"
@@ -83,6 +91,11 @@ def _run(options: argparse.Namespace) -> None:
         from pipeline import init
 
         init.run(options.folder, options.recipe)
+        return
+    if options.command == "store":
+        from pipeline import store
+
+        store.ACTIONS[options.action](options.path)
         return
     from importlib import import_module
 

@@ -7,7 +7,7 @@ its size and time of change, so that a second run only looks at what is new.
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +19,7 @@ from pipeline.errors import StageError
 from pipeline.files import failure_table, write_if_changed
 from pipeline.progress import bar, say
 from pipeline.study import Study
+from trainers.data import class_name
 
 COLUMNS = ["utterance", "audio", "start_s", "duration_s", "sampling_rate", "content", "speaker", "split", "transcript"]
 """Columns of every manifest, in order; one column per label follows."""
@@ -118,19 +119,17 @@ class _Inspector:
         except OSError:
             return {"reason": "missing"}
         where = f"{item.audio.absolute()}#{item.start_s}+{item.duration_s}"
-        key = f"{where}@{status.st_size},{status.st_mtime_ns},{status.st_ino},{silence_dbfs}"
-        if key not in self.memory:
-            self.memory[key] = self._open(item, silence_dbfs)
-        return self.memory[key]
-
-    def _open(self, item: Utterance, silence_dbfs: float) -> dict:
-        nothing = {"duration_s": 0.0, "sampling_rate": 0, "content": "", "reason": ""}
+        state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
+        key = f"{where}@{state},{silence_dbfs},{_code()}"
+        if key in self.memory:
+            return self.memory[key]
         try:
             seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs)
-        except UnusableAudio as error:
-            return nothing | {"reason": str(error)}
-        found = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate, "content": _content(item)}
-        return nothing | found
+            content = audio.content(item.audio, item.start_s, item.duration_s)
+        except (UnusableAudio, OSError) as error:
+            return {"reason": str(error)}  # not remembered: a disk may have been away
+        self.memory[key] = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate, "content": content}
+        return self.memory[key]
 
     def _written(self, path: Path) -> str:
         """A path as the manifest has it: relative to the study, unless the corpus was given by an absolute one."""
@@ -138,15 +137,10 @@ class _Inspector:
         return str(path) if given_absolute else os.path.relpath(path, self.study.folder)
 
 
-def _content(item: Utterance) -> str:
-    """Identity of an utterance's audio: a hash of the file's bytes and of the segment, 32 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
-    with open(item.audio, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if item.start_s or item.duration_s is not None:
-        digest.update(f"#{item.start_s!r}+{item.duration_s!r}".encode())
-    return digest.hexdigest()
+@cache
+def _code() -> str:
+    """Identity of the code that looks into files: what other code remembered is looked at again."""
+    return hashlib.blake2b(Path(audio.__file__).read_bytes(), digest_size=8).hexdigest()
 
 
 def _manifest(rows: list[dict]) -> pd.DataFrame:
@@ -156,16 +150,12 @@ def _manifest(rows: list[dict]) -> pd.DataFrame:
         known = table[column].dropna()
         if column in COLUMNS or known.map(type).eq(str).any():
             # Text in one corpus, numbers in another: text, so that the column has one type.
-            table[column] = table[column].map(_as_text, na_action="ignore").astype(object)
+            table[column] = table[column].map(class_name, na_action="ignore").astype(object)
             table[column] = table[column].where(table[column].notna(), None)
         else:
             table[column] = table[column].astype(float)
     _warn_of_shared_speakers(table)
     return table[COLUMNS + labels]
-
-
-def _as_text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _warn_of_shared_speakers(table: pd.DataFrame) -> None:

@@ -1,8 +1,11 @@
 """What the stages tell DVC, and what DVC tells the stages."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+from pipeline.errors import StageError
 from pipeline.progress import say
 from pipeline.study import Study
 
@@ -23,25 +26,55 @@ def watch_corpora(study: Study) -> None:
     if stage is None:
         return
     roots = [section.watched(study.folder) for section in study.params.corpora.values()]
-    wanted = [str(r) if r.is_absolute() else os.path.relpath(r, study.folder) for r in roots if r is not None]
-    new = [root for root in dict.fromkeys(wanted) if root not in stage.setdefault("deps", [])]
-    if new:
-        stage["deps"].extend(new)
-        partial = path.with_name("dvc.yaml.tmp")
-        with open(partial, "w", encoding="utf-8") as file:
-            yaml.dump(content, file)
-        partial.replace(path)
-        say(f"{path}: stage corpus now watches {', '.join(new)}")
+    roots = [root for root in roots if root is not None and root.exists()]
+    wanted = list(dict.fromkeys(str(r) if r.is_absolute() else os.path.relpath(r, study.folder) for r in roots))
+    before = list(stage.get("meta", {}).get("watched", []))
+    if wanted != before:
+        stage["deps"] = [dep for dep in stage.get("deps", []) if dep not in before] + wanted
+        stage["meta"] = {"watched": wanted}
+        _write(path, content)
+        say(f"{path}: stage corpus watches {', '.join(wanted) or 'no folder any more'}")
 
 
-def lists_output(study: Study, output: Path) -> bool:
-    """Whether dvc.lock says that a stage made `output`."""
-    import yaml
+def has_store(study: Study, view: str) -> bool:
+    """Whether dvc.lock knows a store of this view, made from its section of params.yaml as it is now."""
+    stage = _lock(study).get("stages", {}).get(f"extract@{view}", {})
+    section = stage.get("params", {}).get("params.yaml", {}).get(f"views.{view}")
+    return section is not None and section == study.raw_params["views"][view]
 
-    try:
-        lock = yaml.safe_load((study.folder / "dvc.lock").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    name = output.relative_to(study.folder).as_posix()
-    stages = (lock or {}).get("stages", {}).values()
-    return any(out.get("path") == name for stage in stages for out in stage.get("outs", []))
+
+def pull(study: Study, output: Path) -> None:
+    """Fetches one output from the study's remote.
+
+    Raises:
+        StageError: it could not be fetched.
+    """
+    say(f"{output} is not here but in dvc.lock: dvc pull")
+    command = [sys.executable, "-m", "dvc", "pull", "--quiet", output.relative_to(study.folder).as_posix()]
+    done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
+    if done.returncode or not output.exists():
+        reason = (done.stderr.strip().splitlines() or ["nothing was fetched"])[0]
+        raise StageError(f"{output} is listed in dvc.lock but is not here, and `dvc pull` says: {reason}")
+
+
+def forget_store(folder: Path, view: str) -> None:
+    """Strikes the stage that made a view's store from dvc.lock, so that the store can be made anew."""
+    content = _lock(Study(folder / "params.yaml"))
+    if content.get("stages", {}).pop(f"extract@{view}", None) is not None:
+        _write(folder / "dvc.lock", content)
+
+
+def _lock(study: Study) -> dict:
+    from ruamel.yaml import YAML
+
+    path = study.folder / "dvc.lock"
+    return YAML().load(path) if path.exists() else {}
+
+
+def _write(path: Path, content: object) -> None:
+    from ruamel.yaml import YAML
+
+    partial = path.with_name(path.name + ".tmp")
+    with open(partial, "w", encoding="utf-8") as file:
+        YAML().dump(content, file)
+    partial.replace(path)

@@ -4,10 +4,9 @@ import json
 import time
 
 from pipeline import gather
-from pipeline.errors import StageError
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
-from pipeline.study import Study
+from pipeline.study import Study, for_each
 
 
 def run(study: Study, names: list[str]) -> None:
@@ -16,14 +15,7 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: one could not be run; the others have been.
     """
-    errors = []
-    for name in study.chosen("eliminate", names):
-        try:
-            _eliminate(study, name)
-        except ValueError as error:
-            errors.append(f"eliminate {name}: {error}")
-    if errors:
-        raise StageError("; ".join(errors))
+    for_each(study.chosen("eliminate", names), lambda name: _eliminate(study, name), "elimination")
 
 
 def _eliminate(study: Study, name: str) -> None:
@@ -31,7 +23,7 @@ def _eliminate(study: Study, name: str) -> None:
     tasks = {task: study.params.tasks[task] for task in section.tasks}
     table, stores = gather.select(study, [section.view], tasks)
     path = study.results("eliminate", name) / "elimination.json"
-    cell = gather.identity(section, tasks, table, stores)
+    cell = gather.identity(section, tasks, section.folds, table, stores)
     if gather.up_to_date(path, cell):
         say(f"{name}: up to date")
         return
@@ -40,6 +32,7 @@ def _eliminate(study: Study, name: str) -> None:
     layers = gather.layer_names(stores[section.view], "all")
     data = gather.dataset(table, stores, {section.view: layers})
     say(f"{name}: {gather.shape_note(data)}")
+    provenance = gather.provenance(study, stores)
     started = time.monotonic()
     with bar(len(layers), "rounds", name) as progress:
         elimination, split = eliminate(section, tasks, data, layers, progress.update)
@@ -71,7 +64,7 @@ def _eliminate(study: Study, name: str) -> None:
         "num_train": len(split.train),
         "num_valid": len(split.valid),
         "num_test": len(split.test),
-        "provenance": gather.provenance(study, stores),
+        "provenance": provenance,
         "cell": cell,
     }
     write_if_changed(path, (json.dumps(outcome, indent=1) + "\n").encode())

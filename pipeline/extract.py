@@ -24,11 +24,11 @@ from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.files import failure_table, write_if_changed
 from pipeline.progress import bar, say
-from pipeline.study import Study
+from pipeline.study import Study, for_each
 from store import FeatureStore
 from store.layout import default_block_rows
 
-PORTION_S = 300.0
+PORTION_S = 600.0
 """Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
 DISK_MARGIN = 1.1
 
@@ -41,27 +41,20 @@ def run(study: Study, names: list[str]) -> None:
             failures than `extract.max_failed`; everything that could be computed has been committed by then.
     """
     views = study.chosen("views", names)
-    table = study.read_manifest()
-    utterances = table.drop_duplicates("content")
-    errors = []
-    for view in views:
-        try:
-            _extract(study, view, utterances)
-        except StageError as error:  # one view's trouble is no reason to leave the others undone
-            errors.append(str(error))
-    if errors:
-        raise StageError("; ".join(errors))
+    utterances = study.read_manifest().drop_duplicates("content")
+    for_each(views, lambda view: _extract(study, view, utterances), "view")
 
 
 def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     path = study.store(view)
-    if not path.exists() and dvcfile.lists_output(study, path):
+    if not path.exists() and dvcfile.has_store(study, view):
         raise StageError(
             f"{path} is listed in dvc.lock but is not here: run `dvc pull` first, "
-            f"or remove stage extract@{view} from dvc.lock to compute it anew"
+            f"or `strata store drop {path}` to compute it anew"
         )
     section = study.params.views[view]
-    extractor = extractors.load(section, device=study.params.extract.device, batch_s=study.params.extract.batch_s)
+    how = study.params.extract
+    extractor = extractors.load(section, device=how.device, batch_s=how.batch_s, folder=study.folder)
     store = _open_store(path, extractor, utterances)
     with store.locked():
         failures = _Failures.read(study, view, extractor, set(utterances["content"]))
@@ -125,7 +118,7 @@ def _compute(
                 if _finite(states):
                     block.append((row["content"], states))
                 else:
-                    failures.add(row, "the model's values are not finite")
+                    failures.add(row, _Failure("the model's values are not finite", lasting=True))
             while len(block) >= size:
                 _append(store, block[:size])
                 del block[:size]
@@ -149,13 +142,16 @@ def _compute(
 def _decoded(study: Study, todo: pd.DataFrame, extractor: Extractor, failures: "_Failures") -> Iterator:
     """Portions of (rows, waveforms at 16 kHz) that the model can take; the next is decoded while one is computed."""
 
-    def decode(row) -> np.ndarray | UnusableAudio:
+    def decode(row) -> np.ndarray | _Failure:
+        path = study.folder / row.audio
         try:
-            samples = audio.read(study.folder / row.audio, row.start_s, row.duration_s, SAMPLING_RATE)
-        except UnusableAudio as error:
-            return error
+            samples = audio.read(path, row.start_s, row.duration_s, SAMPLING_RATE)
+            if audio.content(path, row.start_s, row.duration_s) != row.content:
+                return _Failure("changed since `strata corpus` listed it; run that again")
+        except (UnusableAudio, OSError) as error:
+            return _Failure(str(error))
         reason = extractor.unusable(samples, SAMPLING_RATE)
-        return samples if reason is None else UnusableAudio(reason)
+        return samples if reason is None else _Failure(reason, lasting=True)
 
     numbers = (todo["duration_s"].cumsum() // PORTION_S).to_numpy()
     portions = [part for _, part in todo.groupby(numbers, sort=True)]
@@ -168,10 +164,10 @@ def _decoded(study: Study, todo: pd.DataFrame, extractor: Extractor, failures: "
         for i, portion in enumerate(portions):
             waveforms = [job.result() for job in pending]
             pending = begin(portions[i + 1]) if i + 1 < len(portions) else []
-            usable = [not isinstance(waveform, UnusableAudio) for waveform in waveforms]
+            usable = [not isinstance(waveform, _Failure) for waveform in waveforms]
             for (_, row), waveform in zip(portion.iterrows(), waveforms, strict=True):
-                if isinstance(waveform, UnusableAudio):
-                    failures.add(row, str(waveform))
+                if isinstance(waveform, _Failure):
+                    failures.add(row, waveform)
             yield portion[usable], [w for w, good in zip(waveforms, usable, strict=True) if good]
 
 
@@ -197,14 +193,23 @@ def _judge(study: Study, view: str, failures: "_Failures", total: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """Why one utterance cannot be used."""
+
+    reason: str
+    lasting: bool = False
+    """Whether it lies in the recording and the model, so that trying again would be in vain."""
+
+
 @dataclass
 class _Failures:
-    """Utterances that this view cannot take, remembered so that they are not tried again by the same model."""
+    """Utterances that this view cannot take; lasting failures are remembered, so that the same model skips them."""
 
     study: Study
     view: str
     model: str
-    """Identity of the extractor that failed on them: another one may succeed."""
+    """Identity of the extractor: another one may succeed."""
     rows: dict[str, Mapping] = field(default_factory=dict)
     """By content."""
 
@@ -222,13 +227,14 @@ class _Failures:
         failures = cls(study, view, hashlib.blake2b(fingerprint, digest_size=8).hexdigest())
         if failures.path.exists():
             for row in csv.DictReader(io.StringIO(failures.path.read_text(encoding="utf-8"))):
-                if row["content"] in contents and row["model"] == failures.model and row["reason"] != "missing":
+                if row["content"] in contents and row["model"] == failures.model:
                     failures.rows[row["content"]] = row
         return failures
 
-    def add(self, row: pd.Series, reason: str) -> None:
+    def add(self, row: pd.Series, failure: _Failure) -> None:
         named = {"utterance": row["utterance"], "audio": row["audio"], "content": row["content"]}
-        self.rows[row["content"]] = named | {"model": self.model, "reason": reason}
+        model = self.model if failure.lasting else ""
+        self.rows[row["content"]] = named | {"model": model, "reason": failure.reason}
 
     def write(self) -> None:
         write_if_changed(self.path, failure_table(self.rows.values(), extra=("content", "model")))

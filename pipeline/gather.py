@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 import trainers
+from pipeline import dvcfile
 from pipeline.corpus import COLUMNS
 from pipeline.errors import StageError
 from pipeline.progress import say
 from pipeline.study import Study
 from store import FeatureStore
-from trainers.data import Dataset
-from trainers.spec import Task
+from trainers.data import Dataset, class_name
+from trainers.spec import Folds, Task
 
 
 def select(
@@ -27,7 +28,7 @@ def select(
     table = study.read_manifest()
     labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
     labelled = table[table[labels].notna().any(axis=1)] if labels else table
-    stores = {view: FeatureStore.open(study.store(view)) for view in views}
+    stores = {view: _open(study, view) for view in views}
     usable = labelled
     for view, store in stores.items():
         absent = set(store.missing(usable["content"].tolist()))
@@ -40,6 +41,14 @@ def select(
     if usable.empty:
         raise StageError(f"no utterance is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
     return usable.reset_index(drop=True), stores
+
+
+def _open(study: Study, view: str) -> FeatureStore:
+    """A view's store; on a box that never extracts, the one that another box has pushed."""
+    path = study.store(view)
+    if not path.exists() and dvcfile.has_store(study, view):
+        dvcfile.pull(study, path)
+    return FeatureStore.open(path)
 
 
 def dataset(table: pd.DataFrame, stores: Mapping[str, FeatureStore], layers: Mapping[str, Sequence[str]]) -> Dataset:
@@ -62,24 +71,28 @@ def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple
     if wanted == "all":
         return tuple(name for name in names if name != "last_hidden_state") or names
     if wanted == "last":
-        return ("last_hidden_state",) if "last_hidden_state" in names else (names[-1],)
+        return (max(names, key=_height),)
     return tuple(str(name) for name in wanted)
 
 
+def _height(layer: str) -> float:
+    return float(layer) if layer.isdigit() else float("inf") if layer == "last_hidden_state" else -1.0
+
+
 def identity(
-    section: object, tasks: Mapping[str, Task], table: pd.DataFrame, stores: Mapping[str, FeatureStore]
+    section: object, tasks: Mapping[str, Task], folds: Folds, table: pd.DataFrame, stores: Mapping[str, FeatureStore]
 ) -> str:
-    """A hash of everything that a result follows from: configuration, labels, cached values, and the trainers' code."""
+    """A hash of all that a result follows from: configuration, labels that it uses, cached values, trainers' code."""
     digest = hashlib.blake2b(digest_size=16)
     configuration = [
         section.model_dump(mode="json"),
         {name: task.model_dump(mode="json") for name, task in tasks.items()},
     ]
     digest.update(json.dumps(configuration, sort_keys=True).encode())
-    for name in sorted(set(table.columns) - {"audio"}):
-        digest.update(
-            name.encode() + pd.util.hash_pandas_object(table[name].astype(str), index=False).to_numpy().tobytes()
-        )
+    labels = {task.label or name for name, task in tasks.items()} | {folds.stratify, folds.disjoint, folds.given}
+    for name in ["utterance", "content", *sorted(labels & set(table.columns))]:
+        values = table[name].map(class_name, na_action="ignore").astype(object)
+        digest.update(json.dumps([name, values.where(values.notna(), None).tolist()]).encode())
     for view, store in stores.items():
         digest.update(json.dumps([view, dict(store.header.fingerprint)], sort_keys=True).encode())
     for file in [Path(__file__), *sorted(Path(trainers.__file__).parent.glob("*.py"))]:
@@ -105,7 +118,10 @@ def _code_version() -> str:
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return version("strata-speech")
-    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    except OSError:  # no git on this machine
+        return version("strata-speech")
     return found.stdout.strip() or version("strata-speech")
 
 

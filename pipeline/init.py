@@ -35,6 +35,9 @@ def run(folder: Path, recipe: str) -> None:
     for name, target in STUDY_FILES.items():
         with files("pipeline").joinpath("study", name).open("rb") as source:
             _copy(source, folder / target)
+    for name in ("features", "results"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / ".gitkeep").touch()
     if not (folder / ".git").exists():
         _call(["git", "init", "--quiet"], folder)
     if not (folder / ".dvc").exists():

@@ -44,7 +44,7 @@ class TSNE(Section):
 
     view: str
     label: str
-    layer: str | None = None
+    layer: str | int | None = None
 
 
 class ReportStage(Section):
@@ -90,7 +90,7 @@ def load(path: Path) -> Params:
         raise ParamsError(
             f"no {path}: call it in a study's folder (`strata init FOLDER` makes one), or give the file with --params"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     return parse(content, path)
 
@@ -99,6 +99,7 @@ def parse(content: object, path: Path | str = "params.yaml") -> Params:
     """Checks the content of a params file; `path` is only for messages."""
     if not isinstance(content, Mapping):
         raise ParamsError(f"{path}: expected sections such as corpora and views, found {type(content).__name__}")
+    content = {name: section for name, section in content.items() if section is not None}  # `eliminate:` is empty
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -133,8 +134,12 @@ def _where(location: tuple, content: object) -> str:
 def _what(item: Mapping) -> str:
     if item["type"] == "extra_forbidden":
         return "unknown key" + _nearest(str(item["loc"][-1]), _known_keys(item["loc"][0]))
+    if item["type"] == "union_tag_invalid":
+        key, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
+        known = [name.strip("'") for name in item["ctx"]["expected_tags"].split(", ")]
+        return f"unknown {key} {tag!r}{_nearest(tag, known)}; known: {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
-    if item["type"] in ("missing", "value_error", "union_tag_invalid"):
+    if item["type"] in ("missing", "value_error"):
         return "is missing" if item["type"] == "missing" else message
     return f"{message[0].lower()}{message[1:]}, found {item['input']!r}"
 

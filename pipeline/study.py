@@ -1,6 +1,6 @@
 """A study: the folder of one params.yaml, and where everything lies below it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,3 +73,20 @@ class Study:
             if name not in known:
                 raise StageError(f"{self.params_file} has no {section}.{name}; it has {', '.join(known) or 'none'}")
         return list(names or known)
+
+
+def for_each(names: Sequence[str], action: Callable[[str], None], what: str) -> None:
+    """Calls `action` with every name; one that fails is no reason to leave the others undone.
+
+    Raises:
+        StageError: some failed; all their messages.
+    """
+    errors = []
+    for name in names:
+        try:
+            action(name)
+        except ValueError as error:
+            message = str(error)
+            errors.append(message if name in message.split(":")[0] else f"{what} {name}: {message}")
+    if errors:
+        raise StageError("; ".join(errors))

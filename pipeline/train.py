@@ -7,10 +7,12 @@ import shutil
 import time
 
 from pipeline import gather
-from pipeline.errors import StageError
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
-from pipeline.study import Study
+from pipeline.study import Study, for_each
+
+OUTPUTS = ("predictions.parquet", "curves.parquet", "model/config.json", "model/model.safetensors")
+"""What stands beside metrics.json."""
 
 
 def run(study: Study, names: list[str]) -> None:
@@ -19,14 +21,7 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: an experiment could not be trained; the others have been.
     """
-    errors = []
-    for name in study.chosen("experiments", names):
-        try:
-            _train(study, name)
-        except ValueError as error:
-            errors.append(f"experiment {name}: {error}")
-    if errors:
-        raise StageError("; ".join(errors))
+    for_each(study.chosen("experiments", names), lambda name: _train(study, name), "experiment")
 
 
 def _train(study: Study, name: str) -> None:
@@ -34,8 +29,8 @@ def _train(study: Study, name: str) -> None:
     tasks = {task: study.params.tasks[task] for task in experiment.tasks}
     table, stores = gather.select(study, experiment.views, tasks)
     folder = study.results(name)
-    cell = gather.identity(experiment, tasks, table, stores)
-    if gather.up_to_date(folder / "metrics.json", cell):
+    cell = gather.identity(experiment, tasks, experiment.folds, table, stores)
+    if gather.up_to_date(folder / "metrics.json", cell) and all((folder / name).exists() for name in OUTPUTS):
         say(f"{name}: up to date")
         return
     from trainers import experiment as trainer  # torch, only now that there is something to train
@@ -43,12 +38,12 @@ def _train(study: Study, name: str) -> None:
     layers = {view: gather.layer_names(store, experiment.layers) for view, store in stores.items()}
     data = gather.dataset(table, stores, layers)
     say(f"{name} ({experiment.setup}): {gather.shape_note(data)}")
+    provenance = gather.provenance(study, stores)
     started = time.monotonic()
     with bar(trainer.num_models(experiment), "models", name) as progress:
         outcome = trainer.run(experiment, tasks, data, progress.update, workers=os.cpu_count() or 1)
     seconds = time.monotonic() - started
 
-    provenance = gather.provenance(study, stores)
     metrics = {
         "experiment": name,
         **outcome.metrics,

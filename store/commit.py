@@ -12,12 +12,12 @@ from pathlib import Path
 import zarr
 
 
-def sync(paths: Iterable[Path]) -> None:
-    """Forces files and the directories that name them to the disk."""
-    directories = set()
+def sync(store: Path, paths: Iterable[Path]) -> None:
+    """Forces files of a store, and every directory on the way to them, to the disk."""
+    directories = {store}
     for path in paths:
         _fsync(path)
-        directories.update([path.parent, path.parent.parent])
+        directories.update(parent for parent in path.parents if store in parent.parents)
     for directory in directories:
         _fsync(directory)
 

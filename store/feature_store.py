@@ -93,8 +93,9 @@ class FeatureStore:
             unfinished = path.with_name(path.name + ".tmp")
             shutil.rmtree(unfinished, ignore_errors=True)
             layout.create(unfinished, header)
-            commit.sync(file for file in unfinished.rglob("*") if file.is_file())
+            commit.sync(unfinished, (file for file in unfinished.rglob("*") if file.is_file()))
             unfinished.rename(path)
+            commit.sync(path.parent, ())
         return cls.open(path)
 
     # -- what is there ---------------------------------------------------------------------------------------------
@@ -291,9 +292,9 @@ class FeatureStore:
             if num_frames.sum():
                 array[:] = np.concatenate(values)
             files += commit.files_of(self.path, array)
-        commit.sync(files)
+        commit.sync(self.path, files)
         self._group["key"][rows] = _padded(layout.encode_keys(keys), size, 0)
-        commit.sync(commit.files_of(self.path, self._group["key"], block))
+        commit.sync(self.path, commit.files_of(self.path, self._group["key"], block))
         self._rows.update((key, rows.start + i) for i, key in enumerate(keys))
 
     def _checked(self, keys, pooled, num_frames, frames) -> tuple[np.ndarray, np.ndarray]:

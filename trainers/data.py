@@ -81,7 +81,7 @@ def targets(name: str, task: Task, labels: pd.DataFrame) -> Targets:
         if len(np.unique(values[~np.isnan(values)])) < 2:
             raise TrainingError(f"task {name}: label {column!r} has fewer than two distinct values; nothing to learn")
         return Targets(name, task, values, ())
-    text = series.map(_class_name, na_action="ignore")
+    text = series.map(class_name, na_action="ignore")
     classes = tuple(sorted(text.dropna().unique()))
     if len(classes) < 2 or (task.kind == "binary" and len(classes) != 2):
         wanted = "exactly two classes" if task.kind == "binary" else "two classes or more"
@@ -92,5 +92,8 @@ def targets(name: str, task: Task, labels: pd.DataFrame) -> Targets:
     return Targets(name, task, numbers, classes)
 
 
-def _class_name(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def class_name(value: object) -> str:
+    """A label as the name of a class: whole numbers without a point, every digit kept, so that no two classes merge."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(float(value))
+    return str(value)

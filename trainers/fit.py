@@ -49,12 +49,14 @@ def fit(
         model.train()
         total = 0.0
         for rows in train_rows[torch.randperm(len(train_rows), generator=generator)].split(how.batch_size):
-            loss = _loss(model, features, targets, goals, rows)
+            loss = _loss(model(*(f[rows] for f in features)), targets, goals, rows)
             optimiser.zero_grad(set_to_none=True)
             (loss + _penalty(model, how)).backward()
             optimiser.step()
             total += loss.item() * len(rows)
-        valid_loss = _evaluate(model, features, targets, goals, valid_rows)
+        with torch.inference_mode():
+            # One loss over all of them: parts would weigh a task by where its labelled utterances happen to lie.
+            valid_loss = _loss(_answers(model, features, valid_rows), targets, goals, valid_rows).item()
         curve.append((epoch, total / len(train_rows), valid_loss))
         if valid_loss < best_loss:
             best_loss, best = valid_loss, (epoch, copy.deepcopy(model.state_dict()))
@@ -69,11 +71,16 @@ def fit(
 @torch.inference_mode()
 def outputs(model: nn.Module, features: Sequence[Tensor], rows: np.ndarray) -> dict[str, np.ndarray]:
     """Every task's answers for `rows`: logits [rows, outputs], or values in the label's unit [rows, 1]."""
-    model.eval()
-    parts = [model(*(f[part] for f in features)) for part in torch.from_numpy(rows).split(EVALUATION_BATCH)]
-    joined = {task: torch.cat([part[task] for part in parts]) for task in model.tasks}
+    answers = _answers(model, features, torch.from_numpy(rows))
     scales = zip(model.tasks, model.target_mean, model.target_scale, strict=True)
-    return {task: (joined[task] * scale + mean).numpy() for task, mean, scale in scales}
+    return {task: (answers[task] * scale + mean).numpy() for task, mean, scale in scales}
+
+
+def _answers(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """The model's outputs for all rows, computed part by part."""
+    model.eval()
+    parts = [model(*(f[part] for f in features)) for part in rows.split(EVALUATION_BATCH)]
+    return {task: torch.cat([part[task] for part in parts]) for task in model.tasks}
 
 
 def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> list[Tensor]:
@@ -90,8 +97,7 @@ def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> 
     return goals
 
 
-def _loss(model, features, targets, goals, rows) -> Tensor:
-    answers = model(*(f[rows] for f in features))
+def _loss(answers: dict[str, Tensor], targets, goals, rows) -> Tensor:
     return sum(
         target.task.weight * task_loss(target.task.effective_loss, answers[target.name], goal[rows])
         for target, goal in zip(targets, goals, strict=True)
@@ -106,10 +112,3 @@ def _penalty(model: nn.Module, how: Optimisation) -> Tensor | float:
     if how.l2:
         penalty = penalty + how.l2 * sum(p.square().sum() for p in model.parameters())
     return penalty
-
-
-@torch.inference_mode()
-def _evaluate(model, features, targets, goals, rows) -> float:
-    model.eval()
-    parts = rows.split(EVALUATION_BATCH)
-    return sum(_loss(model, features, targets, goals, part).item() * len(part) for part in parts) / len(rows)

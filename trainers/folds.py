@@ -51,7 +51,9 @@ def three_way(labels: pd.DataFrame, contents: Sequence[str], folds: Folds, test_
 
 def hold_out(labels, contents, folds: Folds, among: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Splits `among` into (kept, held out), the second about `share` of it."""
-    return _kfold(labels, contents, folds, among, max(2, round(1 / share)))[0]
+    groups = len(np.unique(_groups(labels, contents, folds)[among]))
+    # As many parts as there are groups at the most: of eight speakers at least one is held out, whatever the share.
+    return _kfold(labels, contents, folds, among, max(2, min(round(1 / share), groups)))[0]
 
 
 def _kfold(labels, contents, folds: Folds, among: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -101,9 +103,12 @@ def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str]) -> Fold:
         raise TrainingError(f"folds.given: {folds.given!r} must be train, valid or test, found {unknown[0]!r}")
     split = column.map(names).to_numpy()
     train, valid, test = (np.flatnonzero(split == name) for name in ("train", "valid", "test"))
-    shared = set(np.take(contents, test)) & set(np.take(contents, np.concatenate([train, valid])))
+    groups = _groups(labels, contents, folds)
+    sides = [set(groups[side]) for side in (train, valid, test)]
+    shared = sum(map(len, sides)) - len(set.union(*sides))
     if shared:
-        raise TrainingError(f"folds.given: {len(shared)} recordings of the test split are in train or valid as well")
+        what = f"recordings, or values of {folds.disjoint!r}," if folds.disjoint else "recordings"
+        raise TrainingError(f"folds.given: {shared} {what} of one split are in another as well; mend {folds.given!r}")
     if not len(valid):
         train, valid = hold_out(labels, contents, folds, train, folds.validation)
     if not (len(train) and len(test)):

@@ -88,12 +88,10 @@ class Heads(nn.Module):
         self.shared = nn.Identity() if experiment.encoder == "linear" else FullyConnected(width, experiment.hidden)
         width = getattr(self.shared, "num_outputs", width)
         own_layer = len(outputs) > 1 and experiment.encoder != "linear"
-        self.heads = nn.ModuleDict()
-        for task, num_outputs in outputs.items():
+        self.heads = nn.ModuleList()  # in the order of `tasks`: a task may have any name, a module may not
+        for num_outputs in outputs.values():
             own = [nn.Linear(width, experiment.head), nn.ReLU()] if own_layer else []
-            self.heads[_module_name(task)] = nn.Sequential(
-                *own, nn.Linear(experiment.head if own_layer else width, num_outputs)
-            )
+            self.heads.append(nn.Sequential(*own, nn.Linear(experiment.head if own_layer else width, num_outputs)))
         self.tasks = tuple(outputs)
         # Where regression targets lie and how far they spread in the training data; (0, 1) for classes.
         self.register_buffer("target_mean", torch.zeros(len(outputs)))
@@ -109,8 +107,4 @@ class Heads(nn.Module):
         encoded = [view(x) for view, x in zip(self.views, features, strict=True)]
         joined = self.fusion(*encoded) if self.fusion is not None else torch.cat(encoded, dim=1)
         shared = self.shared(joined)
-        return {task: self.heads[_module_name(task)](shared) for task in self.tasks}
-
-
-def _module_name(task: str) -> str:
-    return task.replace(".", "·")  # a module's name may hold no dot
+        return {task: head(shared) for task, head in zip(self.tasks, self.heads, strict=True)}

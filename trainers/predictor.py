@@ -83,8 +83,13 @@ class Predictor:
 
         Raises:
             FileNotFoundError: no model in `folder`.
+            ValueError: a model of another format.
         """
         config = json.loads((folder / "config.json").read_text())
+        if config.get("format") != FORMAT:
+            raise ValueError(
+                f"{folder}: expected a model of format {FORMAT}, found {config.get('format')}; train it again"
+            )
         experiment = Experiment(**config["experiment"])
         nothing = np.empty(0)
         goals = [

@@ -113,6 +113,14 @@ class Experiment(Optimisation):
         return values
 
     @model_validator(mode="after")
+    def _names_once(self):
+        for key in ("views", "tasks", "layers", "seeds"):
+            names = getattr(self, key)
+            if not isinstance(names, str) and (not names or len(set(map(str, names))) < len(names)):
+                raise ValueError(f"{key} must name at least one, and each once; got {names}")
+        return self
+
+    @model_validator(mode="after")
     def _fusion_fits_views(self):
         if (len(self.views) > 1) != (self.fusion is not None):
             raise ValueError("fusion is for two views or more: give both or neither")
@@ -125,9 +133,10 @@ class Experiment(Optimisation):
         """What the paper calls this configuration (TANGO §4): the row it belongs to in a comparison."""
         if self.fusion is None:
             return "SVMT" if self.joint and len(self.tasks) > 1 else "SVST"
-        if self.fusion.kind == "concat":
-            return "MVMT-concat"
-        return "TANGO" if self.fusion.direction == "both" else f"TANGO {self.fusion.direction}"
+        name = "MVMT-concat"
+        if self.fusion.kind == "ot":
+            name = "TANGO" if self.fusion.direction == "both" else f"TANGO {self.fusion.direction}"
+        return name if self.joint else f"{name}, a model per task"
 
 
 class Elimination(Optimisation):

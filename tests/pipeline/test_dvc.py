@@ -50,6 +50,32 @@ def test_an_absent_store_that_dvc_knows_is_pulled_not_recomputed(repository):
     store = Study(repository.folder / "params.yaml").store("mfcc")
     store.rename(store.with_name("gone"))
     assert "run `dvc pull` first" in repository.fails("extract", "mfcc")
+    repository.succeeds("store", "drop", str(store))
+    assert "24 new of 24" in repository.succeeds("extract", "mfcc")
+
+
+def test_a_changed_view_is_refused_dropped_and_computed_anew(repository):
+    """The way on that the refusal names leads on, under DVC too."""
+    repository.process("dvc", "repro", "extract")
+    repository.params["views"]["mfcc"]["statistics"] = "mean"
+    repository.write_params()
+    said = repository.process("dvc", "repro", "extract", check=False)
+    assert "strata store drop features/mfcc.zarr" in said
+    repository.process("strata", "store", "drop", "features/mfcc.zarr")
+    assert "24 new of 24" in repository.process("dvc", "repro", "extract")
+
+
+def test_dvc_yaml_forgets_a_corpus_that_is_gone(repository):
+    """Else every later `dvc repro` would fail for want of its folder."""
+    repository.process("dvc", "repro", "corpus")
+    watched = "../recordings"
+    assert watched in (repository.folder / "dvc.yaml").read_text()
+    moved = repository.recordings.rename(repository.recordings.with_name("moved"))
+    repository.params["corpora"]["tones"]["root"] = str(moved)
+    repository.write_params()
+    repository.succeeds("corpus")
+    assert watched not in (repository.folder / "dvc.yaml").read_text()
+    repository.process("dvc", "repro", "corpus")
 
 
 def test_init_makes_a_repository_and_keeps_what_is_there(repository):
@@ -77,3 +103,22 @@ def test_both_dvc_files_have_the_same_stages():
             body = stage.get("do", stage)
             body["deps"] = [dep for dep in body["deps"] if not dep.startswith((*code, "strata.version"))]
     assert here == study
+
+
+def test_a_cpu_box_trains_from_pulled_stores_without_audio(repository):
+    """The two boxes of the README, with a directory as the remote: no recording and no model on the second."""
+    for command in (
+        ["dvc", "remote", "add", "--default", "shelf", "../shelf"],
+        ["dvc", "repro", "extract"],
+        ["dvc", "push"],
+        ["git", "add", "--all"],
+        ["git", "commit", "--quiet", "--message", "features"],
+        ["git", "clone", "--quiet", ".", "../cpu"],
+    ):
+        repository.process(*command)
+    repository.recordings.rename(repository.recordings.with_name("on the GPU box"))
+    repository.folder = repository.folder.with_name("cpu")
+    said = repository.process("dvc", "repro", "--pull", "--allow-missing", "train", "report")
+    assert ran(said) >= {"train@one", "train@two", "report"}
+    assert not ran(said) & {"corpus", "extract@mfcc", "extract@wavlm"}
+    assert repository.metrics("two")

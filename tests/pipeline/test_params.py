@@ -62,7 +62,7 @@ def test_the_demo_recipe_is_the_demo():
         (changed("experiments.svst.folds.stratifi", "x"), "folds.stratifi: unknown key, did you mean 'stratify'?"),
         (changed("tasks.speaker.kind", "guess"), "tasks.speaker.kind: input should be 'classification', 'binary' or"),
         (changed("tasks.speaker.loss", "rmse"), "a classification task takes the loss cross_entropy, got rmse"),
-        (changed("views.mfcc.family", "mfc"), "views.mfcc"),
+        (changed("views.mfcc.family", "mfc"), "views.mfcc: unknown family 'mfc', did you mean 'mfcc'?"),
         (changed("corpora.demo.adapter", "dmo"), "did you mean 'demo'"),
         (changed("experiments.svst.views", ["mfc"]), "experiments.svst: unknown view 'mfc', did you mean 'mfcc'?"),
         (changed("experiments.svst.tasks", ["x"]), "experiments.svst: unknown task 'x'; known: speaker"),

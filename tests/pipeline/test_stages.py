@@ -137,7 +137,7 @@ def test_a_killed_extraction_goes_on_where_it_was(study):
         while not (store / "key/c/0/0").exists() and extraction.poll() is None:
             time.sleep(0.005)
         extraction.send_signal(signal.SIGKILL)
-    assert len(FeatureStore.open(store)) == 256  # one block of four
+    assert len(FeatureStore.open(store)) == 256  # the first of two blocks
     assert "wavlm: 144 new of 400 utterances" in study.succeeds("extract", "wavlm")
     resumed = FeatureStore.open(store)
     assert resumed.verify() == []
@@ -165,7 +165,8 @@ def test_another_model_under_the_same_name_is_refused(study):
 
 def test_one_failing_view_or_experiment_leaves_the_others_done(study):
     """And is named at the end."""
-    study.params["views"]["bad"] = {"family": "transformers", "source": "no/such/folder"}
+    bad = {"family": "transformers", "source": "no/such/folder"}
+    study.params["views"] = {"bad": bad, **study.params["views"]}
     study.params["experiments"]["bad"] = {"views": ["mfcc"], "tasks": ["mood"]}
     study.params["tasks"]["mood"] = {"kind": "classification"}
     study.write_params()
@@ -203,3 +204,64 @@ def test_unexpected_errors_are_one_line_too(study, monkeypatch):
     assert "unexpected KeyError: 'x'; run again with --debug" in study.fails("corpus")
     with pytest.raises(KeyError):
         study.strata("corpus", "--debug")
+
+
+def test_a_file_changed_after_it_was_listed_never_enters_the_store(study):
+    """A value is filed under what was heard, not under what the manifest remembers; the next listing mends it."""
+    study.succeeds("corpus")
+    original = (study.recordings / "000.wav").read_bytes()
+    (study.recordings / "000.wav").write_bytes((study.recordings / "023.wav").read_bytes())
+    said = study.succeeds("extract", "mfcc")
+    assert "1 of 24 utterances cannot be used" in said
+    listed = pd.read_csv(study.folder / "features/mfcc.failures.csv")
+    assert "changed since `strata corpus`" in listed["reason"][0]
+    (study.recordings / "000.wav").write_bytes(original)
+    study.succeeds("corpus")
+    assert "mfcc: 1 new of 24" in study.succeeds("extract", "mfcc")
+
+
+def test_a_passing_trouble_is_not_remembered(study, monkeypatch):
+    """A disk that was away for a moment: the next run tries again."""
+    from extractors import UnusableAudio, audio
+
+    def away(*_, **__):
+        raise UnusableAudio("unreadable: System error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(audio, "inspect", away)
+        assert "no usable recording" in study.fails("corpus")
+    study.succeeds("corpus")
+    with monkeypatch.context() as broken:
+        broken.setattr(audio, "read", away)
+        assert "24 of 24 utterances failed" in study.fails("extract", "mfcc")
+    assert "24 new of 24" in study.succeeds("extract", "mfcc")
+
+
+def test_results_are_made_again_where_a_part_of_them_is_gone(study):
+    """And not because of labels that no task reads."""
+    for stage in ("corpus", "extract", "train"):
+        study.succeeds(stage)
+    (study.folder / "results/one/predictions.parquet").unlink()
+    said = study.succeeds("train")
+    assert "one (SVMT)" in said
+    assert "two: up to date" in said
+    table = study.recordings / "metadata.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([f"{lines[0]},junk", *(f"{line},x" for line in lines[1:])]))
+    study.succeeds("corpus")
+    assert study.succeeds("train").count("up to date") == 2
+
+
+def test_a_store_is_shown_checked_and_dropped(study):
+    """`strata store`, and the way on that a changed view is told."""
+    study.succeeds("corpus")
+    study.succeeds("extract", "mfcc")
+    path = study.folder / "features/mfcc.zarr"
+    assert json.loads(study.strata("store", "info", str(path))[1])["rows"] == 24
+    assert "24 rows, all of them as they were written" in study.succeeds("store", "verify", str(path))
+    shard = path / "pooled/c/0/0/0"
+    shard.write_bytes(shard.read_bytes()[:-9])
+    assert "1 damaged blocks" in study.fails("store", "verify", str(path))
+    study.succeeds("store", "drop", str(path))
+    assert "24 new of 24" in study.succeeds("extract", "mfcc")
+    assert "expected the path of a store" in study.fails("store", "drop", str(study.folder))

@@ -183,11 +183,11 @@ def test_values_are_synced_before_their_key_is_written(store, monkeypatch):
     log = []
     original = commit.sync
 
-    def sync(paths):
+    def sync(folder, paths):
         paths = list(paths)
         log.append({path.relative_to(store.path).parts[0] for path in paths})
         assert log[-1] == {"key"} or not (store.path / "key/c/0/0").exists()
-        original(paths)
+        original(folder, paths)
 
     monkeypatch.setattr(commit, "sync", sync)
     store.append(*rows(4))

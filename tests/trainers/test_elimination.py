@@ -37,7 +37,7 @@ def test_planted_truth_survives(informative, data, tasks):
     assert found.ranking_[str(informative)] == 1
     assert str(informative) in found.support_
     assert len(found.rounds_) == 5
-    assert not set(split.train) & set(split.valid) | set(split.train) & set(split.test)
+    assert sorted(np.concatenate([split.train, split.valid, split.test])) == list(range(len(data)))
 
 
 def test_test_data_has_no_say_in_the_choice(data, tasks):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from trainers.data import Dataset, TrainingError, targets
+from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.experiment import num_models, run
 from trainers.model import Heads
 from trainers.predictor import Predictor
@@ -139,13 +139,52 @@ def test_a_class_that_only_the_test_fold_has_is_scored_as_wrong(tasks):
     assert np.isfinite(outcome.metrics["tasks"]["speaker"]["uar"]["mean"])
 
 
+@pytest.mark.parametrize("name", ["type", "keys", "train", "a.b"])
+def test_a_task_may_have_any_name(name, data):
+    """Also one that PyTorch's modules have themselves."""
+    task = Task(kind="classification", label="speaker")
+    outcome = run(experiment(tasks=[name], epochs=1), {name: task}, data)
+    assert set(outcome.metrics["tasks"]) == {name}
+
+
+@pytest.mark.parametrize(("key", "names"), [("layers", []), ("tasks", ["age", "age"]), ("views", ["a", "a"])])
+def test_names_are_given_once_and_at_all(key, names):
+    """Refused with the section, not by a crash in training."""
+    with pytest.raises(ValueError, match=rf"{key} must name at least one, and each once"):
+        experiment(**{key: names, **({"fusion": "concat"} if key == "views" else {})})
+
+
+def test_numbers_as_class_names_keep_every_digit():
+    """No two classes merge."""
+    labels = pd.DataFrame({"x": [1000001.0, 1000002.0, 0.1, 20240101.0]})
+    assert targets("x", Task(kind="classification"), labels).classes == ("0.1", "1000001", "1000002", "20240101")
+
+
+def test_the_validation_loss_does_not_depend_on_where_labels_lie(monkeypatch):
+    """One loss over all validation rows, also where they are evaluated in parts."""
+    from trainers import fit as module
+
+    torch.manual_seed(0)
+    x, values = torch.randn(90, 1, 5), np.full(90, np.nan, np.float32)
+    values[:9] = np.arange(9)
+    goal = Targets("y", Task(kind="regression"), values, ())
+    rows = np.arange(90)
+    losses = []
+    for part in (1000, 7):
+        monkeypatch.setattr(module, "EVALUATION_BATCH", part)
+        torch.manual_seed(1)
+        model = Heads([(1, 5)], experiment(tasks=["y"]), {"y": 1})
+        losses.append(module.fit(model, [x], [goal], rows, rows, experiment(tasks=["y"], epochs=2), seed=0))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
 def test_the_paper_s_shapes():
     """Widths of TANGO §4: 64 channels on D/4 positions, four enriched blocks, 200-64-56, 30 per task."""
     how = Experiment(views=["a", "b"], fusion=Fusion(kind="ot"), tasks=["x", "y"])
     model = Heads([(1, 512), (1, 1024)], how, {"x": 91, "y": 1})
     assert model.shared[0].weight.shape == (200, 64 * 2 * (128 + 256))
     assert [layer.out_features for layer in model.shared if isinstance(layer, torch.nn.Linear)] == [200, 64, 56]
-    assert model.heads["x"][0].out_features == 30
+    assert model.heads[0][0].out_features == 30
     concat = Heads([(1, 512), (1, 1024)], Experiment(views=["a", "b"], fusion="concat", tasks=["x"]), {"x": 3})
     assert concat.shared[0].weight.shape == (200, 2 * 56)
 

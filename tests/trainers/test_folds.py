@@ -74,8 +74,19 @@ def test_a_corpus_can_bring_its_own_split():
     assert fold.test.tolist() == [20, 21, 22, 23, 24]
     assert len(fold.valid) == 2
     contents = [*map(str, range(24)), "0"]
-    with pytest.raises(TrainingError, match="1 recordings of the test split are in train"):
+    with pytest.raises(TrainingError, match="1 recordings of one split are in another"):
         cross_validation(labels, contents, Folds(given="split"))
+    speakers = labels.assign(speaker=[*"ab" * 12, "a"])
+    with pytest.raises(TrainingError, match="values of 'speaker', of one split are in another"):
+        cross_validation(speakers, list(map(str, range(25))), Folds(given="split", disjoint="speaker"))
+
+
+def test_ten_speakers_make_five_disjoint_folds():
+    """As emo-DB and IEMOCAP have them: at least one speaker validates, whatever the share asked for."""
+    labels = pd.DataFrame({"speaker": list("abcdefghij") * 6})
+    for fold in cross_validation(labels, list(map(str, range(60))), Folds(k=5, disjoint="speaker", validation=0.1)):
+        assert labels["speaker"].iloc[fold.test].nunique() == 2
+        assert labels["speaker"].iloc[fold.valid].nunique() == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""`strata store ACTION PATH`: what a store holds, whether it is whole, and how to be rid of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+from pipeline import dvcfile
+from pipeline.errors import StageError
+from pipeline.progress import say
+from store import FeatureStore
+from store.lock import exclusive
+
+
+def info(path: Path) -> None:
+    """Prints what the store says of itself, as JSON."""
+    store = FeatureStore.open(path)
+    header = store.header
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    summary = {
+        "rows": len(store),
+        "layers": list(header.layer_names),
+        "dim": header.dim,
+        "frames": list(header.frame_layers),
+        "frame_rate_hz": header.frame_rate_hz,
+        "bytes": size,
+        "block_rows": header.block_rows,
+        "format": header.format,
+        "fingerprint": dict(header.fingerprint),
+    }
+    print(json.dumps(summary, indent=1))
+
+
+def verify(path: Path) -> None:
+    """Reads every value.
+
+    Raises:
+        StageError: some are damaged; each damaged block has been named.
+    """
+    store = FeatureStore.open(path)
+    problems = store.verify()
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise StageError(f"{path}: {len(problems)} damaged blocks; restore the store with `dvc checkout`, or drop it")
+    say(f"{path}: {len(store)} rows, all of them as they were written")
+
+
+def drop(path: Path) -> None:
+    """Removes a store, its list of failures, and what dvc.lock knows of it, so that it is computed anew."""
+    if not path.name.endswith(".zarr"):
+        raise StageError(f"expected the path of a store such as features/wavlm.zarr, got {path}")
+    folder = path.absolute().parent.parent
+    with exclusive(path):
+        shutil.rmtree(path, ignore_errors=True)
+        path.with_suffix(".failures.csv").unlink(missing_ok=True)
+    if (folder / "params.yaml").exists():
+        dvcfile.forget_store(folder, path.stem)
+    say(f"{path} is gone; `strata extract {path.stem}` computes it anew")
+
+
+ACTIONS = {"info": info, "verify": verify, "drop": drop}
