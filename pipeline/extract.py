@@ -24,6 +24,7 @@ from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.files import failure_table, write_if_changed
 from pipeline.progress import bar, say
+from pipeline.report.tables import size
 from pipeline.study import Study, for_each
 from store import FeatureStore
 from store.layout import default_block_rows
@@ -95,12 +96,12 @@ def _bytes(extractor: Extractor, utterances: pd.DataFrame) -> float:
 
 
 def _announce(view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, total: int) -> None:
-    hours, size = todo["duration_s"].sum() / 3600, _bytes(extractor, todo)
-    say(f"{view}: {len(todo)} new of {total} utterances, {hours:.2f} h of audio, {_human(size)} to write")
+    hours, needed = todo["duration_s"].sum() / 3600, _bytes(extractor, todo)
+    say(f"{view}: {len(todo)} new of {total} utterances, {hours:.2f} h of audio, {size(needed)} to write")
     free = shutil.disk_usage(store.path).free
-    if free < DISK_MARGIN * size:
+    if free < DISK_MARGIN * needed:
         raise StageError(
-            f"{view}: {_human(size)} to write but only {_human(free)} free at {store.path}; make room, or keep fewer "
+            f"{view}: {size(needed)} to write but only {size(free)} free at {store.path}; make room, or keep fewer "
             f"layers or frames in views.{view}"
         )
 
@@ -109,7 +110,7 @@ def _compute(
     study, view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, failures: "_Failures"
 ) -> None:
     started, before = time.monotonic(), len(store)
-    size = store.header.block_rows
+    block_rows = store.header.block_rows
     block: list[tuple[str, HiddenStates]] = []
     with bar(todo["duration_s"].sum() / 3600, "h audio", view) as progress:
         for rows, waveforms in _decoded(study, todo, extractor, failures):
@@ -119,9 +120,9 @@ def _compute(
                     block.append((row["content"], states))
                 else:
                     failures.add(row, _Failure("the model's values are not finite", lasting=True))
-            while len(block) >= size:
-                _append(store, block[:size])
-                del block[:size]
+            while len(block) >= block_rows:
+                _append(store, block[:block_rows])
+                del block[:block_rows]
             progress.update(rows["duration_s"].sum() / 3600)
         _append(store, block)
     seconds = time.monotonic() - started
@@ -238,11 +239,3 @@ class _Failures:
 
     def write(self) -> None:
         write_if_changed(self.path, failure_table(self.rows.values(), extra=("content", "model")))
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -44,7 +44,7 @@ class Header:
     format: int = FORMAT
 
 
-def default_block_rows(row_bytes: float) -> int:
+def default_block_rows(row_bytes: int | float) -> int:
     """Rows per block: about SHARD_BYTES of values, and few enough that a crash costs minutes, not hours."""
     return int(np.clip(SHARD_BYTES // row_bytes // CHUNK_ROWS, 1, 4)) * CHUNK_ROWS
 
