@@ -128,7 +128,7 @@ def inspect(
         if decoded == 0:
             raise UnusableAudio("empty")
         if peak < 10 ** (silence_dbfs / 20):
-            level = f"{20 * math.log10(peak):.0f} dBFS" if peak > 0 else "all zero"
+            level = f"{20 * math.log10(peak):.0f} dBFS" if peak > 0 else "zero"
             raise UnusableAudio(f"silent: peak {level}")
         return Inspection(decoded / file.samplerate, file.samplerate, file.channels)
 

@@ -155,7 +155,9 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]]) 
             f"source {source!r}: not a local directory, and huggingface.co has no such model or it is private "
             "(`hf auth login`)"
         ) from error
-    except OSError as error:  # offline, no route, no name, time-out, a refused proxy, a full disk
+    except (
+        Exception
+    ) as error:  # offline, no name, time-out, a refused proxy: the hub's client has its own class for each
         raise ViewError(
             f"{wanted} is not in the local cache and huggingface.co cannot be reached: put {_listing(needed)} into a "
             "folder and name the folder as the source"

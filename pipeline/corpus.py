@@ -34,7 +34,6 @@ def run(study: Study) -> None:
         StageError: no usable recording, or a larger share of unusable ones in a corpus than its `max_failed`; what is
             usable has been written by then.
     """
-    dvcfile.watch_corpora(study)
     rows, failures, complaints = [], [], []
     with _Inspector(study) as inspector:
         for corpus, section in study.params.corpora.items():
@@ -49,6 +48,7 @@ def run(study: Study) -> None:
                 )
             rows += found
             failures += unusable
+    dvcfile.watch_corpora(study)
     changed = write_if_changed(study.folder / LISTED, failure_table(failures))
     if not rows:
         raise StageError(f"no usable recording in {', '.join(study.params.corpora)}; {LISTED} lists the reasons")
@@ -125,7 +125,7 @@ class _Inspector:
             return self.memory[key]
         try:
             seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs)
-            content = audio.content(item.audio, item.start_s, item.duration_s)
+            content = audio.content(item.audio, item.start_s, seen.duration_s)
         except (UnusableAudio, OSError) as error:
             return {"reason": str(error)}  # not remembered: a disk may have been away
         self.memory[key] = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate, "content": content}

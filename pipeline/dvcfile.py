@@ -16,7 +16,7 @@ def watch_corpora(study: Study) -> None:
     DVC cannot take a list of dependencies from params.yaml, so this line of dvc.yaml is kept in step with it here.
     """
     path = study.folder / "dvc.yaml"
-    if not path.exists():
+    if study.params_file.name != "params.yaml" or not path.exists():
         return
     from ruamel.yaml import YAML
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     section = study.params.views[view]
     how = study.params.extract
     extractor = extractors.load(section, device=how.device, batch_s=how.batch_s, folder=study.folder)
-    store = _open_store(path, extractor, utterances)
+    store = _open_store(study, path, extractor, utterances)
     with store.locked():
         failures = _Failures.read(study, view, extractor, set(utterances["content"]))
         missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
@@ -71,11 +72,12 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     _judge(study, view, failures, len(utterances))
 
 
-def _open_store(path, extractor: Extractor, utterances: pd.DataFrame) -> FeatureStore:
+def _open_store(study: Study, path: Path, extractor: Extractor, utterances: pd.DataFrame) -> FeatureStore:
     if path.exists():
         store = FeatureStore.open(path)
         store.check(extractor.fingerprint)
         return store
+    _refuse_renamed(study, path, extractor)
     return FeatureStore.create(
         path,
         fingerprint=extractor.fingerprint,
@@ -86,6 +88,16 @@ def _open_store(path, extractor: Extractor, utterances: pd.DataFrame) -> Feature
         frame_rate_hz=extractor.frame_rate_hz,
         block_rows=default_block_rows(_bytes(extractor, utterances) / len(utterances)),
     )
+
+
+def _refuse_renamed(study: Study, path: Path, extractor: Extractor) -> None:
+    """Raises StageError if the values are there under a name that params.yaml no longer has: a view was renamed."""
+    for other in sorted(path.parent.glob("*.zarr")):
+        if other.stem not in study.params.views and FeatureStore.open(other).holds(extractor.fingerprint):
+            raise StageError(
+                f"{other} holds these very values under a name that {study.params_file} no longer has: "
+                f"`mv {other} {path}` to keep them, or `strata store drop {other}`"
+            )
 
 
 def _bytes(extractor: Extractor, utterances: pd.DataFrame) -> float:

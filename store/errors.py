@@ -10,7 +10,9 @@ class FingerprintMismatch(StoreError):
 
     def __init__(self, path, stored: dict, wanted: dict):
         self.fields = tuple(name for name in sorted(stored | wanted) if stored.get(name) != wanted.get(name))
-        found = "; ".join(f"{name}: stored {stored.get(name)!r}, wanted {wanted.get(name)!r}" for name in self.fields)
+        found = "; ".join(
+            f"{name}: stored {_short(stored.get(name))}, wanted {_short(wanted.get(name))}" for name in self.fields
+        )
         super().__init__(
             f"{path} was written by another view ({found}). "
             "Give the changed view a new name in params.yaml, or remove the old values with "
@@ -24,3 +26,8 @@ class StoreLocked(StoreError):
 
 class CorruptStore(StoreError):
     """Bytes on disk are not what was committed."""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:28]}…{text[-28:]}"

@@ -117,11 +117,14 @@ class FeatureStore:
         """Those of `keys` that have no row, each once, in the order given."""
         return [key for key in dict.fromkeys(keys) if key not in self._rows]
 
+    def holds(self, fingerprint: Mapping[str, object]) -> bool:
+        """Whether the values are those of this fingerprint."""
+        return _jsonable(fingerprint) == self.header.fingerprint
+
     def check(self, fingerprint: Mapping[str, object]) -> None:
-        """Raises FingerprintMismatch, naming the fields, unless `fingerprint` is the one of the stored values."""
-        wanted = _jsonable(fingerprint)
-        if wanted != self.header.fingerprint:
-            raise FingerprintMismatch(self.path, dict(self.header.fingerprint), wanted)
+        """Raises FingerprintMismatch, naming the fields, unless the values are those of this fingerprint."""
+        if not self.holds(fingerprint):
+            raise FingerprintMismatch(self.path, dict(self.header.fingerprint), _jsonable(fingerprint))
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ def run(study: Study, only_summary: bool = False) -> None:
         only_summary: print, but leave the page as it is.
     """
     path = study.folder / "report" / "index.html"
-    if not (only_summary and path.exists()):
-        path = build(study.folder, study.raw_params)
+    if not only_summary:
+        build(study.folder, study.raw_params)
     print(summary(study.folder, study.raw_params))
-    print(f"\nreport: {path}")
+    print(f"\nreport: {path}" if path.exists() else "\nreport: not written yet; run `strata report`")

@@ -141,11 +141,11 @@ def test_a_killed_extraction_goes_on_where_it_was(study):
     assert "wavlm: 144 new of 400 utterances" in study.succeeds("extract", "wavlm")
     resumed = FeatureStore.open(store)
     assert resumed.verify() == []
-    store.rename(study.folder / "features/resumed.zarr")
+    store.rename(study.folder / "resumed.zarr")
     study.succeeds("extract", "wavlm")
     quiet = FeatureStore.open(store)
     np.testing.assert_allclose(
-        FeatureStore.open(study.folder / "features/resumed.zarr").pooled(quiet.keys),
+        FeatureStore.open(study.folder / "resumed.zarr").pooled(quiet.keys),
         quiet.pooled(),
         rtol=1e-4,
         atol=1e-5,
@@ -265,3 +265,31 @@ def test_a_store_is_shown_checked_and_dropped(study):
     study.succeeds("store", "drop", str(path))
     assert "24 new of 24" in study.succeeds("extract", "mfcc")
     assert "expected the path of a store" in study.fails("store", "drop", str(study.folder))
+
+
+def test_a_renamed_view_keeps_its_values(study):
+    """The store of the old name is offered, not computed again."""
+    study.succeeds("corpus")
+    study.succeeds("extract", "mfcc")
+    study.params["views"]["cepstra"] = study.params["views"].pop("mfcc")
+    study.params["experiments"] = {}
+    study.write_params()
+    line = study.fails("extract", "cepstra")
+    assert "mfcc.zarr holds these very values" in line
+    (study.folder / "features/mfcc.zarr").rename(study.folder / "features/cepstra.zarr")
+    assert "cepstra: up to date" in study.succeeds("extract", "cepstra")
+
+
+def test_segments_of_one_file_are_utterances_of_their_own(study):
+    """Each known by file and segment; one that covers the whole file is the file."""
+    tone = study.recordings / "000.wav"
+    (study.recordings / "metadata.csv").write_text(
+        "file_name,speaker,start_s,duration_s\n000.wav,a,,\n000.wav,a,0,0.3\n000.wav,b,0.1,\n000.wav,b,0.05,0.12345\n"
+    )
+    assert soundfile.info(tone).duration == 0.3
+    assert "4 utterances" in study.succeeds("corpus")
+    contents = pd.read_parquet(study.folder / "data/manifest.parquet")["content"].tolist()
+    assert contents[0] == contents[1]
+    assert len(set(contents)) == 3
+    assert "3 new of 3" in study.succeeds("extract", "mfcc")
+    assert len(FeatureStore.open(study.folder / "features/mfcc.zarr")) == 3
