@@ -93,4 +93,5 @@ def plain(table: Table) -> str:
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     head, *body = map(line, lines)
     body, foot = body[: len(table.rows)], body[len(table.rows) :]
-    return "\n".join([table.caption, rule, head, rule, *body, *([rule, *foot] if foot else []), *table.notes])
+    key = ["* the best of its column."] if any(cell.best for row in table.rows for cell in row) else []
+    return "\n".join([table.caption, rule, head, rule, *body, *([rule, *foot] if foot else []), *key, *table.notes])

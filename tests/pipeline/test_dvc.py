@@ -1,6 +1,7 @@
 """`dvc repro` as a user runs it: only what changed runs again."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -92,7 +93,6 @@ def test_init_makes_a_repository_and_keeps_what_is_there(repository):
 def test_both_dvc_files_have_the_same_stages():
     """The repository's depends on its code, a study's on the installed version; nothing else differs."""
     from importlib.resources import files
-    from pathlib import Path
 
     here = yaml.safe_load((Path(__file__).resolve().parents[2] / "dvc.yaml").read_text())["stages"]
     study = yaml.safe_load(files("pipeline").joinpath("study", "stages.yaml").read_text())["stages"]
@@ -122,3 +122,10 @@ def test_a_cpu_box_trains_from_pulled_stores_without_audio(repository):
     assert ran(said) >= {"train@one", "train@two", "report"}
     assert not ran(said) & {"corpus", "extract@mfcc", "extract@wavlm"}
     assert repository.metrics("two")
+
+
+def test_this_repository_carries_no_dvc_lock():
+    """It would name stores that no fresh clone has; a study's own is its user's to commit."""
+    here = Path(__file__).resolve().parents[2]
+    tracked = subprocess.run(["git", "ls-files", "dvc.lock"], cwd=here, capture_output=True, text=True).stdout
+    assert tracked == ""
