@@ -27,7 +27,7 @@ from pipeline.files import failure_table, write_if_changed
 from pipeline.progress import bar, say
 from pipeline.report.tables import size
 from pipeline.study import Study, for_each
-from store import FeatureStore
+from store import FeatureStore, StoreError
 from store.layout import default_block_rows
 
 PORTION_S = 600.0
@@ -93,7 +93,13 @@ def _open_store(study: Study, path: Path, extractor: Extractor, utterances: pd.D
 def _refuse_renamed(study: Study, path: Path, extractor: Extractor) -> None:
     """Raises StageError if the values are there under a name that params.yaml no longer has: a view was renamed."""
     for other in sorted(path.parent.glob("*.zarr")):
-        if other.stem not in study.params.views and FeatureStore.open(other).holds(extractor.fingerprint):
+        if other.stem in study.params.views:
+            continue
+        try:
+            same = FeatureStore.open(other).holds(extractor.fingerprint)
+        except StoreError:
+            continue  # what cannot be opened holds nothing worth keeping, and is in nobody's way
+        if same:
             raise StageError(
                 f"{other} holds these very values under a name that {study.params_file} no longer has: "
                 f"`mv {other} {path}` to keep them, or `strata store drop {other}`"
