@@ -57,11 +57,13 @@ def pull(study: Study, output: Path) -> None:
         raise StageError(f"{output} is listed in dvc.lock but is not here, and `dvc pull` says: {reason}")
 
 
-def forget_store(folder: Path, view: str) -> None:
-    """Strikes the stage that made a view's store from dvc.lock, so that the store can be made anew."""
+def forget_store(folder: Path, view: str) -> bool:
+    """Strikes the stage that made a view's store from dvc.lock, so that it can be made anew; whether it was there."""
     content = _lock(Study(folder / "params.yaml"))
-    if content.get("stages", {}).pop(f"extract@{view}", None) is not None:
-        _write(folder / "dvc.lock", content)
+    if content.get("stages", {}).pop(f"extract@{view}", None) is None:
+        return False
+    _write(folder / "dvc.lock", content)
+    return True
 
 
 def _lock(study: Study) -> dict:

@@ -5,6 +5,7 @@ block: whatever stops the run, the next one goes on behind the last block.
 """
 
 import csv
+import hashlib
 import io
 import json
 import shutil
@@ -119,13 +120,13 @@ def _announce(view: str, store: FeatureStore, extractor: Extractor, todo: pd.Dat
     free = shutil.disk_usage(store.path).free
     if free < DISK_MARGIN * needed:
         raise StageError(
-            f"{view}: {size(needed)} to write but only {size(free)} free at {store.path}; make room, or keep fewer "
+            f"{size(needed)} to write but only {size(free)} free at {store.path}; make room, or keep fewer "
             f"layers or frames in views.{view}"
         )
 
 
 def _compute(
-    study, view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, failures: "_Failures"
+    study: Study, view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, failures: "_Failures"
 ) -> None:
     started, before = time.monotonic(), len(store)
     block_rows = store.header.block_rows
@@ -207,8 +208,8 @@ def _judge(study: Study, view: str, failures: "_Failures", total: int) -> None:
         say(f"{view}: {count} of {total} utterances cannot be used; {failures.path} lists them with reasons")
     if count > limit * total:
         raise StageError(
-            f"{view}: {count} of {total} utterances failed, more than extract.max_failed ({limit:.0%}); "
-            f"mend the files, or raise the limit in params.yaml"
+            f"{count} of {total} utterances failed, more than extract.max_failed ({limit:.0%}); "
+            "mend the files, or raise the limit in params.yaml"
         )
 
 
@@ -240,8 +241,6 @@ class _Failures:
     @classmethod
     def read(cls, study: Study, view: str, extractor: Extractor, contents: set[str]) -> "_Failures":
         """Those of an earlier run that still concern the corpus and the model."""
-        import hashlib
-
         fingerprint = json.dumps(extractor.fingerprint, sort_keys=True).encode()
         failures = cls(study, view, hashlib.blake2b(fingerprint, digest_size=8).hexdigest())
         if failures.path.exists():

@@ -49,12 +49,13 @@ def drop(path: Path) -> None:
     """Removes a store, its list of failures, and what dvc.lock knows of it, so that it is computed anew."""
     if not path.name.endswith(".zarr"):
         raise StageError(f"expected the path of a store such as features/wavlm.zarr, got {path}")
-    folder = path.absolute().parent.parent
-    with exclusive(path):
-        shutil.rmtree(path, ignore_errors=True)
-        path.with_suffix(".failures.csv").unlink(missing_ok=True)
-    if (folder / "params.yaml").exists():
-        dvcfile.forget_store(folder, path.stem)
+    there = path.exists()
+    if there:
+        with exclusive(path):
+            shutil.rmtree(path)
+    if not dvcfile.forget_store(path.absolute().parent.parent, path.stem) and not there:
+        raise StageError(f"no store at {path}, and no dvc.lock that knows of one; nothing was removed")
+    path.with_suffix(".failures.csv").unlink(missing_ok=True)
     say(f"{path} is gone; `strata extract {path.stem}` computes it anew")
 
 

@@ -86,7 +86,6 @@ def for_each(names: Sequence[str], action: Callable[[str], None], what: str) -> 
         try:
             action(name)
         except ValueError as error:
-            message = str(error)
-            errors.append(message if name in message.split(":")[0] else f"{what} {name}: {message}")
+            errors.append(f"{what} {name}: {error}")
     if errors:
         raise StageError("; ".join(errors))

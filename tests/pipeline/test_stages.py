@@ -265,6 +265,7 @@ def test_a_store_is_shown_checked_and_dropped(study):
     study.succeeds("store", "drop", str(path))
     assert "24 new of 24" in study.succeeds("extract", "mfcc")
     assert "expected the path of a store" in study.fails("store", "drop", str(study.folder))
+    assert "nothing was removed" in study.fails("store", "drop", str(path.with_name("mfc.zarr")))
 
 
 def test_a_renamed_view_keeps_its_values(study):
