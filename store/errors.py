@@ -8,15 +8,19 @@ class StoreError(ValueError):
 class FingerprintMismatch(StoreError):
     """The store holds values of another model or another preprocessing than the one at hand."""
 
-    def __init__(self, path, stored: dict, wanted: dict):
+    def __init__(self, path: object, stored: dict, wanted: dict):
+        super().__init__(path, stored, wanted)  # what an error carries between processes
+        self.path = path
         self.fields = tuple(name for name in sorted(stored | wanted) if stored.get(name) != wanted.get(name))
-        found = "; ".join(
+        self._found = "; ".join(
             f"{name}: stored {_short(stored.get(name))}, wanted {_short(wanted.get(name))}" for name in self.fields
         )
-        super().__init__(
-            f"{path} was written by another view ({found}). "
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was written by another view ({self._found}). "
             "Give the changed view a new name in params.yaml, or remove the old values with "
-            f"`strata store drop {path}`."
+            f"`strata store drop {self.path}`."
         )
 
 
@@ -26,6 +30,16 @@ class StoreLocked(StoreError):
 
 class CorruptStore(StoreError):
     """Bytes on disk are not what was committed."""
+
+
+class NoRoom(StoreError):
+    """The disk is full, or a quota or a limit on file sizes is reached."""
+
+    def __init__(self, what: str):
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; what was committed stays: make room, and the same command goes on from there"
 
 
 def _short(value: object) -> str:

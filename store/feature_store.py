@@ -1,61 +1,62 @@
-"""Reading and appending rows: the one class through which everything else meets the store.
+"""Hidden states by utterance and layer: the one class through which everything else meets the store.
 
-Reads what `layout` describes; feeds arrays to whoever asks, by key and layer. It knows nothing of the models that made
-the values nor of the tasks that use them.
+Finds the blocks that hold the rows asked for and feeds arrays to whoever asks, by key and layer. It knows nothing of
+the models that made the values nor of the tasks that use them.
 """
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import zarr
 
-from store import commit, layout, shards
-from store.errors import CorruptStore, FingerprintMismatch, StoreError
-from store.lock import exclusive
+from store import blocks, layout
+from store.block_store import BlockStore, committed, find_header, storage_of, there, view_name
+from store.blocks import Rows
+from store.errors import FingerprintMismatch, StoreError
+from store.shards import Damaged
+from store.storage import Storage
+
+PARALLEL_READS = min(4, os.cpu_count() or 1)
+"""Blocks read at the same time, so that the disk's work and ours overlap …"""
+PARALLEL_BYTES = 2**25
+"""… from so many bytes on; below, threads cost more than they gain."""
 
 
-class FeatureStore:
+class FeatureStore(BlockStore):
     """The hidden states of one view; rows are utterances, known by their keys (the manifest's `content` values).
 
-    A row is there when its key is, and then all its values are: see `append` for the order of writes. Keys and values
-    come back in the order asked for, or in the order of the rows where none is given.
+    A row is there when its key is, and then all its values are. Keys and values come back in the order asked for, or in
+    the order of the rows where none is given. Readers need no lock: what is committed is never written again.
     """
 
-    def __init__(self, path: Path, group: zarr.Group):
-        self.path = path
-        header = group.attrs.get("strata")
-        if header is None or header.get("format") != layout.FORMAT:
-            found = "no Strata header" if header is None else f"format {header.get('format')}"
-            raise StoreError(f"{path}: expected a store of format {layout.FORMAT}, found {found}")
-        self._group = group
-        self.header = layout.Header(**header)
-        self._lock_depth = 0
-        self._load_keys()
-
     @classmethod
-    def open(cls, path: str | Path) -> "FeatureStore":
-        """Opens an existing store.
+    def open(cls, path: str | Path | Storage) -> "FeatureStore":
+        """Opens an existing store: a folder, or the URL of one in a bucket.
 
         Raises:
             StoreError: there is no store at `path`, or it is of another format.
+            CorruptStore: there is one, but what it says of itself cannot be trusted.
         """
-        path = Path(path)
-        if not path.is_dir():
-            raise StoreError(f"no store at {path}: run `strata extract {path.stem}` first")
-        try:
-            group = zarr.open_group(path, mode="r+", zarr_format=3)
-        except FileNotFoundError as error:
-            raise StoreError(f"{path}: expected a Zarr v3 group, found none ({error})") from error
-        return cls(path, group)
+        storage = storage_of(path)
+        header = find_header(storage)
+        if header is None:
+            raise StoreError(f"no store at {storage.place}: run `strata extract {view_name(storage)}` first")
+        return cls(storage, header)
+
+    @classmethod
+    def exists(cls, path: str | Path | Storage) -> bool:
+        """Whether there is a store, be it damaged; a creation that was killed has left none."""
+        storage = storage_of(path)
+        return there(storage, "zarr.json") or bool(committed(storage))
 
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: str | Path | Storage,
         *,
         fingerprint: Mapping[str, object],
         layer_names: Sequence[str],
@@ -68,7 +69,7 @@ class FeatureStore:
         """Creates an empty store, whole or not at all, and opens it.
 
         Args:
-            path: where; must not exist.
+            path: where; must not hold a store.
             fingerprint: JSON-able fields that determine the values; later writers must bring the same.
             layer_names: one name per layer of `pooled`.
             dim: width of every layer.
@@ -77,7 +78,7 @@ class FeatureStore:
             frame_dim: width of one frame; `dim` where not given.
             block_rows: rows that are committed together; chosen from the size of a pooled row where not given.
         """
-        path = Path(path)
+        storage = storage_of(path)
         header = layout.Header(
             fingerprint=_jsonable(fingerprint),
             layer_names=list(layer_names),
@@ -87,18 +88,20 @@ class FeatureStore:
             frame_rate_hz=float(frame_rate_hz),
             block_rows=block_rows or layout.default_block_rows(4 * len(layer_names) * dim),
         )
-        with exclusive(path):
-            if path.exists():
-                raise StoreError(f"there is a store at {path} already")
-            unfinished = path.with_name(path.name + ".tmp")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            layout.create(unfinished, header)
-            commit.sync(unfinished, (file for file in unfinished.rglob("*") if file.is_file()))
-            unfinished.rename(path)
-            commit.sync(path.parent, ())
-        return cls.open(path)
+        with storage.exclusive():
+            if cls.exists(storage):
+                raise StoreError(f"there is a store at {storage.place} already")
+            for name, document in layout.documents(header, 0).items():
+                storage.write(name, [document])
+            storage.flush()
+        return cls(storage, header)
 
     # -- what is there ---------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The folder of a store on a disk."""
+        return Path(self.place)
 
     @property
     def keys(self) -> list[str]:
@@ -124,7 +127,7 @@ class FeatureStore:
     def check(self, fingerprint: Mapping[str, object]) -> None:
         """Raises FingerprintMismatch, naming the fields, unless the values are those of this fingerprint."""
         if not self.holds(fingerprint):
-            raise FingerprintMismatch(self.path, dict(self.header.fingerprint), _jsonable(fingerprint))
+            raise FingerprintMismatch(self.place, dict(self.header.fingerprint), _jsonable(fingerprint))
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -143,28 +146,26 @@ class FeatureStore:
         """
         rows, selected = self._row_numbers(keys), self._layer_numbers(layers)
         values = np.empty((len(rows), len(selected), self.header.dim), np.float32)
-        size, pooled = self.header.block_rows, self._group["pooled"]
-        for block, positions in self._by_block(rows):
+
+        def read(block: int, positions: np.ndarray, within: np.ndarray) -> None:
             place = _slice_if_contiguous(positions)
             part = values[place]  # a view where the rows asked for follow one another
-            shard = self.path / "pooled" / "c" / str(block) / "0" / "0"
-            within = rows[positions] - block * size
-            try:
-                shards.read(shard, (size, pooled.shape[1]), pooled.chunks[0], within, selected, out=part)
-            except shards.DamagedShard as error:
-                raise self._corrupt(block, rows[positions], f"pooled: {error}") from error
+            blocks.read_pooled(self.storage, self.header, block, within, selected, part)
             if not isinstance(place, slice):
                 values[place] = part
+
+        self._read_blocks(rows, read, parallel=values.nbytes >= PARALLEL_BYTES)
         return values
 
     def num_frames(self, keys: Sequence[str] | None = None) -> np.ndarray:
         """Valid frames behind each pooled row, int32 [keys]."""
         rows = self._row_numbers(keys)
         values = np.empty(len(rows), np.int32)
-        for block, positions in self._by_block(rows):
-            values[positions] = self._read_counts(block, rows[positions])
-            if (values[positions] < 0).any():
-                raise self._corrupt(block, rows[positions], "frame counts are missing")
+
+        def read(block: int, positions: np.ndarray, within: np.ndarray) -> None:
+            values[positions] = blocks.read_counts(self.storage, self.header, block)[within]
+
+        self._read_blocks(rows, read)
         return values
 
     def frames(self, keys: Sequence[str], layer: str) -> list[np.ndarray]:
@@ -177,19 +178,17 @@ class FeatureStore:
         if layer not in self.header.frame_layers:
             kept = ", ".join(self.header.frame_layers) or "none"
             raise StoreError(
-                f"{self.path}: no frames of layer {layer!r} were kept (kept: {kept}); list it in the view's `frames`"
+                f"{self.place}: no frames of layer {layer!r} were kept (kept: {kept}); list it in the view's `frames`"
             )
         rows = self._row_numbers(keys)
         result: list[np.ndarray] = [np.empty(0)] * len(rows)
-        for block, positions in self._by_block(rows):
-            ends = self._frame_ends(block)
-            for position in positions:
-                row = rows[position] - block * self.header.block_rows
-                span = slice(ends[row - 1] if row else 0, ends[row])
-                values = self._read_frames(layer, block, span)
-                if len(values) != span.stop - span.start or np.isnan(values).any():
-                    raise self._corrupt(block, rows[[position]], f"frames of layer {layer} are missing")
+
+        def read(block: int, positions: np.ndarray, within: np.ndarray) -> None:
+            found = blocks.read_frames(self.storage, self.header, block, within, layer)
+            for position, values in zip(positions, found, strict=True):
                 result[position] = values
+
+        self._read_blocks(rows, read)
         return result
 
     def dask(self, layers: Sequence[str] | None = None):
@@ -197,57 +196,19 @@ class FeatureStore:
         import dask
         import dask.array
 
-        rows = self._row_numbers(None)
-        num_layers = len(self._layer_numbers(layers))
-        keys = self.keys
-        blocks = [
+        num_layers, keys = len(self._layer_numbers(layers)), self.keys
+        parts = [
             dask.array.from_delayed(
-                dask.delayed(_read_block)(self.path, [keys[i] for i in positions], layers),
+                dask.delayed(_read_pooled)(self.storage, [keys[i] for i in positions], layers),
                 shape=(len(positions), num_layers, self.header.dim),
                 dtype=np.float32,
             )
-            for _, positions in self._by_block(rows)
+            for _, positions in self._by_block(self._row_numbers(None))
         ]
-        return (
-            dask.array.concatenate(blocks) if blocks else dask.array.zeros((0, num_layers, self.header.dim), np.float32)
-        )
-
-    def verify(self) -> list[str]:
-        """Reads every committed value; one line per damaged block (view, block, rows), none where all is well."""
-        problems = []
-        everyone = self.keys
-        for _, positions in self._by_block(self._row_numbers(None)):
-            keys = [everyone[i] for i in positions]
-            try:
-                self.num_frames(keys)
-                self.pooled(keys)
-                for layer in self.header.frame_layers:
-                    self.frames(keys, layer)
-            except CorruptStore as error:
-                problems.append(str(error))
-        return problems
+        nothing = dask.array.zeros((0, num_layers, self.header.dim), np.float32)
+        return dask.array.concatenate(parts) if parts else nothing
 
     # -- writing ---------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def locked(self) -> Iterator["FeatureStore"]:
-        """Holds the right to write; what other writers did meanwhile is seen. May be nested.
-
-        Raises:
-            StoreLocked: another process holds it.
-        """
-        if self._lock_depth:
-            yield self
-            return
-        with exclusive(self.path):
-            self._lock_depth += 1
-            try:
-                commit.sweep(self.path)
-                self._group = zarr.open_group(self.path, mode="r+", zarr_format=3)
-                self._load_keys()
-                yield self
-            finally:
-                self._lock_depth -= 1
 
     def append(
         self,
@@ -258,7 +219,8 @@ class FeatureStore:
     ) -> None:
         """Adds rows, block by block; each block is there whole, or not at all, whenever the process dies.
 
-        A block's values are written and synced first, its keys last.
+        A block's values are written and synced first, its keys last. Several processes append to one store by
+        `reserve`, `write_block` and `commit`.
 
         Args:
             keys: one per row, none of them in the store.
@@ -270,83 +232,34 @@ class FeatureStore:
             StoreError: shapes, names or values are not as above; nothing is written then.
             StoreLocked: another process is writing.
         """
-        with self.locked():
-            frames = dict(frames or {})
-            pooled, counts = self._checked(keys, pooled, num_frames, frames)
-            for start in range(0, len(keys), self.header.block_rows):
-                part = slice(start, start + self.header.block_rows)
-                self._write_block(keys[part], pooled[part], counts[part], {n: v[part] for n, v in frames.items()})
-
-    def _write_block(self, keys, pooled, num_frames, frames) -> None:
-        size = self.header.block_rows
-        block = 1 + max(self._rows.values(), default=-1) // size
-        for name in ("pooled", "num_frames", "key"):  # the key's length counts, so it grows last
-            array = self._group[name]
-            if array.shape[0] < (block + 1) * size:
-                array.resize(((block + 1) * size, *array.shape[1:]))
-        rows = slice(block * size, (block + 1) * size)
-        # Whole shards are written, so that nothing a killed writer left in this block survives in it.
-        self._group["pooled"][rows] = _padded(pooled, size, np.nan)
-        self._group["num_frames"][rows] = _padded(num_frames, size, -1)
-        written = [self._group["pooled"], self._group["num_frames"]]
-        files = [file for array in written for file in commit.files_of(self.path, array, block)]
-        for layer, values in frames.items():
-            array = layout.create_frames(self._group, layer, block, int(num_frames.sum()), self.header.frame_dim)
-            if num_frames.sum():
-                array[:] = np.concatenate(values)
-            files += commit.files_of(self.path, array)
-        commit.sync(self.path, files)
-        self._group["key"][rows] = _padded(layout.encode_keys(keys), size, 0)
-        commit.sync(self.path, commit.files_of(self.path, self._group["key"], block))
-        self._rows.update((key, rows.start + i) for i, key in enumerate(keys))
-
-    def _checked(self, keys, pooled, num_frames, frames) -> tuple[np.ndarray, np.ndarray]:
-        """The values as they will be stored, once everything that could be wrong with them has been ruled out."""
         try:
-            layout.encode_keys(keys)
+            rows = blocks.checked(self.header, Rows(keys, pooled, np.asarray(num_frames), frames or {}))
         except ValueError as error:
-            raise StoreError(f"{self.path}: {error}") from error
-        if len(set(keys)) < len(keys) or len(self.missing(keys)) < len(keys):
-            raise StoreError(
-                f"{self.path}: a key is given twice or is in the store already; append only `missing(keys)`"
-            )
-        expected = (len(keys), len(self.layer_names), self.header.dim)
-        if np.shape(pooled) != expected:
-            raise StoreError(f"{self.path}: expected pooled values of shape {expected}, got {np.shape(pooled)}")
-        counts = np.asarray(num_frames)
-        if counts.shape != (len(keys),) or (counts < 0).any():
-            raise StoreError(f"{self.path}: expected one frame count per key, got {counts.shape}")
-        if set(frames) != set(self.header.frame_layers):
-            raise StoreError(
-                f"{self.path}: expected frames of layers {list(self.header.frame_layers)}, got {sorted(frames)}"
-            )
-        for layer, values in frames.items():
-            if [np.shape(v) for v in values] != [(n, self.header.frame_dim) for n in counts]:
-                raise StoreError(
-                    f"{self.path}: frames of layer {layer} do not fit the frame counts or width {self.header.frame_dim}"
-                )
-        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused just below
-            pooled = np.asarray(pooled).astype(np.float32, copy=False)
-            frames.update(
-                {layer: [np.asarray(v).astype(np.float32, copy=False) for v in frames[layer]] for layer in frames}
-            )
-        bad = [key for i, key in enumerate(keys) if not _finite(pooled[i], *(v[i] for v in frames.values()))]
-        if bad:
-            raise StoreError(
-                f"{self.path}: values that are not finite in float32 for {len(bad)} keys, the first {bad[0]!r}"
-            )
-        return pooled, counts.astype(np.int32)
+            raise StoreError(f"{self.place}: {error}") from error
+        with self.locked():
+            if len(self.missing(keys)) < len(keys):
+                raise StoreError(f"{self.place}: a key is in the store already; append only `missing(keys)`")
+            self._append(rows)
 
-    # -- rows and blocks -------------------------------------------------------------------------------------------
+    def commit(self, block: int, keys: Sequence[str], num_frames: Sequence[int] | np.ndarray) -> None:
+        """See `BlockStore.commit`."""
+        super().commit(block, keys, num_frames)
+        if "_rows" in self.__dict__:  # else they are read when first asked for
+            self._rows.update((key, block * self.header.block_rows + row) for row, key in enumerate(keys))
 
-    def _load_keys(self) -> None:
-        try:
-            codes = self._group["key"][:]
-        except Exception as error:
-            raise CorruptStore(
-                f"{self.path}: the keys cannot be read ({error}); restore the store with `dvc checkout`"
-            ) from error
-        self._rows = {key: row for row, key in enumerate(layout.decode_keys(codes)) if key}
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """Row numbers by key."""
+        rows = {}
+        for block in self.committed():
+            first = block * self.header.block_rows
+            rows.update((key, first + row) for row, key in enumerate(self._keys_of(block)) if key)
+        return rows
+
+    def _forget(self) -> None:
+        self.__dict__.pop("_rows", None)
 
     def _row_numbers(self, keys: Sequence[str] | None) -> np.ndarray:
         if keys is None:
@@ -354,8 +267,8 @@ class FeatureStore:
         absent = self.missing(keys)
         if absent:
             raise StoreError(
-                f"{self.path}: {len(absent)} of {len(keys)} utterances have no row, the first {absent[0]!r}; "
-                f"run `strata extract {self.path.stem}`"
+                f"{self.place}: {len(absent)} of {len(keys)} utterances have no row, the first {absent[0]!r}; "
+                f"run `strata extract {self.view}`"
             )
         return np.fromiter((self._rows[key] for key in keys), np.int64, len(keys))
 
@@ -363,63 +276,46 @@ class FeatureStore:
         names = self.layer_names
         unknown = [layer for layer in layers or () if layer not in names]
         if unknown:
-            raise StoreError(f"{self.path}: no layer {unknown[0]!r}; it has {', '.join(names)}")
+            raise StoreError(f"{self.place}: no layer {unknown[0]!r}; it has {', '.join(names)}")
         return np.arange(len(names)) if layers is None else np.array([names.index(layer) for layer in layers], np.int64)
 
     def _by_block(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """(block, positions within `rows`), the blocks in ascending order."""
-        blocks = rows // self.header.block_rows
-        order = np.argsort(blocks, kind="stable")
-        for part in np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1) if len(order) else ():
-            yield int(blocks[part[0]]), part
+        numbers = rows // self.header.block_rows
+        order = np.argsort(numbers, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else ():
+            yield int(numbers[part[0]]), part
 
-    def _read_counts(self, block: int, rows: np.ndarray) -> np.ndarray:
-        start = block * self.header.block_rows
-        try:
-            counts = self._group["num_frames"][start : start + self.header.block_rows]
-        except Exception as error:  # a checksum, a truncated shard, a missing file: Zarr has no common class for them
-            raise self._corrupt(block, rows, f"num_frames: {error}") from error
-        return counts[rows - start]
+    def _read_blocks(
+        self, rows: np.ndarray, read: Callable[[int, np.ndarray, np.ndarray], None], parallel: bool = False
+    ) -> None:
+        """Calls `read(block, positions within rows, rows within the block)` for every block that holds some."""
 
-    def _read_frames(self, layer: str, block: int, span: slice) -> np.ndarray:
-        try:
-            return self._group[layout.frames_name(layer, block)][span]
-        except Exception as error:
-            raise self._corrupt(
-                block, np.array([block * self.header.block_rows]), f"frames of layer {layer}: {error}"
-            ) from error
+        def read_one(part: tuple[int, np.ndarray]) -> None:
+            block, positions = part
+            within = rows[positions] - block * self.header.block_rows
+            try:
+                read(block, positions, within)
+            except Damaged as error:
+                raise self._corrupt(self._damage(block, within, str(error))) from error
 
-    def _frame_ends(self, block: int) -> np.ndarray:
-        start = block * self.header.block_rows
-        counts = self._read_counts(block, np.arange(start, start + self.header.block_rows))
-        return np.cumsum(np.maximum(counts, 0))
-
-    def _corrupt(self, block: int, rows: np.ndarray, what: str) -> CorruptStore:
-        return CorruptStore(
-            f"{self.path}: view {self.path.stem}, block {block}, rows {rows.min()} to {rows.max()}: {what}; "
-            "restore the store with `dvc checkout`, or remove it with `strata store drop` and extract again"
-        )
+        parts = list(self._by_block(rows))
+        if parallel and len(parts) > 1:
+            with ThreadPoolExecutor(PARALLEL_READS) as pool:
+                list(pool.map(read_one, parts))
+        else:
+            for part in parts:
+                read_one(part)
 
 
-def _read_block(path: Path, keys: Sequence[str], layers: Sequence[str] | None) -> np.ndarray:
-    return FeatureStore.open(path).pooled(keys, layers)
+def _read_pooled(storage: Storage, keys: Sequence[str], layers: Sequence[str] | None) -> np.ndarray:
+    return FeatureStore.open(storage).pooled(keys, layers)
 
 
 def _slice_if_contiguous(numbers: np.ndarray) -> slice | np.ndarray:
-    """A slice where that says the same: Zarr reads it without indexing every element."""
     first = int(numbers[0]) if len(numbers) else 0
     contiguous = np.array_equal(numbers, np.arange(first, first + len(numbers)))
     return slice(first, first + len(numbers)) if contiguous else numbers
-
-
-def _padded(values: np.ndarray, length: int, fill: int | float) -> np.ndarray:
-    padded = np.full((length, *values.shape[1:]), fill, values.dtype)
-    padded[: len(values)] = values
-    return padded
-
-
-def _finite(*arrays: np.ndarray) -> bool:
-    return all(np.isfinite(array).all() for array in arrays)
 
 
 def _jsonable(mapping: Mapping[str, object]) -> dict:

@@ -1,33 +1,44 @@
-"""How a store lies on disk: names, shapes, shards and checksums. It reads and writes no values.
+"""How a store lies on disk: the names of its files, and the Zarr v3 documents that describe its arrays.
 
     <view>.zarr/
-      zarr.json              the group; its attribute "strata" is the header below
+      zarr.json              the group; its attribute "strata" is the header below, of which key/zarr.json has a copy
       pooled                 float32 [rows, layers, dim]; a shard is one block of rows, a chunk one layer of CHUNK_ROWS
-      num_frames             int32   [rows]
-      frames/<layer>/<block> float32 [frames of the block's rows, frame_dim], the rows one after the other
-      key                    uint8   [rows, KEY_BYTES]; UTF-8, padded with zeros; written last: a row exists when its
-                                     key is there
+      num_frames             int32   [rows]; a chunk is one block
+      frames/<layer>/<block> float32 [frames of the block's rows, frame_dim], the rows one after the other, one shard
+      key                    uint8   [rows, KEY_BYTES]; UTF-8, padded with zeros; a chunk is one block, written last: a
+                                     row exists when its key is there
 
 Rows come in blocks of `block_rows`, and every array is cut along the same blocks, so that one writer owns the files of
-one block and no file is ever written twice. An append starts a new block, which leaves rows without a key behind it:
-they cost index space but no bytes. Every chunk ends in its CRC-32C; Zarr by itself would check only a shard's index.
+one block. Every chunk ends in its CRC-32C, where Zarr by itself would check only a shard's index; every document
+carries a hash of itself. Any Zarr v3 reader can open a store: rows without a key are NaN.
+
+The documents are written by hand, because only the header may decide how bytes are read: a flipped bit in a document
+must not turn into another shape. The tests hold them to be what Zarr writes. Knows no values and does no I/O.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec
 
-FORMAT = 1
-"""Version of this layout, raised whenever an older reader would misread a newer store."""
+FORMAT = 2
+"""Version of this layout, raised whenever an older reader would misread a newer store. Format 1, whose documents carry
+no hash, is read as well, and becomes format 2 when it is next written to."""
+READABLE = (1, 2)
 KEY_BYTES = 64
 CHUNK_ROWS = 64
+MOST_BLOCK_ROWS = 1024
 SHARD_BYTES = 32 * 2**20
 """Aim for shards of this size: DVC and object stores like tens of large files, not thousands of small ones."""
+BLOCK_S = 1800.0
+"""Aim for this much audio in a block: what a crash can cost."""
 FRAME_CHUNK_BYTES = 2**20
+ARRAYS = ("pooled/zarr.json", "num_frames/zarr.json", "key/zarr.json")
+"""Documents of the arrays, which grow with every block; the key's last."""
+CLAIM = ".lock"
+"""Ends the name of the empty file by which a writer claims a block; DVC leaves such files alone."""
 
 
 @dataclass(frozen=True)
@@ -43,36 +54,182 @@ class Header:
     block_rows: int
     format: int = FORMAT
 
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of one chunk of `pooled`."""
+        return CHUNK_ROWS if self.block_rows % CHUNK_ROWS == 0 else self.block_rows
 
-def default_block_rows(row_bytes: int | float) -> int:
-    """Rows per block: about SHARD_BYTES of values, and few enough that a crash costs minutes, not hours."""
-    return int(np.clip(SHARD_BYTES // row_bytes // CHUNK_ROWS, 1, 4)) * CHUNK_ROWS
-
-
-def create(path: Path, header: Header) -> None:
-    """Writes an empty store at `path`, which must not exist."""
-    group = zarr.open_group(path, mode="w-", zarr_format=3)
-    block, layers = header.block_rows, len(header.layer_names)
-    chunk = CHUNK_ROWS if block % CHUNK_ROWS == 0 else block
-    _array(group, "pooled", (0, layers, header.dim), (chunk, 1, header.dim), np.nan, shards=block)
-    _array(group, "num_frames", (0,), (block,), -1, dtype="int32")
-    _array(group, "key", (0, KEY_BYTES), (block, KEY_BYTES), 0, dtype="uint8")
-    # The header comes last: a group without one was never finished.
-    group.attrs["strata"] = asdict(header)
+    @property
+    def frames_per_chunk(self) -> int:
+        """Frames of one chunk of a frames array."""
+        return max(1, FRAME_CHUNK_BYTES // (4 * self.frame_dim))
 
 
-def create_frames(group: zarr.Group, layer: str, block: int, num_frames: int, dim: int) -> zarr.Array:
-    """The array for one layer's frames of one block, in a single file; replaces what a killed writer left."""
-    chunk = max(1, FRAME_CHUNK_BYTES // (4 * dim))
-    shard = -(-max(1, num_frames) // chunk) * chunk
-    return _array(
-        group, frames_name(layer, block), (num_frames, dim), (chunk, dim), np.nan, shards=shard, overwrite=True
+def default_block_rows(row_bytes: int | float, row_s: int | float = 0.0) -> int:
+    """Rows per block, from the mean size of a row and the mean duration of an utterance in seconds."""
+    rows = min(SHARD_BYTES / row_bytes, BLOCK_S / row_s if row_s else np.inf, MOST_BLOCK_ROWS)
+    return max(1, int(rows) // CHUNK_ROWS) * CHUNK_ROWS
+
+
+# -- names of files ------------------------------------------------------------------------------------------------
+
+
+def pooled_file(block: int) -> str:
+    """The shard of one block of `pooled`."""
+    return f"pooled/c/{block}/0/0"
+
+
+def counts_file(block: int) -> str:
+    """One block of `num_frames`."""
+    return f"num_frames/c/{block}"
+
+
+def key_file(block: int) -> str:
+    """One block of `key`: the commit record."""
+    return f"key/c/{block}/0"
+
+
+def frames_file(layer: str, block: int) -> str:
+    """One block's frames of one layer."""
+    return f"frames/{layer}/{block:06d}/c/0/0"
+
+
+def frames_document_file(layer: str, block: int) -> str:
+    """The document of one block's frames of one layer."""
+    return f"frames/{layer}/{block:06d}/zarr.json"
+
+
+def claim_file(block: int) -> str:
+    """By which a writer claims a block."""
+    return f"{block:06d}{CLAIM}"
+
+
+def block_of(name: str) -> int | None:
+    """The block that a file belongs to; None for a document of the whole store, or a file that is none of ours."""
+    parts = name.split("/")
+    at = {"pooled": 2, "num_frames": 2, "key": 2, "frames": 2}.get(parts[0])
+    number = parts[0].removesuffix(CLAIM) if at is None else parts[at] if len(parts) > at else ""
+    return int(number) if number.isdigit() else None
+
+
+# -- documents -----------------------------------------------------------------------------------------------------
+
+
+def documents(header: Header, num_blocks: int) -> dict[str, bytes]:
+    """The documents of a store with room for `num_blocks` blocks, by file name, in the order to write them.
+
+    The group's comes last: before it is there, there is no store.
+    """
+    rows, size, layers = num_blocks * header.block_rows, header.block_rows, len(header.layer_names)
+    described = {"strata": asdict(header)}
+    arrays = {
+        "pooled/zarr.json": _array(
+            (rows, layers, header.dim), (size, layers, header.dim), "float32", (header.chunk_rows, 1, header.dim)
+        ),
+        "num_frames/zarr.json": _array((rows,), (size,), "int32", fill=-1),
+        "key/zarr.json": _array((rows, KEY_BYTES), (size, KEY_BYTES), "uint8", fill=0, attributes=described),
+    }
+    folders = ["frames", *(f"frames/{layer}" for layer in header.frame_layers)] if header.frame_layers else []
+    groups = {f"{folder}/zarr.json": _group({}) for folder in folders}
+    return {name: _sealed(d) for name, d in (groups | arrays | {"zarr.json": _group(described)}).items()}
+
+
+def frames_document(header: Header, num_frames: int) -> bytes:
+    """The document of one layer's frames of one block."""
+    chunk = header.frames_per_chunk
+    shard = frame_chunks(header, num_frames) * chunk
+    return _sealed(
+        _array((num_frames, header.frame_dim), (shard, header.frame_dim), "float32", (chunk, header.frame_dim))
     )
 
 
-def frames_name(layer: str, block: int) -> str:
-    """Path of one block's frames within the group."""
-    return f"frames/{layer}/{block:06d}"
+def frame_chunks(header: Header, num_frames: int) -> int:
+    """Chunks in the shard of so many frames; at least one."""
+    return -(-max(1, num_frames) // header.frames_per_chunk)
+
+
+def num_blocks(document: bytes, header: Header) -> int:
+    """Blocks that an array has room for, from its document; 0 if that is damaged."""
+    try:
+        rows = json.loads(document)["shape"][0]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return 0
+    return rows // header.block_rows if isinstance(rows, int) else 0
+
+
+def read_header(document: bytes) -> Header | None:
+    """The header in a document; None if that is damaged, carries none, or one of a format that is not read here."""
+    described = _described(document)
+    found = described.get("format")
+    if found not in READABLE or (found > 1 and not _is_sealed(document)):
+        return None
+    return Header(**described)
+
+
+def later_format(document: bytes) -> int | None:
+    """The format that a document claims, if it is one that came after this code."""
+    found = _described(document).get("format")
+    return found if isinstance(found, int) and found > FORMAT else None
+
+
+def _described(document: bytes) -> dict:
+    try:
+        return dict(json.loads(document)["attributes"]["strata"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def upgraded(header: Header) -> Header:
+    """The header as this code writes it."""
+    return replace(header, format=FORMAT)
+
+
+def _array(shape, shard, dtype, chunk=None, fill: int | str = "NaN", attributes: Mapping | None = None) -> dict:
+    """A Zarr v3 array; `chunk` where the chunks lie within shards."""
+    order = {} if dtype == "uint8" else {"configuration": {"endian": "little"}}
+    codecs = [{"name": "bytes"} | order, {"name": "crc32c"}]
+    if chunk is not None:
+        index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        inner = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index, "index_location": "end"}
+        codecs = [{"name": "sharding_indexed", "configuration": inner}]
+    return {
+        "shape": shape,
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": codecs,
+        "attributes": dict(attributes or {}),
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+
+
+def _group(attributes: Mapping) -> dict:
+    return {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+
+
+def _sealed(document: dict) -> bytes:
+    """The document as bytes, with a hash of all the rest of it among its attributes."""
+    seal = _hash(document)
+    return json.dumps(document | {"attributes": document["attributes"] | {"seal": seal}}, indent=1).encode()
+
+
+def _is_sealed(data: bytes) -> bool:
+    try:
+        document = json.loads(data)
+        seal = document["attributes"].pop("seal")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return seal == _hash(document)
+
+
+def _hash(document: dict) -> str:
+    return hashlib.blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------
 
 
 def encode_keys(keys: Sequence[str]) -> np.ndarray:
@@ -91,16 +248,3 @@ def encode_keys(keys: Sequence[str]) -> np.ndarray:
 def decode_keys(codes: np.ndarray) -> list[str]:
     """Inverse of `encode_keys`; a row without a key gives ''."""
     return [code.decode() for code in np.ascontiguousarray(codes).view(f"S{KEY_BYTES}").ravel().tolist()]
-
-
-def _array(group, name, shape, chunks, fill_value, *, shards=None, dtype="float32", overwrite=False) -> zarr.Array:
-    return group.create_array(
-        name,
-        shape=shape,
-        chunks=chunks,
-        shards=None if shards is None else (shards, *shape[1:]),
-        dtype=dtype,
-        fill_value=fill_value,
-        compressors=[Crc32cCodec()],  # hidden states hardly compress: the checksum is the only codec behind the bytes
-        overwrite=overwrite,
-    )

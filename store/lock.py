@@ -23,22 +23,31 @@ def exclusive(store: Path) -> Iterator[None]:
     """
     path = store.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
+    with open(path, "ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            file.seek(0)
             raise StoreLocked(
-                f"{store} is being written by {_holder(file)}; wait for it or stop it, then try again"
+                f"{store} is being written by {described(file.read())}; wait for it or stop it, then try again"
             ) from None
-        file.truncate(0)
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now(UTC):%F %T} UTC"}, file)
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(holder())
+        except OSError:  # a full disk: the lock holds without a name on it
+            pass
         yield
 
 
-def _holder(file) -> str:
-    file.seek(0)
+def holder() -> bytes:
+    """What a lock says of this process."""
+    content = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now(UTC):%F %T} UTC"}
+    return json.dumps(content).encode()
+
+
+def described(content: bytes) -> str:
+    """Who a lock's content says its holder is."""
     try:
-        return "process {pid} on {host} since {since}".format(**json.load(file))
-    except (ValueError, KeyError):
+        return "process {pid} on {host} since {since}".format(**json.loads(content))
+    except (ValueError, KeyError, TypeError):
         return "another process"  # it has the lock but has not yet written who it is

@@ -1,80 +1,106 @@
-"""Reading `pooled` straight from its shards: Zarr's own bytes at the speed of the disk.
+"""The bytes of chunks and shards: written and read by hand, at the speed of the disk.
 
 Zarr passes every chunk through its codec pipeline, which for uncompressed chunks costs several times the reading
-itself. A shard of this store is simple enough to be read by hand: chunks [rows, 1 layer, dim] of little-endian float32,
-each with its CRC-32C behind it, and at the end an index of (offset, size) per chunk with a CRC-32C of its own (Zarr v3,
-sharding codec, index at the end). Zarr still writes, and reads the same values: the tests hold the two together.
+itself. The chunks of this store are simple enough to be handled here: little-endian numbers with their CRC-32C behind
+them; in a shard, chunk after chunk, and at the end an index of (offset, size) per chunk with a CRC-32C of its own (Zarr
+v3, sharding codec, index at the end). The tests hold that Zarr reads what is written here, and that what Zarr writes is
+read here. Knows no rows, keys or layers.
 """
 
-import os
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from math import prod
 
-import google_crc32c
+import crc32c
 import numpy as np
+
+from store.storage import Storage
 
 CHECKSUM_BYTES = 4
 ABSENT = 2**64 - 1
-"""Offset of a chunk that was never written."""
+"""Offset and size of a chunk that was never written."""
 
 
-class DamagedShard(ValueError):
-    """A shard that is gone, cut short, or not what was written."""
+class Damaged(ValueError):
+    """A file that is gone, cut short, or not what was written."""
 
 
-def read(
-    path: Path, shape: tuple[int, int], chunk_rows: int, rows: np.ndarray, layers: np.ndarray, out: np.ndarray
-) -> None:
-    """Fills `out` with rows and layers of one shard; reads the chunks that hold them and no others.
+def chunk_bytes(values: np.ndarray) -> bytes:
+    """A chunk as it lies on disk, its checksum behind it."""
+    body = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+    return body + crc32c.crc32c(body).to_bytes(CHECKSUM_BYTES, "little")
 
-    Args:
-        path: the shard's file.
-        shape: (rows, layers) of the shard; the rows a multiple of `chunk_rows`.
-        chunk_rows: rows of a chunk.
-        rows: row numbers within the shard, in any order.
-        layers: layer numbers, in any order.
-        out: float32 [rows, layers, dim].
+
+def shard_bytes(chunks: Iterable[np.ndarray | None]) -> list[bytes]:
+    """A shard in pieces: its chunks in C order (None for an absent one), then the index."""
+    pieces, index, offset = [], [], 0
+    for values in chunks:
+        if values is None:
+            index.append((ABSENT, ABSENT))
+            continue
+        pieces.append(chunk_bytes(values))
+        index.append((offset, len(pieces[-1])))
+        offset += len(pieces[-1])
+    return [*pieces, chunk_bytes(np.array(index, "<u8"))]
+
+
+def shard_size(num_chunks: int, present: int, chunk_size: int) -> int:
+    """Bytes of a shard with so many chunks, `present` of them there, of `chunk_size` bytes without checksum."""
+    return present * (chunk_size + CHECKSUM_BYTES) + 16 * num_chunks + CHECKSUM_BYTES
+
+
+def read_array(storage: Storage, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array that is one chunk in a file of its own.
 
     Raises:
-        DamagedShard: a byte of what was read is not what was written.
+        Damaged: not a byte of it can be trusted.
     """
-    with _opened(path) as file:
-        index = _index(file, (shape[0] // chunk_rows, shape[1]))
-        for number in np.unique(rows // chunk_rows):
-            positions = np.flatnonzero(rows // chunk_rows == number)
-            within = rows[positions] - number * chunk_rows
-            whole = np.array_equal(within, np.arange(chunk_rows)) and positions[-1] - positions[0] == chunk_rows - 1
-            for j, layer in enumerate(layers):
-                chunk = _chunk(file, *index[number, layer].tolist()).reshape(chunk_rows, out.shape[2])
-                if whole:  # the common case, a plain copy
-                    out[positions[0] : positions[0] + chunk_rows, j] = chunk
-                else:
-                    out[positions, j] = chunk[within]
-
-
-def _opened(path: Path):
     try:
-        return open(path, "rb", buffering=0)
+        data = storage.read_all(name)
     except FileNotFoundError:
-        raise DamagedShard(f"{path.name} is gone") from None
+        raise Damaged("the file is gone") from None
+    body = _checked(data)
+    if body is None or len(body) != prod(shape) * np.dtype(dtype).itemsize:
+        raise Damaged("checksum does not match")
+    return body.view(np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
 
-def _index(file, shape: tuple[int, int]) -> np.ndarray:
-    """(offset, size) of every chunk, uint64 [row chunks, layers, 2]."""
-    size = 16 * shape[0] * shape[1] + CHECKSUM_BYTES
-    end = os.fstat(file.fileno()).st_size
-    return _checked(file, end - size, size).view("<u8").reshape(*shape, 2)
+def read_index(storage: Storage, name: str, grid: tuple[int, ...]) -> np.ndarray:
+    """(offset, size) of every chunk of a shard, uint64 [*grid, 2].
+
+    Raises:
+        Damaged: the index cannot be trusted, and so no chunk can be found.
+    """
+    length = 16 * prod(grid) + CHECKSUM_BYTES
+    try:
+        body = next(_checked(data) for data in storage.read(name, [(-length, length)]))
+        # The buffer is good for this step only.
+        index = None if body is None or len(body) != length - CHECKSUM_BYTES else body.view("<u8").copy()
+    except FileNotFoundError:
+        raise Damaged("the file is gone") from None
+    if index is None:
+        raise Damaged("the index's checksum does not match")
+    return index.reshape(*grid, 2)
 
 
-def _chunk(file, offset: int, size: int) -> np.ndarray:
-    if offset == ABSENT:
-        raise DamagedShard("values are missing")
-    return _checked(file, offset, size).view("<f4")
+def read_chunks(storage: Storage, name: str, places: np.ndarray, num_values: int) -> Iterator[np.ndarray | None]:
+    """The float32 values of each chunk, flat, from its (offset, size); None for one that is absent or damaged.
+
+    A yielded array holds until the next one is asked for.
+    """
+    spans = [(0, 0) if offset == ABSENT else (offset, size) for offset, size in places.tolist()]
+    try:
+        for data, (_, size) in zip(storage.read(name, spans), spans, strict=True):
+            body = _checked(data)
+            whole = body is not None and len(data) == size and len(body) == 4 * num_values
+            yield body.view("<f4") if whole else None
+    except FileNotFoundError:
+        raise Damaged("the file is gone") from None
 
 
-def _checked(file, offset: int, size: int) -> np.ndarray:
-    """The bytes at `offset` without their checksum, once it has been found right."""
-    data = os.pread(file.fileno(), size, offset) if offset >= 0 else b""
-    body, checksum = np.frombuffer(data, np.uint8)[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
-    if len(data) != size or google_crc32c.value(body) != int.from_bytes(checksum, "little"):
-        raise DamagedShard("checksum does not match")
-    return body
+def _checked(data: bytes | memoryview) -> np.ndarray | None:
+    """The bytes without their checksum, once it has been found right."""
+    if len(data) < CHECKSUM_BYTES:
+        return None
+    body = np.frombuffer(data, np.uint8)[:-CHECKSUM_BYTES]
+    right = crc32c.crc32c(body) == int.from_bytes(data[-CHECKSUM_BYTES:], "little")
+    return body if right else None

@@ -1,0 +1,170 @@
+"""A store in a bucket: Amazon S3, Google Cloud Storage, Azure, or whatever else obstore has a URL for.
+
+A put is whole and durable by itself, so nothing is renamed and nothing flushed. The one thing that a bucket lacks is a
+lock that ends with its process: see `exclusive`. Credentials come from the environment, as obstore documents.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+
+from store.errors import StoreError, StoreLocked
+from store.lock import described, holder
+from store.storage import Storage
+
+
+class ObjectStorage(Storage):
+    """Objects below a URL such as `s3://bucket/features/wavlm.zarr`."""
+
+    def __init__(self, url: str):
+        if find_spec("obstore") is None:
+            raise StoreError(f"{url}: stores in buckets need obstore: pip install 'strata-speech[objects]'")
+        from obstore.store import from_url
+
+        self.place = url.rstrip("/")
+        above, _, self._folder = self.place.rpartition("/")
+        self._bucket = from_url(above)
+
+    def __reduce__(self):
+        return ObjectStorage, (self.place,)
+
+    def names(self, below: str = "") -> list[str]:
+        """See `Storage.names`."""
+        import obstore
+
+        prefix = self._name(below).rstrip("/")
+        with _plain_errors():
+            found = [item["path"] for part in obstore.list(self._bucket, prefix=prefix) for item in part]
+        return sorted(name.removeprefix(f"{self._folder}/") for name in found)
+
+    def read(self, name: str, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+        """See `Storage.read`. Spans that lie close together are fetched at once."""
+        import obstore
+
+        path, size = self._name(name), self.size(name)
+        starts = [start if start >= 0 else max(0, size + start) for start, _ in spans]
+        ends = [min(start + length, size) for start, (_, length) in zip(starts, spans, strict=True)]
+        there = [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
+        with _plain_errors():
+            found = iter(
+                obstore.get_ranges(self._bucket, path, starts=[s for s, _ in there], ends=[e for _, e in there])
+                if there
+                else ()
+            )
+        for start, end in zip(starts, ends, strict=True):
+            yield memoryview(next(found).to_bytes() if start < end else b"")
+
+    def read_all(self, name: str) -> bytes:
+        """See `Storage.read_all`."""
+        import obstore
+
+        with _plain_errors():
+            return obstore.get(self._bucket, self._name(name)).bytes().to_bytes()
+
+    def size(self, name: str) -> int:
+        """See `Storage.size`."""
+        return self._status(name)["size"]
+
+    def signature(self, name: str) -> str:
+        """See `Storage.signature`."""
+        status = self._status(name)
+        return f"{status['size']},{status['last_modified'].isoformat()},{status['e_tag']}"
+
+    def write(self, name: str, data: Sequence[bytes]) -> None:
+        """See `Storage.write`."""
+        import obstore
+
+        with _plain_errors():
+            obstore.put(self._bucket, self._name(name), b"".join(data))
+
+    def create(self, name: str) -> bool:
+        """See `Storage.create`."""
+        return self._put_new(self._name(name), b"")
+
+    def remove(self, name: str) -> None:
+        """See `Storage.remove`."""
+        self._delete(self._name(name))
+
+    def flush(self) -> None:
+        """See `Storage.flush`: a put has arrived when it returns."""
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """See `Storage.exclusive`. The lock of a process that died on this machine is taken over.
+
+        Whether one on another machine still lives cannot be known: the message names it and the object to remove.
+        """
+        path = f"{self._folder.removesuffix('.zarr')}.lock"
+        if not self._put_new(path, holder()) and not (self._is_stale(path) and self._put_new(path, holder())):
+            raise StoreLocked(
+                f"{self.place} is being written by {described(self._content(path))}; wait for it or stop it, then try "
+                f"again (if it died on another machine, remove {self.place.removesuffix('.zarr')}.lock)"
+            )
+        try:
+            yield
+        finally:
+            self._delete(path)
+
+    def _is_stale(self, path: str) -> bool:
+        """Whether the lock's holder was a process of this machine that is gone; the lock is removed then."""
+        try:
+            found = json.loads(self._content(path))
+            if found["host"] != socket.gethostname():
+                return False
+            os.kill(found["pid"], 0)
+        except ProcessLookupError:
+            self._delete(path)
+            return True
+        except (FileNotFoundError, PermissionError, ValueError, KeyError):
+            return False
+        return False
+
+    def _name(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+    def _content(self, path: str) -> bytes:
+        import obstore
+
+        try:
+            with _plain_errors():
+                return obstore.get(self._bucket, path).bytes().to_bytes()
+        except FileNotFoundError:  # its holder has just let go
+            return b""
+
+    def _put_new(self, path: str, data: bytes) -> bool:
+        import obstore
+
+        try:
+            with _plain_errors():
+                obstore.put(self._bucket, path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def _delete(self, path: str) -> None:
+        import obstore
+
+        with _plain_errors(), suppress(FileNotFoundError):
+            obstore.delete(self._bucket, path)
+
+    def _status(self, name: str):
+        import obstore
+
+        with _plain_errors():
+            return obstore.head(self._bucket, self._name(name))
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turns obstore's own errors into Python's, in one line."""
+    from obstore import exceptions
+
+    try:
+        yield
+    except exceptions.AlreadyExistsError as error:
+        raise FileExistsError(str(error).splitlines()[0]) from error
+    except exceptions.BaseError as error:
+        raise OSError(str(error).splitlines()[0]) from error

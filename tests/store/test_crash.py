@@ -1,0 +1,228 @@
+"""Whatever stops a writer, and wherever: what was committed stays, nothing else is there, and it goes on from there."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from store import FeatureStore, StoreError
+from store.block_store import storage_of
+from store.blocks import Rows
+from store.storage import Storage
+
+
+class Failing(Storage):
+    """Passes everything on to another storage, but the `at`-th operation fails: before it is done, or after."""
+
+    def __init__(self, inner: Storage, at: int, after: bool):
+        self.inner, self.left, self.after = inner, at, after
+        self.place = inner.place
+
+    def _pass_on(self, name, *arguments):
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise OSError("the disk is gone")
+        result = getattr(self.inner, name)(*arguments)
+        if self.left == 0:
+            raise OSError("the disk is gone")
+        return result
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has."""
+        return self.left <= 0
+
+
+for _name in Storage.__abstractmethods__:
+    setattr(Failing, _name, lambda self, *a, _name=_name: self._pass_on(_name, *a))
+Failing.__abstractmethods__ = frozenset()
+
+
+def extraction(storage, small, parts):
+    """What an extraction does: opens or creates the store, and appends what it lacks."""
+    store = FeatureStore.open(storage) if FeatureStore.exists(storage) else small.create(storage)
+    with store.locked():
+        for keys, pooled, counts, frames in parts:
+            wanted = [keys.index(key) for key in store.missing(keys)]
+            store.append(
+                [keys[i] for i in wanted], pooled[wanted], counts[wanted], {"1": [frames["1"][i] for i in wanted]}
+            )
+            yield keys
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it is done", "after it is done"])
+def test_every_operation_may_fail_once(tmp_path, small, after):
+    """Of creating and filling a store, each read, write, flush and removal in turn; the next run completes it."""
+    parts = [small.rows(11, seed=1), small.rows(14, seed=2)]
+    failures = 0
+    for at in itertools.count(1):
+        folder = tmp_path / str(at) / "view.zarr"
+        failing, committed = Failing(storage_of(folder), at, after), []
+        try:
+            for keys in extraction(failing, small, parts):
+                committed += keys
+        except OSError:
+            failures += 1
+        if not failing.failed:
+            break
+        if FeatureStore.exists(folder):
+            store = FeatureStore.open(folder)
+            assert store.verify() == []
+            assert set(committed) <= set(store.keys)
+            for keys, pooled, *_ in parts:
+                there = [i for i, key in enumerate(keys) if not store.missing([key])]
+                np.testing.assert_array_equal(store.pooled([keys[i] for i in there]), pooled[there])
+        else:
+            assert committed == []
+        list(extraction(storage_of(folder), small, parts))
+        store = FeatureStore.open(folder)
+        assert store.verify() == []
+        small.assert_holds(store, *parts)
+        assert {file.suffix for file in folder.rglob("*") if file.is_file()} <= {".json", ""}
+    assert failures > 50  # the loop has met every operation of a whole run
+
+
+def test_killed_at_a_hundred_random_instants_a_writer_loses_nothing(tmp_path, small):
+    """SIGKILL while blocks are written: the store opens and verifies, committed rows stay, and the rest is appended."""
+    place, parts = tmp_path / "view.zarr", [small.rows(33, seed=seed) for seed in range(40)]
+    instants, committed = random.Random(0), set()
+    for _ in range(100):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads: the child starts none
+            child = os.fork()
+        if child == 0:
+            list(extraction(place, small, parts))
+            os._exit(0)
+        time.sleep(instants.uniform(0, 0.06))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        if FeatureStore.exists(place):
+            store = FeatureStore.open(place)
+            assert store.verify() == []
+            assert committed <= set(store.keys)
+            committed = set(store.keys)
+    list(extraction(place, small, parts))
+    small.assert_holds(FeatureStore.open(place), *parts)
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from store import FeatureStore
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))
+store = FeatureStore.open(sys.argv[1])
+store.append(["small"], np.ones((1, 3, 5000), np.float32), [1])
+try:
+    store.append([f"big{i}" for i in range(128)], np.ones((128, 3, 5000), np.float32), [1] * 128)
+except ValueError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_no_room_is_one_clear_line_and_loses_nothing(tmp_path, small):
+    """A limit on file sizes stands for the full disk here; the same append succeeds once there is room."""
+    store = small.create(tmp_path / "view.zarr", dim=5000, frame_layers=(), block_rows=128)
+    done = subprocess.run([sys.executable, "-c", LIMITED, store.path], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "file too large at pooled/c/1/0/0; what was committed stays: make room" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    store = FeatureStore.open(store.path)
+    assert store.verify() == []
+    assert store.keys == ["small"]
+    store.append([f"big{i}" for i in range(128)], np.ones((128, 3, 5000), np.float32), [1] * 128)
+    assert len(store) == 129
+    assert not list(store.path.rglob("*.partial"))
+
+
+def test_values_are_safe_before_their_key_is_written(store, small, monkeypatch):
+    """After a power cut no key may outlive its values."""
+    log = []
+    for name in ("write", "flush"):
+        inner = getattr(store.storage, name)
+        monkeypatch.setattr(
+            store.storage, name, lambda *a, name=name, inner=inner: (log.append((name, *a[:1])), inner(*a))
+        )
+    store.append(*small.rows(4))
+    files = [entry[-1] for entry in log]
+    key = files.index("key/c/0/0")
+    assert files[key - 1] == "flush"
+    assert files[key + 1] == "flush"
+    for name in ("pooled/c/0/0/0", "num_frames/c/0", "frames/1/000000/c/0/0", "frames/1/000000/zarr.json"):
+        assert files.index(name) < key - 1
+
+
+# -- several writers -----------------------------------------------------------------------------------------------
+
+
+def a_block(store, small, seed, block=None):
+    """What a writer that does not hold the lock does: block, keys, counts, and whether it was the first to come."""
+    rows = Rows(*small.rows(9, seed=seed))
+    block = store.reserve() if block is None else block
+    writer = FeatureStore.open(store.path)
+    first = writer.claim(block)
+    if first:
+        writer.write_block(block, rows)
+    return block, rows.keys, rows.num_frames, first
+
+
+def test_several_writers_fill_blocks_of_their_own(store, small):
+    """In any order; a row is there when the holder of the lock has committed its block, and not before."""
+    with store.locked():
+        first, second = (a_block(store, small, seed) for seed in (1, 2))
+        store.commit(second[0], *second[1:3])
+        assert FeatureStore.open(store.path).keys == second[1]
+        store.commit(first[0], *first[1:3])
+    assert FeatureStore.open(store.path).keys == first[1] + second[1]
+    small.assert_holds(FeatureStore.open(store.path), small.rows(9, seed=1), small.rows(9, seed=2))
+
+
+def test_a_block_has_one_writer(store, small):
+    """The second one to come is turned away."""
+    with store.locked():
+        block, keys, counts, first = a_block(store, small, 1)
+        assert first
+        assert not a_block(store, small, 2, block)[-1]
+        store.commit(block, keys, counts)
+    small.assert_holds(FeatureStore.open(store.path), small.rows(9, seed=1))
+
+
+def test_a_misaligned_write_is_refused(store, small):
+    """More rows than a block has, a block not claimed or not reserved, files that are not there in full."""
+    with store.locked():
+        block = store.reserve()
+        with pytest.raises(StoreError, match="12 rows do not fit a block of 11"):
+            store.write_block(block, Rows(*small.rows(12)))
+        with pytest.raises(StoreError, match="block 0 was not claimed"):
+            store.write_block(block, Rows(*small.rows(9)))
+        with pytest.raises(StoreError, match="block 7 was not reserved"):
+            store.commit(7, ["a"], [1])
+        block, keys, counts, _ = a_block(store, small, 1)
+        (store.path / f"pooled/c/{block}/0/0").unlink()
+        with pytest.raises(StoreError, match="every worker must see the store under the same path"):
+            store.commit(block, keys, counts)
+        block, keys, counts, _ = a_block(store, small, 2)
+        store.commit(block, keys, counts)
+        with pytest.raises(StoreError, match=f"block {block} was not claimed, or is committed"):
+            store.write_block(block, Rows(*small.rows(9, seed=3)))
+    with pytest.raises(StoreError, match="needs the lock"):
+        store.reserve()
+    assert FeatureStore.open(store.path).keys == keys
+
+
+def test_what_a_dead_writer_left_is_swept_and_its_number_never_given_again(store, small):
+    """So that a writer who only seemed dead meets nobody."""
+    with store.locked():
+        lost, *_ = a_block(store, small, 1)
+    assert (store.path / f"pooled/c/{lost}/0/0").exists()
+    with store.locked():
+        assert not (store.path / f"pooled/c/{lost}").exists()
+        assert not list(store.path.glob("*.lock"))
+        assert store.reserve() == lost + 1
+    assert store.verify() == []
