@@ -52,6 +52,8 @@ class Extractor(ABC):
     """Frames per second of audio; 0.0 where the model has no frames."""
     min_samples: int
     """Fewest samples at 16 kHz from which the model makes at least one frame."""
+    own_process: bool = False
+    """Whether its library wants a process, and a GPU's memory, without PyTorch in it."""
 
     @property
     def frame_dim(self) -> int:

@@ -55,6 +55,7 @@ class SavedModelExtractor(Extractor):
     layer_names = ("embedding",)
     frame_layers = ()
     frame_rate_hz = 0.0
+    own_process = True
     # A quarter of a second: the pooling of such a model needs several of its own frames.
     min_samples = SAMPLING_RATE // 4
 

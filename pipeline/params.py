@@ -7,7 +7,7 @@ An unknown key is an error that suggests the nearest known one.
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
@@ -32,7 +32,10 @@ class ExtractStage(Section):
     """How `strata extract` runs; none of it changes a value."""
 
     device: str = "auto"
-    workers: Literal[1] = 1
+    workers: int = Field(1, ge=1)
+    """Processes on this machine, each with a device of its own where there are several; 1 is this process itself."""
+    scheduler: str | None = Field(None, pattern=r"^[a-z]+://")
+    """Address of a running Dask scheduler, `tcp://host:8786`, whose workers compute instead."""
     max_failed: float = Field(0.05, ge=0, le=1)
     """Share of utterances that a view cannot take past which the stage fails."""
     batch_s: float | None = Field(None, gt=0)

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from pipeline import dvcfile
+from pipeline import dvcfile, soundness
 from pipeline.errors import StageError
 from pipeline.progress import say
 from store import FeatureStore
@@ -15,14 +15,13 @@ def info(path: Path) -> None:
     """Prints what the store says of itself, as JSON."""
     store = FeatureStore.open(path)
     header = store.header
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     summary = {
         "rows": len(store),
         "layers": list(header.layer_names),
         "dim": header.dim,
         "frames": list(header.frame_layers),
         "frame_rate_hz": header.frame_rate_hz,
-        "bytes": size,
+        "bytes": store.num_bytes(),
         "block_rows": header.block_rows,
         "format": header.format,
         "fingerprint": dict(header.fingerprint),
@@ -37,11 +36,16 @@ def verify(path: Path) -> None:
         StageError: some are damaged; each damaged block has been named.
     """
     store = FeatureStore.open(path)
-    problems = store.verify()
+    damages = store.damage()
+    problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
+    soundness.remember(path.absolute().parent.parent, store, damages)
     for problem in problems:
         say(problem)
     if problems:
-        raise StageError(f"{path}: {len(problems)} damaged blocks; restore the store with `dvc checkout`, or drop it")
+        raise StageError(
+            f"{path}: damaged in {len(problems)} places; `strata extract {store.view}` computes the damaged rows anew "
+            "and keeps the others, `dvc checkout --force` brings back the store as it was last committed"
+        )
     say(f"{path}: {len(store)} rows, all of them as they were written")
 
 

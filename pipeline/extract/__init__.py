@@ -1,38 +1,34 @@
 """`strata extract VIEW…`: manifest → features/<view>.zarr, for the utterances that the store does not have yet.
 
-Rows are computed in order of duration, so that the utterances of a batch are of one length, and committed block by
-block: whatever stops the run, the next one goes on behind the last block.
+The stage finds out what is missing, hands it out in blocks (`plan`) to whoever computes them (`runners`: threads of
+this process, or Dask's workers in `cluster`; either way by `work`), and commits each block as it comes back. Whatever
+stops the run, the next one goes on behind the last block.
 """
 
-import csv
-import hashlib
-import io
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import deque
+from contextlib import suppress
 
-import numpy as np
 import pandas as pd
 
 import extractors
-from extractors import Extractor, HiddenStates, UnusableAudio, audio
-from extractors.contract import SAMPLING_RATE
-from pipeline import dvcfile
+from extractors import Extractor
+from pipeline import dvcfile, soundness
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
-from pipeline.files import failure_table, write_if_changed
+from pipeline.extract import plan
+from pipeline.extract.failures import Failures
+from pipeline.extract.runners import Runner, runner
+from pipeline.extract.work import Job, Recording, Report, Shape
+from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.report.tables import size
 from pipeline.study import Study, for_each
 from store import FeatureStore, StoreError
 from store.layout import default_block_rows
 
-PORTION_S = 600.0
-"""Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
 DISK_MARGIN = 1.1
 
 
@@ -49,50 +45,55 @@ def run(study: Study, names: list[str]) -> None:
 
 
 def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
-    path = study.store(view)
-    if not path.exists() and dvcfile.has_store(study, view):
+    path, how = study.store(view), study.params.extract
+    if not FeatureStore.exists(path) and dvcfile.has_store(study, view):
         raise StageError(
             f"{path} is listed in dvc.lock but is not here: run `dvc pull` first, "
             f"or `strata store drop {path}` to compute it anew"
         )
-    section = study.params.views[view]
-    how = study.params.extract
-    extractor = extractors.load(section, device=how.device, batch_s=how.batch_s, folder=study.folder)
-    store = _open_store(study, path, extractor, utterances)
-    with store.locked():
-        failures = _Failures.read(study, view, extractor, set(utterances["content"]))
-        missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
-        todo = utterances[utterances["content"].isin(missing)].sort_values(["duration_s", "content"], ascending=False)
-        if len(todo):
-            _announce(view, store, extractor, todo, len(utterances))
-            make_absent_audio(study, todo)
-            _compute(study, view, store, extractor, todo, failures)
-        else:
-            say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} utterances)")
-        failures.write()
-    _judge(study, view, failures, len(utterances))
+    extractor = extractors.load(study.params.views[view], device=how.device, batch_s=how.batch_s, folder=study.folder)
+    with runner(how, Job.of(study, view), extractor.own_process) as crew:
+        store = _open(study, view, extractor, crew, utterances)
+        with store.locked():
+            soundness.retire_damage(study.folder, store)
+            failures = Failures.read(study, view, extractor.fingerprint, set(utterances["content"]))
+            missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
+            todo = utterances[utterances["content"].isin(missing)]
+            if len(todo):
+                _check_room(study, view, store, todo, len(utterances))
+                make_absent_audio(study, todo)
+                _fill(study, view, store, crew, todo, failures)
+            else:
+                say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} utterances)")
+            failures.write()
+            soundness.remember(study.folder, store)
+    _judge(study, failures, view, len(utterances))
 
 
-def _open_store(study: Study, path: Path, extractor: Extractor, utterances: pd.DataFrame) -> FeatureStore:
-    if path.exists():
+def _open(study: Study, view: str, extractor: Extractor, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
+    path = study.store(view)
+    if FeatureStore.exists(path):
         store = FeatureStore.open(path)
         store.check(extractor.fingerprint)
         return store
-    _refuse_renamed(study, path, extractor)
+    _refuse_renamed(study, view, extractor)
+    shape = crew.shape()
+    mean_s = utterances["duration_s"].mean()
     return FeatureStore.create(
         path,
-        fingerprint=extractor.fingerprint,
-        layer_names=extractor.layer_names,
-        dim=extractor.dim,
-        frame_layers=extractor.frame_layers,
-        frame_dim=extractor.frame_dim,
-        frame_rate_hz=extractor.frame_rate_hz,
-        block_rows=default_block_rows(_bytes(extractor, utterances) / len(utterances)),
+        fingerprint=shape.fingerprint,
+        layer_names=shape.layer_names,
+        dim=shape.dim,
+        frame_layers=shape.frame_layers,
+        frame_dim=shape.frame_dim,
+        frame_rate_hz=shape.frame_rate_hz,
+        block_rows=default_block_rows(shape.num_bytes(1, mean_s), mean_s),
     )
 
 
-def _refuse_renamed(study: Study, path: Path, extractor: Extractor) -> None:
+def _refuse_renamed(study: Study, view: str, extractor: Extractor) -> None:
     """Raises StageError if the values are there under a name that params.yaml no longer has: a view was renamed."""
+    path = study.store(view)
     for other in sorted(path.parent.glob("*.zarr")):
         if other.stem in study.params.views:
             continue
@@ -107,16 +108,11 @@ def _refuse_renamed(study: Study, path: Path, extractor: Extractor) -> None:
             )
 
 
-def _bytes(extractor: Extractor, utterances: pd.DataFrame) -> float:
-    """Bytes that these utterances' values take on disk."""
-    pooled = 4 * len(extractor.layer_names) * extractor.dim * len(utterances)
-    frames = utterances["duration_s"].sum() * extractor.frame_rate_hz
-    return pooled + 4 * len(extractor.frame_layers) * extractor.frame_dim * frames
-
-
-def _announce(view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, total: int) -> None:
-    hours, needed = todo["duration_s"].sum() / 3600, _bytes(extractor, todo)
-    say(f"{view}: {len(todo)} new of {total} utterances, {hours:.2f} h of audio, {size(needed)} to write")
+def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame, total: int) -> None:
+    """Says what a run will do, and refuses it if the disk is too small."""
+    seconds = todo["duration_s"].sum()
+    needed = Shape.of(store.header).num_bytes(len(todo), seconds)
+    say(f"{view}: {len(todo)} new of {total} utterances, {seconds / 3600:.2f} h of audio, {size(needed)} to write")
     free = shutil.disk_usage(store.path).free
     if free < DISK_MARGIN * needed:
         raise StageError(
@@ -125,84 +121,71 @@ def _announce(view: str, store: FeatureStore, extractor: Extractor, todo: pd.Dat
         )
 
 
-def _compute(
-    study: Study, view: str, store: FeatureStore, extractor: Extractor, todo: pd.DataFrame, failures: "_Failures"
-) -> None:
+def _fill(study: Study, view: str, store: FeatureStore, crew: Runner, todo: pd.DataFrame, failures: Failures) -> None:
+    """Computes and commits what is to do, and leaves a record of it."""
     started, before = time.monotonic(), len(store)
-    block_rows = store.header.block_rows
-    block: list[tuple[str, HiddenStates]] = []
-    with bar(todo["duration_s"].sum() / 3600, "h audio", view) as progress:
-        for rows, waveforms in _decoded(study, todo, extractor, failures):
-            results = extractor.extract(waveforms, SAMPLING_RATE) if waveforms else []
-            for (_, row), states in zip(rows.iterrows(), results, strict=True):
-                if _finite(states):
-                    block.append((row["content"], states))
-                else:
-                    failures.add(row, _Failure("the model's values are not finite", lasting=True))
-            while len(block) >= block_rows:
-                _append(store, block[:block_rows])
-                del block[:block_rows]
-            progress.update(rows["duration_s"].sum() / 3600)
-        _append(store, block)
+    audio_s = float(todo["duration_s"].sum())
+    try:
+        with bar(audio_s / 3600, "h audio", view) as progress:
+            _compute(store, crew, todo, failures, lambda seconds: progress.update(seconds / 3600))
+    except BaseException:
+        with suppress(OSError):
+            failures.write()
+        raise
     seconds = time.monotonic() - started
     record = {
         "view": view,
         "utterances": len(store) - before,
-        "audio_s": float(todo["duration_s"].sum()),
+        "audio_s": audio_s,
         "seconds": round(seconds, 3),
         "rows": len(store),
-        "bytes": sum(file.stat().st_size for file in store.path.rglob("*") if file.is_file()),
+        "bytes": store.num_bytes(),
         "failures": len(failures.rows),
     }
     write_if_changed(study.results("extract") / f"{view}.json", json.dumps(record, indent=1).encode())
-    speed = record["audio_s"] / max(seconds, 1e-9)
+    speed = audio_s / max(seconds, 1e-9)
     say(f"{view}: computed {record['utterances']} utterances in {seconds:.1f} s ({speed:.0f} h of audio per hour)")
 
 
-def _decoded(study: Study, todo: pd.DataFrame, extractor: Extractor, failures: "_Failures") -> Iterator:
-    """Portions of (rows, waveforms at 16 kHz) that the model can take; the next is decoded while one is computed."""
-
-    def decode(row) -> np.ndarray | _Failure:
-        path = study.folder / row.audio
-        try:
-            samples = audio.read(path, row.start_s, row.duration_s, SAMPLING_RATE)
-            if audio.content(path, row.start_s, row.duration_s) != row.content:
-                return _Failure("changed since `strata corpus` listed it; run that again")
-        except (UnusableAudio, OSError) as error:
-            return _Failure(str(error))
-        reason = extractor.unusable(samples, SAMPLING_RATE)
-        return samples if reason is None else _Failure(reason, lasting=True)
-
-    numbers = (todo["duration_s"].cumsum() // PORTION_S).to_numpy()
-    portions = [part for _, part in todo.groupby(numbers, sort=True)]
-    with ThreadPoolExecutor() as pool:
-
-        def begin(portion: pd.DataFrame) -> list:
-            return [pool.submit(decode, row) for row in portion.itertuples()]
-
-        pending = begin(portions[0])
-        for i, portion in enumerate(portions):
-            waveforms = [job.result() for job in pending]
-            pending = begin(portions[i + 1]) if i + 1 < len(portions) else []
-            usable = [not isinstance(waveform, _Failure) for waveform in waveforms]
-            for (_, row), waveform in zip(portion.iterrows(), waveforms, strict=True):
-                if isinstance(waveform, _Failure):
-                    failures.add(row, waveform)
-            yield portion[usable], [w for w, good in zip(waveforms, usable, strict=True) if good]
+def _compute(store: FeatureStore, crew: Runner, todo: pd.DataFrame, failures: Failures, progress) -> None:
+    """Keeps every hand of the crew busy, with one more block waiting for it; after an error, no new ones."""
+    names = todo.set_index("content")[["utterance", "audio"]]
+    shape = Shape.of(store.header)
+    waiting = deque(plan.blocks(todo, shape, store.header.block_rows, crew.hands))
+    errors: list[Exception] = []
+    while crew.pending or (waiting and not errors):
+        while waiting and not errors and crew.pending < 2 * crew.hands:
+            crew.submit(store.reserve(), waiting.popleft(), progress)
+        for recordings, outcome in crew.finished():
+            try:
+                _accept(store, outcome, recordings, waiting, failures, names)
+            except Exception as error:  # of whatever kind: the other blocks are brought in first
+                errors.append(error)
+    if errors:
+        raise errors[0]
 
 
-def _append(store: FeatureStore, block: list[tuple[str, HiddenStates]]) -> None:
-    if block:
-        keys, states = zip(*block, strict=True)
-        frames = {layer: [s.frames[layer] for s in states] for layer in store.header.frame_layers}
-        store.append(keys, np.stack([s.pooled for s in states]), [s.num_frames for s in states], frames)
+def _accept(
+    store: FeatureStore,
+    outcome: Report | Exception,
+    recordings: list[Recording],
+    waiting: deque,
+    failures: Failures,
+    names: pd.DataFrame,
+) -> None:
+    """Commits a block that has come back."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    if outcome.taken:
+        waiting.appendleft(recordings)
+        return
+    if outcome.keys:
+        store.commit(outcome.block, outcome.keys, outcome.num_frames)
+    for content, failure in outcome.failures.items():
+        failures.add(*names.loc[content], content, failure)
 
 
-def _finite(states: HiddenStates) -> bool:
-    return all(np.isfinite(values).all() for values in (states.pooled, *states.frames.values()))
-
-
-def _judge(study: Study, view: str, failures: "_Failures", total: int) -> None:
+def _judge(study: Study, failures: Failures, view: str, total: int) -> None:
     limit, count = study.params.extract.max_failed, len(failures.rows)
     if count:
         say(f"{view}: {count} of {total} utterances cannot be used; {failures.path} lists them with reasons")
@@ -211,48 +194,3 @@ def _judge(study: Study, view: str, failures: "_Failures", total: int) -> None:
             f"{count} of {total} utterances failed, more than extract.max_failed ({limit:.0%}); "
             "mend the files, or raise the limit in params.yaml"
         )
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why one utterance cannot be used."""
-
-    reason: str
-    lasting: bool = False
-    """Whether it lies in the recording and the model, so that trying again would be in vain."""
-
-
-@dataclass
-class _Failures:
-    """Utterances that this view cannot take; lasting failures are remembered, so that the same model skips them."""
-
-    study: Study
-    view: str
-    model: str
-    """Identity of the extractor: another one may succeed."""
-    rows: dict[str, Mapping] = field(default_factory=dict)
-    """By content."""
-
-    @property
-    def path(self):
-        """Where they are listed."""
-        return self.study.extract_failures(self.view)
-
-    @classmethod
-    def read(cls, study: Study, view: str, extractor: Extractor, contents: set[str]) -> "_Failures":
-        """Those of an earlier run that still concern the corpus and the model."""
-        fingerprint = json.dumps(extractor.fingerprint, sort_keys=True).encode()
-        failures = cls(study, view, hashlib.blake2b(fingerprint, digest_size=8).hexdigest())
-        if failures.path.exists():
-            for row in csv.DictReader(io.StringIO(failures.path.read_text(encoding="utf-8"))):
-                if row["content"] in contents and row["model"] == failures.model:
-                    failures.rows[row["content"]] = row
-        return failures
-
-    def add(self, row: pd.Series, failure: _Failure) -> None:
-        named = {"utterance": row["utterance"], "audio": row["audio"], "content": row["content"]}
-        model = self.model if failure.lasting else ""
-        self.rows[row["content"]] = named | {"model": model, "reason": failure.reason}
-
-    def write(self) -> None:
-        write_if_changed(self.path, failure_table(self.rows.values(), extra=("content", "model")))

@@ -137,8 +137,9 @@ def test_a_killed_extraction_goes_on_where_it_was(study):
         while not (store / "key/c/0/0").exists() and extraction.poll() is None:
             time.sleep(0.005)
         extraction.send_signal(signal.SIGKILL)
-    assert len(FeatureStore.open(store)) == 256  # the first of two blocks
-    assert "wavlm: 144 new of 400 utterances" in study.succeeds("extract", "wavlm")
+    done = len(FeatureStore.open(store))
+    assert done in (100, 200, 300)  # whole blocks
+    assert f"wavlm: {400 - done} new of 400 utterances" in study.succeeds("extract", "wavlm")
     resumed = FeatureStore.open(store)
     assert resumed.verify() == []
     store.rename(study.folder / "resumed.zarr")
@@ -261,7 +262,7 @@ def test_a_store_is_shown_checked_and_dropped(study):
     assert "24 rows, all of them as they were written" in study.succeeds("store", "verify", str(path))
     shard = path / "pooled/c/0/0/0"
     shard.write_bytes(shard.read_bytes()[:-9])
-    assert "1 damaged blocks" in study.fails("store", "verify", str(path))
+    assert "damaged in 1 places" in study.fails("store", "verify", str(path))
     study.succeeds("store", "drop", str(path))
     assert "24 new of 24" in study.succeeds("extract", "mfcc")
     assert "expected the path of a store" in study.fails("store", "drop", str(study.folder))

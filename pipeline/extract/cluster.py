@@ -1,0 +1,175 @@
+"""Blocks over Dask: workers started here (`extract.workers`), or those of a scheduler (`extract.scheduler: tcp://…`).
+
+Dask notices lost workers and gives their blocks to others. It may also take a worker for lost that still writes, and it
+may run a block again whose result was lost: the store's claims see to it that the second attempt is turned away, and
+the stage then gives its recordings another block. One worker drives one device with two threads: one block computes
+while the other is decoded or written.
+
+TensorFlow and PyTorch do not share a process: workers started here serve one view, and on a scheduler the views of
+TensorFlow go to the workers that were started with `--resources tensorflow=1`, all others to the rest. The one file
+that imports distributed.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from glob import glob
+
+import distributed
+
+from pipeline.errors import StageError
+from pipeline.extract import work
+from pipeline.extract.runners import Progress, Runner
+from pipeline.extract.work import Job, Recording, Report, Shape
+from pipeline.params import ExtractStage
+
+PATIENCE_S = 30
+"""How long to wait for a scheduler to answer and for a worker to appear."""
+RESOURCE = "tensorflow"
+
+
+class Crashed(StageError):
+    """A block whose processes died again and again."""
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    block: int
+    recordings: Sequence[Recording]
+    progress: Progress
+    workers: frozenset[str]
+    """Addresses of those that may compute it."""
+
+
+class Cluster(Runner):
+    """Workers in processes of their own."""
+
+    def __init__(self, job: Job, how: ExtractStage, own_process: bool):
+        super().__init__(job)
+        self._how = how
+        self._own_process = own_process
+        self._pending: dict[distributed.Future, _Submitted] = {}
+        self._to_close: list = []
+
+    @property
+    def hands(self) -> int:
+        """See `Runner.hands`."""
+        return len(self._workers())
+
+    @property
+    def pending(self) -> int:
+        """See `Runner.pending`."""
+        return len(self._pending)
+
+    def shape(self) -> Shape:
+        """See `Runner.shape`."""
+        return self._client.submit(_shape, self.job, pure=False, workers=self._workers()).result()
+
+    def submit(self, block: int, recordings: Sequence[Recording], progress: Progress) -> None:
+        """See `Runner.submit`."""
+        workers = self._workers()
+        future = self._client.submit(_compute, self.job, block, recordings, pure=False, workers=workers)
+        self._pending[future] = _Submitted(block, recordings, progress, frozenset(workers))
+
+    def finished(self) -> list[tuple[Sequence[Recording], Report | Exception]]:
+        """See `Runner.finished`. A block all of whose workers are gone comes back as taken."""
+        while True:
+            try:
+                done = distributed.wait(list(self._pending), timeout=1, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                alive = set(self._workers())
+                done = {future for future, submitted in self._pending.items() if not submitted.workers & alive}
+            if done:
+                return [self._outcome(future, self._pending.pop(future)) for future in done]
+
+    def __exit__(self, *_) -> None:
+        for what in reversed(self._to_close):
+            what.close()
+
+    @cached_property
+    def _client(self) -> distributed.Client:
+        address = self._how.scheduler
+        if address is None:
+            cluster = self._local_cluster()
+            self._to_close.append(cluster)
+            address = cluster.scheduler_address
+        try:
+            client = distributed.Client(address, timeout=PATIENCE_S)
+        except (OSError, ValueError) as error:
+            raise StageError(
+                f"extract.scheduler: nobody answers at {address}; start `dask scheduler` there, and "
+                f"`dask worker {address} --nthreads 2` for every device"
+            ) from error
+        self._to_close.append(client)
+        return client
+
+    def _local_cluster(self) -> distributed.LocalCluster:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // self._how.workers)))
+        return distributed.LocalCluster(
+            n_workers=self._how.workers,
+            threads_per_worker=2,
+            processes=True,
+            dashboard_address=None,
+            local_directory=os.path.join(self.job.folder, ".strata", "dask"),
+            silence_logs=logging.CRITICAL,
+            env={"OMP_NUM_THREADS": threads},  # Dask would give every worker one
+        )
+
+    def _workers(self) -> list[str]:
+        """Addresses of the workers that may compute this view.
+
+        Raises:
+            StageError: there is none, and none appears.
+        """
+        for _ in range(PATIENCE_S):
+            known = self._client.scheduler_info(n_workers=-1)["workers"]
+            fit = [a for a, worker in known.items() if self._is_fit(worker)]
+            if fit:
+                return fit
+            time.sleep(1)
+        kind = f" --resources {RESOURCE}=1" if self._own_process else ""
+        address = self._how.scheduler
+        raise StageError(f"no worker for this view at {address}: start `dask worker {address} --nthreads 2{kind}`")
+
+    def _is_fit(self, worker: dict) -> bool:
+        """Workers started here are this view's own."""
+        return self._how.scheduler is None or bool(worker["resources"].get(RESOURCE)) == self._own_process
+
+    def _outcome(
+        self, future: distributed.Future, submitted: _Submitted
+    ) -> tuple[Sequence[Recording], Report | Exception]:
+        if not future.done():
+            future.cancel()
+            return submitted.recordings, Report(submitted.block, taken=True)
+        error = future.exception()
+        if isinstance(error, distributed.KilledWorker):
+            first = submitted.recordings[0].audio
+            message = f"{len(submitted.recordings)} utterances, the first {first}, ended the process of every worker"
+            return submitted.recordings, Crashed(f"{message} that computed them: too little memory?")
+        if error is not None:
+            return submitted.recordings, error
+        submitted.progress(sum(recording.duration_s for recording in submitted.recordings))
+        return submitted.recordings, future.result()
+
+
+def _shape(job: Job) -> Shape:
+    _take_own_device(job)
+    return work.shape(job)
+
+
+def _compute(job: Job, block: int, recordings: Sequence[Recording]) -> Report:
+    _take_own_device(job)
+    return work.compute(job, block, recordings)
+
+
+def _take_own_device(job: Job) -> None:
+    """Of several GPUs, each worker that was started here sees one: before PyTorch or TensorFlow look for them."""
+    name = distributed.get_worker().name
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = named.split(",") if named else [str(i) for i in range(len(glob("/proc/driver/nvidia/gpus/*")))]
+    if job.device == "auto" and isinstance(name, int) and len(devices) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[name % len(devices)]

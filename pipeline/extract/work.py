@@ -1,0 +1,190 @@
+"""The work on one block: decode, compute, write. It runs where its runner puts it: a thread here, a worker elsewhere.
+
+Takes recordings, leaves the block's values in the store, and reports which utterances are there and which cannot be
+used; it never commits. What it needs to know of the study travels in `Job`, so that any process that sees the study's
+folder can do it. Knows no manifest, no lock and no other block.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+import extractors
+from extractors import Extractor, HiddenStates, UnusableAudio, audio
+from extractors.contract import SAMPLING_RATE
+from pipeline.extract.failures import Failure
+from pipeline.study import Study
+from store import FeatureStore
+from store.blocks import Rows
+from store.layout import Header
+
+PORTION_S = 600.0
+"""Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
+
+_MODEL = threading.Lock()
+"""Held while the model computes: the next block is decoded, and the last one written, at the same time."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be computed from every recording, and where the values go."""
+
+    folder: str
+    """The study's, absolute: every process sees it under this path."""
+    store: str
+    section: str
+    """The view, as JSON."""
+    device: str
+    batch_s: float | None
+
+    @classmethod
+    def of(cls, study: Study, view: str) -> "Job":
+        """The job of one view as params.yaml has it now."""
+        folder, how = study.folder.absolute(), study.params.extract
+        section = study.params.views[view].model_dump_json()
+        return cls(str(folder), str(Study(folder / "params.yaml").store(view)), section, how.device, how.batch_s)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One utterance of the manifest, as far as computing it goes."""
+
+    content: str
+    audio: str
+    start_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a view's values look like: what a store must know before there are any."""
+
+    fingerprint: dict
+    layer_names: tuple[str, ...]
+    dim: int
+    frame_layers: tuple[str, ...]
+    frame_dim: int
+    frame_rate_hz: float
+
+    @classmethod
+    def of(cls, what: "Extractor | Header") -> "Shape":
+        """As a model, or a store made with it, says of itself."""
+        return cls(
+            dict(what.fingerprint),
+            tuple(what.layer_names),
+            what.dim,
+            tuple(what.frame_layers),
+            what.frame_dim,
+            what.frame_rate_hz,
+        )
+
+    def num_bytes(self, utterances: int, seconds: float) -> float:
+        """Bytes on disk of so many utterances that last so long together."""
+        frames = seconds * self.frame_rate_hz * len(self.frame_layers)
+        return 4 * (utterances * len(self.layer_names) * self.dim + frames * self.frame_dim)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one block."""
+
+    block: int
+    taken: bool = False
+    """Somebody else had claimed the block, and nothing was done."""
+    keys: list[str] = field(default_factory=list)
+    """Contents of the rows that were written, in order."""
+    num_frames: list[int] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Why the others were not, by content."""
+
+
+def shape(job: Job) -> Shape:
+    """Asks the model itself; some families have to load it for that."""
+    return Shape.of(extractor(job))
+
+
+def compute(
+    job: Job, block: int, recordings: Sequence[Recording], progress: Callable[[float], object] = lambda _: None
+) -> Report:
+    """Fills a reserved block with the recordings that can be used.
+
+    Args:
+        job: of which view.
+        block: number of the block.
+        recordings: at most a block's worth.
+        progress: is told the seconds of audio that are done, now and then.
+
+    Raises:
+        FingerprintMismatch: the model that this process finds is not the one that the store was made with.
+    """
+    model, store = extractor(job), FeatureStore.open(job.store)
+    store.check(model.fingerprint)
+    if not store.claim(block):
+        return Report(block, taken=True)
+    states: dict[str, HiddenStates] = {}
+    failures: dict[str, Failure] = {}
+    for portion, waveforms in _decoded(job, recordings, model):
+        usable = [w for w in waveforms if not isinstance(w, Failure)]
+        with _MODEL:
+            results = iter(model.extract(usable, SAMPLING_RATE) if usable else [])
+        for recording, waveform in zip(portion, waveforms, strict=True):
+            outcome = waveform if isinstance(waveform, Failure) else _checked(next(results))
+            (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
+        progress(sum(recording.duration_s for recording in portion))
+    if states:
+        rows = _rows(states, store.header.frame_layers)
+        store.write_block(block, rows)
+    return Report(block, False, list(states), [s.num_frames for s in states.values()], failures)
+
+
+@lru_cache(maxsize=1)
+def extractor(job: Job) -> Extractor:
+    """The view's model, kept from block to block."""
+    section = json.loads(job.section)
+    return extractors.load(section, device=job.device, batch_s=job.batch_s, folder=job.folder)
+
+
+def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
+    """Portions of (recordings, waveforms at 16 kHz or failures); the next is decoded while one is computed."""
+
+    def decode(recording: Recording) -> np.ndarray | Failure:
+        path = Path(job.folder, recording.audio)
+        try:
+            samples = audio.read(path, recording.start_s, recording.duration_s, SAMPLING_RATE)
+            if audio.content(path, recording.start_s, recording.duration_s) != recording.content:
+                return Failure("changed since `strata corpus` listed it; run that again")
+        except (UnusableAudio, OSError) as error:
+            return Failure(str(error))
+        reason = model.unusable(samples, SAMPLING_RATE)
+        return samples if reason is None else Failure(reason, lasting=True)
+
+    ends = np.cumsum([recording.duration_s for recording in recordings])
+    numbers = ends // PORTION_S
+    portions = [[r for r, n in zip(recordings, numbers, strict=True) if n == number] for number in np.unique(numbers)]
+    with ThreadPoolExecutor() as pool:
+        pending = [pool.submit(decode, recording) for recording in portions[0]]
+        for i, portion in enumerate(portions):
+            waveforms = [job.result() for job in pending]
+            pending = [pool.submit(decode, r) for r in portions[i + 1]] if i + 1 < len(portions) else []
+            yield portion, waveforms
+
+
+def _checked(states: HiddenStates) -> HiddenStates | Failure:
+    finite = all(np.isfinite(values).all() for values in (states.pooled, *states.frames.values()))
+    return states if finite else Failure("the model's values are not finite", lasting=True)
+
+
+def _rows(states: dict[str, HiddenStates], frame_layers: Sequence[str]) -> Rows:
+    found = list(states.values())
+    return Rows(
+        keys=list(states),
+        pooled=np.stack([s.pooled for s in found]),
+        num_frames=np.array([s.num_frames for s in found], np.int32),
+        frames={layer: [s.frames[layer] for s in found] for layer in frame_layers},
+    )

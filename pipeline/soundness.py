@@ -1,0 +1,42 @@
+"""Which blocks of a store are known to be sound, so that an unchanged store need not be read to trust it.
+
+The memory is `.strata/sound/<view>.json`: per block, the signature that its files had when they were last read, or
+written, and found right. A block whose files have another signature since is read again before a run relies on it.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.files import write_if_changed
+from pipeline.progress import say
+from store import FeatureStore
+from store.block_store import Damage
+
+
+def retire_damage(folder: Path, store: FeatureStore) -> None:
+    """Takes damaged rows out of a locked store, so that they are computed anew; reads only what changed since."""
+    damages = store.damage(unchanged=_known(folder, store.view))
+    for damage in damages:
+        say(store.describe(damage))
+    if damages:
+        lost = store.retire(damages)
+        say(f"{store.view}: {lost} damaged rows were taken out and are computed anew; the others are kept")
+
+
+def remember(folder: Path, store: FeatureStore, damages: Sequence[Damage] = ()) -> None:
+    """All blocks but the damaged ones are as they should be: they have just been read or written."""
+    bad = {str(damage.block) for damage in damages}
+    sound = {block: signature for block, signature in store.signatures().items() if block not in bad}
+    write_if_changed(_file(folder, store.view), json.dumps(sound, indent=0).encode())
+
+
+def _known(folder: Path, view: str) -> dict[str, str]:
+    try:
+        return dict(json.loads(_file(folder, view).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}  # none yet, or unreadable: then everything is read
+
+
+def _file(folder: Path, view: str) -> Path:
+    return folder / ".strata" / "sound" / f"{view}.json"
