@@ -10,7 +10,10 @@ from pathlib import Path
 
 from extractors.contract import Extractor, HiddenStates, UnusableAudio, ViewError
 
-__all__ = ["Extractor", "HiddenStates", "UnusableAudio", "ViewError", "load"]
+OWN_PROCESS = {"tfhub"}
+"""Families whose library wants a process, and a GPU's memory, without PyTorch in it."""
+
+__all__ = ["OWN_PROCESS", "Extractor", "HiddenStates", "UnusableAudio", "ViewError", "load"]
 
 _IMPLEMENTATIONS = {
     "transformers": ("extractors.transformers", "TransformersExtractor"),

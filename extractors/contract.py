@@ -12,6 +12,7 @@ within 1e-4 relative in float32. `tests/extractors/test_contract.py` holds every
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -52,8 +53,8 @@ class Extractor(ABC):
     """Frames per second of audio; 0.0 where the model has no frames."""
     min_samples: int
     """Fewest samples at 16 kHz from which the model makes at least one frame."""
-    own_process: bool = False
-    """Whether its library wants a process, and a GPU's memory, without PyTorch in it."""
+    checkpoint: Path | None = None
+    """Folder of the model's files, on which the fingerprint depends beside the view; None where there are none."""
 
     @property
     def frame_dim(self) -> int:

@@ -61,6 +61,7 @@ class XVectorExtractor(Extractor):
             make_miniature=make_miniature,
             folder=folder,
         )
+        self.checkpoint = self._checkpoint.folder
 
     @property
     def dim(self) -> int:

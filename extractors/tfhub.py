@@ -55,7 +55,6 @@ class SavedModelExtractor(Extractor):
     layer_names = ("embedding",)
     frame_layers = ()
     frame_rate_hz = 0.0
-    own_process = True
     # A quarter of a second: the pooling of such a model needs several of its own frames.
     min_samples = SAMPLING_RATE // 4
 
@@ -74,6 +73,7 @@ class SavedModelExtractor(Extractor):
             folder=folder,
             on_hub=False,
         )
+        self.checkpoint = self._checkpoint.folder
 
     @cached_property
     def dim(self) -> int:

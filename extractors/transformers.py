@@ -86,6 +86,7 @@ class TransformersExtractor(Extractor):
             make_miniature=make_miniature,
             folder=folder,
         )
+        self.checkpoint = self._checkpoint.folder
         self._settings = _read_json(self._checkpoint.folder / "config.json", view.source)
         self._config, self._model_class = _configure(self._settings, view.source)
         self._is_whisper = self._config.model_type == "whisper"

@@ -6,7 +6,21 @@ os.environ.setdefault("POT_BACKEND_DISABLE_TENSORFLOW", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are too small to share, and cores may be busy
 
+import pytest
 from jaxtyping import install_import_hook
 
 # Axis names in signatures are checked against the arrays that really pass, in every test run.
 install_import_hook(["trainers", "store"], "beartype.beartype")
+
+
+def pytest_addoption(parser):
+    """`--slow` runs what takes minutes and guards what seldom changes."""
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is marked slow, and says how to run it."""
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))

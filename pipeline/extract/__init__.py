@@ -9,16 +9,16 @@ import json
 import shutil
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import pandas as pd
 
 import extractors
-from extractors import Extractor
 from pipeline import dvcfile, soundness
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
-from pipeline.extract import plan
+from pipeline.extract import identity, plan
 from pipeline.extract.failures import Failures
 from pipeline.extract.runners import Runner, runner
 from pipeline.extract.work import Job, Recording, Report, Shape
@@ -51,12 +51,14 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             f"{path} is listed in dvc.lock but is not here: run `dvc pull` first, "
             f"or `strata store drop {path}` to compute it anew"
         )
-    extractor = extractors.load(study.params.views[view], device=how.device, batch_s=how.batch_s, folder=study.folder)
-    with runner(how, Job.of(study, view), extractor.own_process) as crew:
-        store = _open(study, view, extractor, crew, utterances)
+    job = Job.of(study, view)
+    fingerprint = identity.fingerprint(job, view)
+    own_process = study.params.views[view].family in extractors.OWN_PROCESS
+    with runner(how, job, own_process) as crew:
+        store = _open(study, view, fingerprint, crew, utterances)
         with store.locked():
             soundness.retire_damage(study.folder, store)
-            failures = Failures.read(study, view, extractor.fingerprint, set(utterances["content"]))
+            failures = Failures.read(study, view, fingerprint, set(utterances["content"]))
             missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
             todo = utterances[utterances["content"].isin(missing)]
             if len(todo):
@@ -70,13 +72,13 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     _judge(study, failures, view, len(utterances))
 
 
-def _open(study: Study, view: str, extractor: Extractor, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
+def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
     path = study.store(view)
     if FeatureStore.exists(path):
         store = FeatureStore.open(path)
-        store.check(extractor.fingerprint)
+        store.check(fingerprint)
         return store
-    _refuse_renamed(study, view, extractor)
+    _refuse_renamed(study, view, fingerprint)
     shape = crew.shape()
     mean_s = utterances["duration_s"].mean()
     return FeatureStore.create(
@@ -91,14 +93,14 @@ def _open(study: Study, view: str, extractor: Extractor, crew: Runner, utterance
     )
 
 
-def _refuse_renamed(study: Study, view: str, extractor: Extractor) -> None:
+def _refuse_renamed(study: Study, view: str, fingerprint: Mapping) -> None:
     """Raises StageError if the values are there under a name that params.yaml no longer has: a view was renamed."""
     path = study.store(view)
     for other in sorted(path.parent.glob("*.zarr")):
         if other.stem in study.params.views:
             continue
         try:
-            same = FeatureStore.open(other).holds(extractor.fingerprint)
+            same = FeatureStore.open(other).holds(fingerprint)
         except StoreError:
             continue  # what cannot be opened holds nothing worth keeping, and is in nobody's way
         if same:
@@ -147,7 +149,9 @@ def _fill(study: Study, view: str, store: FeatureStore, crew: Runner, todo: pd.D
     say(f"{view}: computed {record['utterances']} utterances in {seconds:.1f} s ({speed:.0f} h of audio per hour)")
 
 
-def _compute(store: FeatureStore, crew: Runner, todo: pd.DataFrame, failures: Failures, progress) -> None:
+def _compute(
+    store: FeatureStore, crew: Runner, todo: pd.DataFrame, failures: Failures, progress: Callable[[float], object]
+) -> None:
     """Keeps every hand of the crew busy, with one more block waiting for it; after an error, no new ones."""
     names = todo.set_index("content")[["utterance", "audio"]]
     shape = Shape.of(store.header)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,9 @@ PORTION_S = 600.0
 
 _MODEL = threading.Lock()
 """Held while the model computes: the next block is decoded, and the last one written, at the same time."""
+_LOADING = threading.Lock()
+_loaded: dict["Job", tuple[Extractor, list[str]]] = {}
+"""The model at hand, with the state of its files; one at a time, for models are large."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,21 @@ def compute(
     return Report(block, False, list(states), [s.num_frames for s in states.values()], failures)
 
 
-@lru_cache(maxsize=1)
 def extractor(job: Job) -> Extractor:
-    """The view's model, kept from block to block."""
-    section = json.loads(job.section)
-    return extractors.load(section, device=job.device, batch_s=job.batch_s, folder=job.folder)
+    """The view's model, kept from block to block, and made anew when its files have changed."""
+    with _LOADING:
+        model, files = _loaded.get(job, (None, None))
+        if model is None or files != checkpoint_files(model.checkpoint):
+            _loaded.clear()
+            model = extractors.load(json.loads(job.section), device=job.device, batch_s=job.batch_s, folder=job.folder)
+            _loaded[job] = model, checkpoint_files(model.checkpoint)
+        return model
+
+
+def checkpoint_files(folder: Path | None) -> list[str]:
+    """Names, sizes and times of a checkpoint's files: what changes when they do."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
+    return [f"{path} {status.st_size} {status.st_mtime_ns}" for path in files for status in [path.stat()]]
 
 
 def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:

@@ -1,0 +1,50 @@
+"""A view's fingerprint, without loading its libraries where nothing has changed since it was last asked for.
+
+Making an extractor takes seconds (PyTorch, hashes of gigabytes), and an extraction that has nothing to do needs only
+its fingerprint. `.strata/fingerprints/<view>.json` keeps it, with all that it follows from: the view's section, the
+code of `extractors`, and sizes and times of the checkpoint's files. Whoever computes a block makes the extractor itself
+and compares.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import extractors
+from pipeline.extract import work
+from pipeline.extract.work import Job
+from pipeline.files import write_if_changed
+
+
+def fingerprint(job: Job, view: str) -> Mapping[str, object]:
+    """The fingerprint of a view's values.
+
+    Raises:
+        ViewError: the view cannot be loaded.
+    """
+    memory = Path(job.folder, ".strata", "fingerprints", f"{view}.json")
+    try:
+        known = json.loads(memory.read_text())
+        if known["causes"] == _causes(job, known["checkpoint"]):
+            return known["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none yet, or not to be trusted: it only saves time
+    model = work.extractor(job)
+    checkpoint = None if model.checkpoint is None else str(model.checkpoint.absolute())
+    found = {"fingerprint": model.fingerprint, "checkpoint": checkpoint, "causes": _causes(job, checkpoint)}
+    write_if_changed(memory, json.dumps(found, indent=1).encode())
+    return model.fingerprint
+
+
+def _causes(job: Job, checkpoint: str | None) -> list[str]:
+    return [job.section, _code(), *work.checkpoint_files(Path(checkpoint) if checkpoint else None)]
+
+
+@cache
+def _code() -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(Path(extractors.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

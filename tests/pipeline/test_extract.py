@@ -1,0 +1,410 @@
+"""What an extraction promises: only what is missing is computed, nothing is lost, and no two models are mixed."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import extractors
+from pipeline import cli
+from store import FeatureStore, FingerprintMismatch
+from store.local import LocalStorage
+
+
+@pytest.fixture
+def framed(study):
+    """Two views that keep frames, with enough recordings for several blocks; listed, not extracted."""
+    study.params["views"]["mfcc"]["frames"] = ["mfcc"]
+    study.params["views"]["wavlm"]["frames"] = [2]
+    study.write_params().add(176)
+    study.succeeds("corpus")
+    return study
+
+
+def opened(study, view: str) -> FeatureStore:
+    return FeatureStore.open(study.folder / f"features/{view}.zarr")
+
+
+def values(store: FeatureStore) -> dict[str, tuple]:
+    """All that a store holds of each key."""
+    frames = [store.frames(store.keys, layer) for layer in store.header.frame_layers]
+    rows = zip(store.keys, store.pooled(), store.num_frames(), *frames, strict=True)
+    return {key: arrays for key, *arrays in rows}
+
+
+def assert_same(found: FeatureStore, expected: FeatureStore, rtol: float = 0.0) -> None:
+    found, expected = values(found), values(expected)
+    assert found.keys() == expected.keys()
+    for key, arrays in expected.items():
+        for one, other in zip(found[key], arrays, strict=True):
+            scale = np.abs(other).max() if np.size(other) else 0.0
+            np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * scale)
+
+
+# -- crashes -------------------------------------------------------------------------------------------------------
+
+
+def extract_quietly(folder) -> None:
+    """One extraction of all views, in the process that a test is about to kill."""
+    os.chdir(folder)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    raise SystemExit(cli.main(["extract"]))
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_random_instants_an_extraction_loses_nothing(framed, kills):
+    """SIGKILL, again and again, over two views with frames: every store opens, verifies and keeps its committed rows;
+    in the end it equals an uninterrupted run's, value for value."""
+    views = ("mfcc", "wavlm")
+    framed.succeeds("extract")
+    quiet = framed.folder / "quiet"
+    (framed.folder / "features").rename(quiet)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["pipeline.extract", "extractors.transformers", "extractors.mfcc"])
+    instants, committed, killed, whole = random.Random(kills), {view: set() for view in views}, 0, 0
+    while killed < kills:
+        process = processes.Process(target=extract_quietly, args=(framed.folder,))
+        process.start()
+        process.join(instants.uniform(0.05, 2.0))
+        killed += process.is_alive()
+        process.kill()
+        process.join()
+        for view in views:
+            if FeatureStore.exists(framed.folder / f"features/{view}.zarr"):
+                store = opened(framed, view)
+                assert store.verify() == []
+                assert committed[view] <= set(store.keys)
+                committed[view] = set(store.keys)
+        if process.exitcode == 0:  # all is there: once more from the start
+            whole += 1
+            for view in views:
+                assert_same(opened(framed, view), FeatureStore.open(quiet / f"{view}.zarr"))
+            shutil.rmtree(framed.folder / "features")
+            committed = {view: set() for view in views}
+    framed.succeeds("extract")
+    for view in views:
+        assert_same(opened(framed, view), FeatureStore.open(quiet / f"{view}.zarr"))
+        assert not list((framed.folder / f"features/{view}.zarr").rglob("*.partial"))
+
+
+@pytest.mark.parametrize("method", ["write", "create", "remove", "flush", "read_all", "names"])
+def test_an_extraction_whose_storage_fails_once_completes_the_next_time(study, monkeypatch, method):
+    """At the first, second, … operation of a kind: one line, nothing lost, and the same values in the end."""
+    study.params["views"] = {"mfcc": {"family": "mfcc", "frames": ["mfcc"]}}
+    study.params["experiments"] = study.params["eliminate"] = {}
+    study.write_params()
+    study.succeeds("corpus")
+    study.succeeds("extract")
+    quiet = (study.folder / "features").rename(study.folder / "quiet")
+    inner = getattr(LocalStorage, method)
+    for at in range(1, 100):
+        calls = 0
+
+        def failing(self, *arguments, at=at):
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise OSError("the disk is gone")
+            return inner(self, *arguments)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(LocalStorage, method, failing)
+            status, _, err = study.strata("extract")
+        if calls < at:
+            assert status == 0
+            break
+        assert status == 1
+        assert err.splitlines()[-1].endswith("the disk is gone")
+        study.succeeds("extract")
+        assert opened(study, "mfcc").verify() == []
+        assert_same(opened(study, "mfcc"), FeatureStore.open(quiet / "mfcc.zarr"))
+        shutil.rmtree(study.folder / "features")
+    assert at > 1
+
+
+@pytest.fixture
+def tiny_disk(study):
+    """The study's features on a disk of one megabyte."""
+    features = study.folder / "features"
+    features.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", features]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a disk of one megabyte takes the right to mount a tmpfs")
+    yield lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", features], check=True)
+    subprocess.run(["umount", features], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_run_completes_once_there_is_room(study, tiny_disk):
+    """Whether it is seen beforehand or in the middle of a block; the view that fits is done."""
+    study.params["views"] = {
+        "large": {"family": "mfcc", "frames": ["mfcc"]},  # a chunk of frames has a megabyte
+        "small": {"family": "mfcc"},
+    }
+    study.params["experiments"] = study.params["eliminate"] = {}
+    study.write_params()
+    study.succeeds("corpus")
+    line = study.fails("extract")
+    assert "view large: " in line
+    assert "no space left on device at frames/mfcc/000000/c/0/0" in line
+    assert "make room, and the same command goes on from there" in line
+    assert opened(study, "large").verify() == []
+    assert len(opened(study, "small")) == 24
+    tiny_disk("20m")
+    assert "large: 24 new of 24" in study.succeeds("extract")
+    assert opened(study, "large").verify() == []
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_computed(study, monkeypatch):
+    """With what is needed and what is there."""
+    study.succeeds("corpus")
+    usage = shutil.disk_usage(study.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    line = study.fails("extract", "mfcc")
+    assert "7.7 kB to write but only 1.0 kB free" in line
+    assert len(opened(study, "mfcc")) == 0
+
+
+# -- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "rows"),
+    [
+        ("pooled/c/1/0/0", 64),
+        ("num_frames/c/1", 64),
+        ("frames/2/000001/c/0/0", 64),
+        ("frames/2/000001/zarr.json", 64),
+        ("key/c/1/0", 64),
+        ("pooled/zarr.json", 0),
+        ("zarr.json", 0),
+    ],
+)
+@pytest.mark.parametrize("how", ["flip", "delete", "truncate"])
+def test_damage_is_named_and_just_those_rows_are_computed_anew(framed, file, rows, how):
+    """`strata store verify` says view, block and rows; `strata extract` mends, and the values are what they were."""
+    framed.succeeds("extract", "wavlm")
+    path = framed.folder / "features/wavlm.zarr"
+    before = values(opened(framed, "wavlm"))
+    data = bytearray((path / file).read_bytes())
+    data[len(data) // 3] ^= 4
+    (path / file).unlink()
+    if how != "delete":
+        (path / file).write_bytes(data if how == "flip" else data[: len(data) // 2])
+    if (file, how) != ("key/c/1/0", "delete"):  # a block without keys is one that was never committed
+        status, _, said = framed.strata("store", "verify", str(path))
+        assert status == 1
+        assert ("view wavlm, block 1, rows" if rows else f"all blocks: {file} is not what was written") in said
+    said = framed.succeeds("extract", "wavlm")
+    assert (f"wavlm: {rows} new of 200 utterances" if rows else "up to date") in said
+    assert "200 rows, all of them as they were written" in framed.succeeds("store", "verify", str(path))
+    after = values(opened(framed, "wavlm"))
+    assert after.keys() == before.keys()
+    for key, arrays in before.items():
+        np.testing.assert_allclose(after[key][0], arrays[0], rtol=1e-4, atol=1e-5)
+
+
+def test_silent_rot_is_found_by_verify_and_mended_by_the_next_extraction(study):
+    """The disk flips a bit and no time of change tells: only reading does, and what verify found is not forgotten."""
+    study.succeeds("corpus")
+    study.succeeds("extract", "mfcc")
+    shard = study.folder / "features/mfcc.zarr/pooled/c/0/0/0"
+    times = shard.stat()
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "up to date" in study.succeeds("extract", "mfcc")  # it reads nothing that has not changed
+    assert "strata store verify" in study.fails("train", "one")
+    assert "damaged in 1 places" in study.fails("store", "verify", str(study.folder / "features/mfcc.zarr"))
+    assert "24 damaged rows were taken out" in study.succeeds("extract", "mfcc")
+    assert "one (SVMT)" in study.succeeds("train", "one")
+
+
+# -- two models ----------------------------------------------------------------------------------------------------
+
+
+FIELDS = ["family", "source", "revision", "config", "weights", "preprocessing", "masking", "compute_dtype", "layers"]
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "frames", "pooling"])
+def test_a_store_that_differs_in_any_one_field_is_refused_by_its_name(study, field):
+    """Every field of a fingerprint counts; nothing is written."""
+    study.succeeds("corpus")
+    view = extractors.load(study.params["views"]["wavlm"], folder=study.folder)
+    assert set(view.fingerprint) == {*FIELDS, "frames", "pooling"}
+    FeatureStore.create(
+        study.folder / "features/wavlm.zarr",
+        fingerprint=view.fingerprint | {field: "another"},
+        layer_names=view.layer_names,
+        dim=view.dim,
+    )
+    line = study.fails("extract", "wavlm")
+    assert f"({field}: stored 'another', wanted" in line
+    assert "new name" in line
+    assert "strata store drop" in line
+    assert len(opened(study, "wavlm")) == 0
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_tensor(path):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+    tensors[name] = tensors[name] + np.float32(1e-3)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda view, model: view.update(layers=[0, 1]), "layers"),
+        (lambda view, model: view.update(frames=[1]), "frames"),
+        (lambda view, model: edit_tensor(model / "model.safetensors"), "weights"),
+        (lambda view, model: edit_json(model / "preprocessor_config.json", do_normalize=None), "config"),
+        (lambda view, model: edit_json(model / "config.json", layer_norm_eps=1e-3), "config"),
+        (lambda view, model: view.update(source="miniature:hubert"), "source"),
+    ],
+    ids=["layers", "frames", "weights", "preprocessing", "config", "source"],
+)
+def test_a_changed_view_or_checkpoint_is_refused_by_the_name_of_the_field(study, tmp_path, monkeypatch, change, field):
+    """Really changed, one at a time, on a local checkpoint: the store is not touched."""
+    monkeypatch.chdir(tmp_path)
+    study.succeeds("corpus")
+    made = extractors.load(study.params["views"]["wavlm"], folder=study.folder)
+    model = shutil.copytree(made.checkpoint, tmp_path / "model")
+    view = study.params["views"]["wavlm"]
+    view["source"] = str(model)
+    study.write_params()
+    study.succeeds("extract", "wavlm")
+    before = opened(study, "wavlm").pooled()
+    change(view, model)
+    study.write_params()
+    assert f"{field}: stored" in study.fails("extract", "wavlm")
+    np.testing.assert_array_equal(opened(study, "wavlm").pooled(), before)
+
+
+def test_how_an_extraction_runs_changes_no_value(framed):
+    """Another batch size, and rows that are added by a run with one: accepted, and equal to within 1e-4."""
+    framed.succeeds("extract", "wavlm")
+    expected = framed.folder / "expected.zarr"
+    (framed.folder / "features/wavlm.zarr").rename(expected)
+    framed.params["extract"] = {"batch_s": 0.7, "device": "cpu"}
+    framed.write_params()
+    framed.succeeds("extract", "wavlm")
+    assert_same(opened(framed, "wavlm"), FeatureStore.open(expected), rtol=1e-4)
+    framed.params["extract"] = {"batch_s": 30.0}
+    framed.write_params()
+    assert "up to date" in framed.succeeds("extract", "wavlm")
+
+
+def test_a_worker_with_another_model_is_refused(study, tmp_path):
+    """A machine whose checkpoint is not the one that the store was made with writes nothing."""
+    from pipeline.extract.work import Job, compute
+    from pipeline.study import Study
+
+    study.succeeds("corpus")
+    study.succeeds("extract", "wavlm")
+    section = json.dumps({"family": "transformers", "source": "miniature:hubert"})
+    job = Job.of(Study(study.folder / "params.yaml"), "wavlm")
+    store = opened(study, "wavlm")
+    with store.locked(), pytest.raises(FingerprintMismatch, match="source: stored 'miniature:wavlm'"):
+        compute(Job(job.folder, job.store, section, "cpu", None), store.reserve(), [])
+
+
+# -- only what is missing ------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_corpus_loads_no_model(study, monkeypatch):
+    """Neither its libraries nor its files: the store and what is remembered of the view say it all."""
+    study.succeeds("corpus")
+    study.succeeds("extract")
+
+    def load(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(extractors, "load", load)
+    assert study.succeeds("extract").count("up to date") == 2
+    extraction = "import sys; from pipeline import cli; cli.main(['extract'])"
+    heavy = f"{extraction}; print({{'torch', 'transformers'}} & {{*sys.modules}})"
+    assert "set()" in study.process("python", "-c", heavy)
+
+
+def test_removed_and_re_added_recordings_cost_nothing(study):
+    """Their rows wait."""
+    study.succeeds("corpus")
+    study.succeeds("extract", "mfcc")
+    rows = list(study.rows)
+    study.rows = rows[:10]
+    study.add(0)
+    study.succeeds("corpus")
+    assert "up to date (10 of 10 utterances)" in study.succeeds("extract", "mfcc")
+    study.rows = rows
+    study.add(0)
+    study.succeeds("corpus")
+    assert "up to date (24 of 24 utterances)" in study.succeeds("extract", "mfcc")
+
+
+def test_the_same_recording_in_two_corpora_is_computed_once(study):
+    """Known by what it holds, not by its name or place."""
+    other = study.folder / "other"
+    shutil.copytree(study.recordings, other)
+    (other / "001.wav").rename(other / "renamed.wav")
+    (other / "metadata.csv").write_text("file_name,mood\n000.wav,calm\nrenamed.wav,angry\n")
+    study.params["corpora"]["other"] = {"adapter": "folder", "root": "other"}
+    study.write_params()
+    assert "26 utterances" in study.succeeds("corpus")
+    assert "mfcc: 24 new of 24 utterances" in study.succeeds("extract", "mfcc")
+
+
+def test_one_percent_more_costs_one_percent(study):
+    """Two new recordings of 200: two are computed, and the files of the others are not written again."""
+    study.add(176)
+    study.succeeds("corpus")
+    study.succeeds("extract", "mfcc")
+    shards = {path: path.stat().st_mtime_ns for path in study.folder.glob("features/mfcc.zarr/*/c/**/*")}
+    shards = {path: time for path, time in shards.items() if path.is_file()}
+    study.add(2)
+    study.succeeds("corpus")
+    assert "mfcc: 2 new of 202 utterances" in study.succeeds("extract", "mfcc")
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+
+
+HOLD = """
+import sys, time
+from store import FeatureStore
+with FeatureStore.open(sys.argv[1]).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_on_a_view_is_told_who_holds_it(study):
+    """And a lock that a killed run left is in nobody's way."""
+    study.succeeds("corpus")
+    study.succeeds("extract", "mfcc")
+    study.add(1)
+    study.succeeds("corpus")
+    with opened(study, "mfcc").locked():
+        # A lock of this very process would be taken twice: ask from another one.
+        said = study.process("strata", "extract", "mfcc", check=False)
+        assert f"is being written by process {os.getpid()} on " in said
+        assert "wait for it or stop it" in said
+    store = study.folder / "features/mfcc.zarr"
+    with subprocess.Popen([sys.executable, "-c", HOLD, store], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        assert f"process {holder.pid} on " in study.fails("extract", "mfcc")
+        holder.send_signal(signal.SIGKILL)
+    assert "mfcc: 1 new of 25" in study.succeeds("extract", "mfcc")
