@@ -1,5 +1,6 @@
 # make demo     a fresh clone to an opened report: installs, runs the pipeline on the synthetic corpus, prints the table
 # make test     everything, with all extras
+# make slow     the tests that take minutes: a hundred kills of an extraction
 # make prompts  the same pipeline on real recordings (Debian's telephone prompts), beside the demo
 # make bench    benchmarks/RESULTS.md, measured here
 # make lint     style
@@ -12,7 +13,7 @@ export POT_BACKEND_DISABLE_TENSORFLOW = 1
 export TOKENIZERS_PARALLELISM = false
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: demo test prompts bench lint clean
+.PHONY: demo test slow prompts bench lint clean
 
 demo: $(VENV)/.core
 	dvc repro
@@ -20,6 +21,9 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.all
 	python -m pytest
+
+slow: $(VENV)/.all
+	python -m pytest --slow -m slow
 
 prompts: $(VENV)/.core
 	strata init studies/prompts --recipe prompts
@@ -42,6 +46,6 @@ $(VENV)/.core: pyproject.toml requirements.lock
 	touch $@
 
 $(VENV)/.all: $(VENV)/.core
-	@echo "installing the extras tfhub, opensmile and dev (some 2 GB more)"
-	$(PIP_INSTALL) --editable '.[tfhub,opensmile,dev]'
+	@echo "installing the extras tfhub, opensmile, objects and dev (some 2 GB more)"
+	$(PIP_INSTALL) --editable '.[tfhub,opensmile,objects,dev]'
 	touch $@

@@ -18,7 +18,7 @@ import extractors
 from pipeline import dvcfile, soundness
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
-from pipeline.extract import identity, plan
+from pipeline.extract import identity, plan, work
 from pipeline.extract.failures import Failures
 from pipeline.extract.runners import Runner, runner
 from pipeline.extract.work import Job, Recording, Report, Shape
@@ -52,9 +52,9 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             f"or `strata store drop {path}` to compute it anew"
         )
     job = Job.of(study, view)
-    fingerprint = identity.fingerprint(job, view)
     own_process = study.params.views[view].family in extractors.OWN_PROCESS
     with runner(how, job, own_process) as crew:
+        fingerprint = identity.fingerprint(job, view, crew)
         store = _open(study, view, fingerprint, crew, utterances)
         with store.locked():
             soundness.retire_damage(study.folder, store)
@@ -79,7 +79,7 @@ def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterance
         store.check(fingerprint)
         return store
     _refuse_renamed(study, view, fingerprint)
-    shape = crew.shape()
+    shape = crew.ask(work.shape)
     mean_s = utterances["duration_s"].mean()
     return FeatureStore.create(
         path,

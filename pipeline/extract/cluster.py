@@ -13,7 +13,7 @@ that imports distributed.
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
@@ -22,8 +22,8 @@ import distributed
 
 from pipeline.errors import StageError
 from pipeline.extract import work
-from pipeline.extract.runners import Progress, Runner
-from pipeline.extract.work import Job, Recording, Report, Shape
+from pipeline.extract.runners import Answer, Progress, Runner
+from pipeline.extract.work import Job, Recording, Report
 from pipeline.params import ExtractStage
 
 PATIENCE_S = 30
@@ -64,9 +64,9 @@ class Cluster(Runner):
         """See `Runner.pending`."""
         return len(self._pending)
 
-    def shape(self) -> Shape:
-        """See `Runner.shape`."""
-        return self._client.submit(_shape, self.job, pure=False, workers=self._workers()).result()
+    def ask(self, question: Callable[[Job], Answer]) -> Answer:
+        """See `Runner.ask`."""
+        return self._client.submit(_ask, self.job, question, pure=False, workers=self._workers()).result()
 
     def submit(self, block: int, recordings: Sequence[Recording], progress: Progress) -> None:
         """See `Runner.submit`."""
@@ -156,9 +156,9 @@ class Cluster(Runner):
         return submitted.recordings, future.result()
 
 
-def _shape(job: Job) -> Shape:
+def _ask(job: Job, question: Callable[[Job], Answer]) -> Answer:
     _take_own_device(job)
-    return work.shape(job)
+    return question(job)
 
 
 def _compute(job: Job, block: int, recordings: Sequence[Recording]) -> Report:

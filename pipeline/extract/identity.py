@@ -14,12 +14,13 @@ from pathlib import Path
 
 import extractors
 from pipeline.extract import work
+from pipeline.extract.runners import Runner
 from pipeline.extract.work import Job
 from pipeline.files import write_if_changed
 
 
-def fingerprint(job: Job, view: str) -> Mapping[str, object]:
-    """The fingerprint of a view's values.
+def fingerprint(job: Job, view: str, crew: Runner) -> Mapping[str, object]:
+    """The fingerprint of a view's values, from memory, or from whoever computes them.
 
     Raises:
         ViewError: the view cannot be loaded.
@@ -31,11 +32,16 @@ def fingerprint(job: Job, view: str) -> Mapping[str, object]:
             return known["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none yet, or not to be trusted: it only saves time
+    found = crew.ask(look)
+    write_if_changed(memory, json.dumps(found, indent=1).encode())
+    return found["fingerprint"]
+
+
+def look(job: Job) -> dict[str, object]:
+    """Makes the extractor: its fingerprint, and all that it follows from."""
     model = work.extractor(job)
     checkpoint = None if model.checkpoint is None else str(model.checkpoint.absolute())
-    found = {"fingerprint": model.fingerprint, "checkpoint": checkpoint, "causes": _causes(job, checkpoint)}
-    write_if_changed(memory, json.dumps(found, indent=1).encode())
-    return model.fingerprint
+    return {"fingerprint": model.fingerprint, "checkpoint": checkpoint, "causes": _causes(job, checkpoint)}
 
 
 def _causes(job: Job, checkpoint: str | None) -> list[str]:

@@ -7,11 +7,13 @@ nothing of stores and commits: that is the stage's business.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from typing import TypeVar
 
 from pipeline.extract import work
-from pipeline.extract.work import Job, Recording, Report, Shape
+from pipeline.extract.work import Job, Recording, Report
 from pipeline.params import ExtractStage
 
+Answer = TypeVar("Answer")
 Progress = Callable[[float], object]
 """Is told seconds of audio that are done."""
 
@@ -33,8 +35,8 @@ class Runner(ABC):
         """Blocks that were submitted and have not come back."""
 
     @abstractmethod
-    def shape(self) -> Shape:
-        """What the view's values look like."""
+    def ask(self, question: Callable[[Job], Answer]) -> Answer:
+        """What a function of the job says where the blocks are computed."""
 
     @abstractmethod
     def submit(self, block: int, recordings: Sequence[Recording], progress: Progress) -> None:
@@ -75,9 +77,9 @@ class Threads(Runner):
         """See `Runner.pending`."""
         return len(self._pending)
 
-    def shape(self) -> Shape:
-        """See `Runner.shape`."""
-        return work.shape(self.job)
+    def ask(self, question: Callable[[Job], Answer]) -> Answer:
+        """See `Runner.ask`."""
+        return question(self.job)
 
     def submit(self, block: int, recordings: Sequence[Recording], progress: Progress) -> None:
         """See `Runner.submit`."""

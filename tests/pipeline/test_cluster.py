@@ -1,0 +1,166 @@
+"""Extraction over Dask's workers: the same store, whoever dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.extract import work
+from pipeline.extract.work import Job, Recording
+from pipeline.study import Study
+from store import FeatureStore
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def spread(study):
+    """A study with enough recordings for several blocks, extracted once by a single process."""
+    study.add(276)
+    study.params["views"]["wavlm"]["frames"] = [2]
+    study.params["experiments"] = study.params["eliminate"] = {}
+    study.write_params()
+    study.succeeds("corpus")
+    study.succeeds("extract", "wavlm")
+    (study.folder / "features/wavlm.zarr").rename(study.folder / "single.zarr")
+    return study
+
+
+def assert_same_as_single(study, view="wavlm"):
+    """Row by row, value by value."""
+    found = FeatureStore.open(study.folder / f"features/{view}.zarr")
+    expected = FeatureStore.open(study.folder / "single.zarr")
+    assert found.verify() == []
+    assert sorted(found.keys) == sorted(expected.keys)
+    np.testing.assert_allclose(found.pooled(expected.keys), expected.pooled(), rtol=1e-4, atol=1e-5)
+    pairs = zip(found.frames(expected.keys, "2"), expected.frames(expected.keys, "2"), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_killed_worker_loses_nothing(spread):
+    """Two workers, one of them killed midway: the run completes, equal to the single process's."""
+    spread.params["extract"] = {"workers": 2}
+    spread.write_params()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pipeline.cli", "extract", "wavlm"]
+    store = spread.folder / "features/wavlm.zarr"
+    with subprocess.Popen(command, cwd=spread.folder, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        # The first block that is claimed has a worker at it.
+        while not list(store.glob("*.lock")) and run.poll() is None:
+            time.sleep(0.001)
+        workers = [p for p in psutil.Process(run.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
+        assert len(workers) == 2
+        workers[0].send_signal(signal.SIGKILL)
+        said = run.stderr.read()
+    assert run.returncode == 0, said
+    assert "wavlm: computed 300 utterances" in said
+    assert_same_as_single(spread)
+
+
+@pytest.fixture
+def scheduler(spread, tmp_path):
+    """A running `dask scheduler`, and a function that starts a worker of it; its address as the last item."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(work.__file__).parents[2])}
+    processes = []
+
+    def start(*command):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        processes.append(subprocess.Popen([str(BIN / "dask"), *command], env=environment, cwd=tmp_path, **quiet))
+        return processes[-1]
+
+    file = tmp_path / "scheduler.json"
+    start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    address = json.loads(file.read_text())["address"]
+    yield lambda *options: start("worker", address, "--nthreads", "2", "--no-dashboard", *options), address
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait()
+
+
+def test_a_running_scheduler_serves_every_view_on_the_workers_that_fit(spread, scheduler):
+    """PyTorch's views on some, TensorFlow's on those that were started for it."""
+    worker, address = scheduler
+    spread.params["extract"] = {"scheduler": address}
+    spread.params["views"]["trillsson"] = {"family": "tfhub", "source": "miniature:trillsson"}
+    spread.write_params()
+    worker()
+    assert "computed 300 utterances" in spread.succeeds("extract", "wavlm")
+    assert_same_as_single(spread)
+    pytest.importorskip("tensorflow", reason="pip install 'strata-speech[tfhub]'")
+    worker("--resources", "tensorflow=1")
+    assert "trillsson: computed 300 utterances" in spread.succeeds("extract", "trillsson")
+    assert "trillsson: up to date" in spread.succeeds("extract", "trillsson")
+
+
+def test_without_scheduler_or_worker_there_is_one_line(spread, scheduler, monkeypatch):
+    """Which says what to start."""
+    from pipeline.extract import cluster
+
+    monkeypatch.setattr(cluster, "PATIENCE_S", 1)
+    spread.params["extract"] = {"scheduler": "tcp://127.0.0.1:9"}
+    spread.write_params()
+    assert "nobody answers at tcp://127.0.0.1:9; start `dask scheduler` there" in spread.fails("extract", "wavlm")
+    spread.params["extract"] = {"scheduler": scheduler[1]}
+    spread.write_params()
+    assert f"start `dask worker {scheduler[1]} --nthreads 2`" in spread.fails("extract", "wavlm")
+
+
+def test_a_tensorflow_view_never_enters_this_process(study):
+    """Not even with one worker, and not to learn its shape."""
+    pytest.importorskip("tensorflow", reason="pip install 'strata-speech[tfhub]'")
+    study.params["views"] = {"trillsson": {"family": "tfhub", "source": "miniature:trillsson"}}
+    study.params["experiments"] = study.params["eliminate"] = {}
+    study.write_params()
+    study.succeeds("corpus")
+    program = [
+        "import sys",
+        "from pipeline import cli",
+        "if __name__ == '__main__':",
+        "    print(cli.main(['extract']), 'tensorflow' in sys.modules)",
+    ]
+    (study.folder / "run.py").write_text("\n".join(program))
+    assert "0 False" in study.process("python", "run.py")
+    assert len(FeatureStore.open(study.folder / "features/trillsson.zarr")) == 24
+
+
+def test_a_block_that_somebody_has_claimed_is_left_alone(study):
+    """As when Dask runs it a second time because its first worker seemed dead."""
+    study.succeeds("corpus")
+    study.succeeds("extract", "mfcc")
+    job = Job.of(Study(study.folder / "params.yaml"), "mfcc")
+    store = FeatureStore.open(job.store)
+    with store.locked():
+        block = store.reserve()
+        assert store.claim(block)
+        report = work.compute(job, block, [Recording("0" * 32, "recordings/000.wav", 0.0, 0.3)])
+    assert report.taken
+    assert not report.keys
+    assert not (store.path / f"pooled/c/{block}").exists()
+
+
+def test_blocks_that_come_back_taken_are_given_out_again(study, monkeypatch):
+    """Under another number; nothing is lost."""
+    study.succeeds("corpus")
+    compute, attempts = work.compute, []
+
+    def taken_at_first(job, block, recordings, progress):
+        attempts.append(block)
+        if len(attempts) == 1:
+            FeatureStore.open(job.store).claim(block)
+        return compute(job, block, recordings, progress)
+
+    monkeypatch.setattr(work, "compute", taken_at_first)
+    assert "computed 24 utterances" in study.succeeds("extract", "mfcc")
+    assert attempts == [0, 1]
