@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import soundness
 from pipeline.errors import StageError
 from pipeline.progress import say
 from pipeline.study import Study
+
+LEFT_ALONE = (".tmp", ".lock", ".partial")
+"""Endings of the files that .dvcignore keeps from DVC."""
 
 
 def watch_corpora(study: Study) -> None:
@@ -36,25 +41,57 @@ def watch_corpora(study: Study) -> None:
         say(f"{path}: stage corpus watches {', '.join(wanted) or 'no folder any more'}")
 
 
-def has_store(study: Study, view: str) -> bool:
-    """Whether dvc.lock knows a store of this view, made from its section of params.yaml as it is now."""
+@dataclass(frozen=True)
+class Listed:
+    """What dvc.lock says of one view's store."""
+
+    md5: str = ""
+    num_files: int = 0
+
+
+def listed(study: Study, view: str) -> Listed:
+    """What dvc.lock lists; nothing where it lists no store, or one made from another section of params.yaml."""
     stage = _lock(study).get("stages", {}).get(f"extract@{view}", {})
     section = stage.get("params", {}).get("params.yaml", {}).get(f"views.{view}")
-    return section is not None and section == study.raw_params["views"][view]
+    if section is None or section != study.raw_params["views"][view]:
+        return Listed()
+    name = study.store(view).relative_to(study.folder).as_posix()
+    outputs = [Listed(out["md5"], out.get("nfiles", 1)) for out in stage.get("outs", []) if out["path"] == name]
+    return outputs[0] if outputs else Listed()
 
 
-def pull(study: Study, output: Path) -> None:
-    """Fetches one output from the study's remote.
+def lacking(study: Study, view: str) -> str:
+    """What dvc.lock lists of this view's store and is not here, in words; empty where nothing is lacking.
+
+    A killed `dvc pull` leaves some of the files, and `git checkout` alone those of another revision. Rows computed
+    since only add files, so a count tells. Files of a store that once was whole on this machine were lost here: they
+    are damage, which an extraction mends, and not lacking.
+    """
+    path, wanted = study.store(view), listed(study, view)
+    here = sum(file.is_file() and file.suffix not in LEFT_ALONE for file in path.rglob("*"))
+    if here >= wanted.num_files:
+        return ""
+    if here == 0:
+        return f"{path} is listed in dvc.lock but is not here"
+    if soundness.was_whole(study.folder, view, wanted.md5, wanted.num_files):
+        return ""
+    return f"{path} has {here} of the {wanted.num_files} files that dvc.lock lists"
+
+
+def pull(study: Study, view: str) -> None:
+    """Fetches what is lacking of a view's store from the study's remote.
 
     Raises:
         StageError: it could not be fetched.
     """
-    say(f"{output} is not here but in dvc.lock: dvc pull")
-    command = [sys.executable, "-m", "dvc", "pull", "--quiet", output.relative_to(study.folder).as_posix()]
+    say(f"{lacking(study, view)}: dvc pull")
+    path = study.store(view)
+    command = [sys.executable, "-m", "dvc", "pull", "--quiet", path.relative_to(study.folder).as_posix()]
     done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
-    if done.returncode or not output.exists():
+    still = lacking(study, view)
+    if still:
         reason = (done.stderr.strip().splitlines() or ["nothing was fetched"])[0]
-        raise StageError(f"{output} is listed in dvc.lock but is not here, and `dvc pull` says: {reason}")
+        raise StageError(f"{still}, and `dvc pull` says: {reason}")
 
 
 def forget_store(folder: Path, view: str) -> bool:

@@ -45,10 +45,9 @@ def select(
 
 def _open(study: Study, view: str) -> FeatureStore:
     """A view's store; on a box that never extracts, the one that another box has pushed."""
-    path = study.store(view)
-    if not path.exists() and dvcfile.has_store(study, view):
-        dvcfile.pull(study, path)
-    return FeatureStore.open(path)
+    if dvcfile.lacking(study, view):
+        dvcfile.pull(study, view)
+    return FeatureStore.open(study.store(view))
 
 
 def dataset(table: pd.DataFrame, stores: Mapping[str, FeatureStore], layers: Mapping[str, Sequence[str]]) -> Dataset:

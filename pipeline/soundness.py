@@ -2,6 +2,7 @@
 
 The memory is `.strata/sound/<view>.json`: per block, the signature that its files had when they were last read, or
 written, and found right. A block whose files have another signature since is read again before a run relies on it.
+Beside it: how many files the store had then, and which store of dvc.lock's it goes back to.
 """
 
 import json
@@ -16,7 +17,7 @@ from store.block_store import Damage
 
 def retire_damage(folder: Path, store: FeatureStore) -> None:
     """Takes damaged rows out of a locked store, so that they are computed anew; reads only what changed since."""
-    damages = store.damage(unchanged=_known(folder, store.view))
+    damages = store.damage(unchanged=_read(folder, store.view).get("sound"))
     for damage in damages:
         say(store.describe(damage))
     if damages:
@@ -24,14 +25,31 @@ def retire_damage(folder: Path, store: FeatureStore) -> None:
         say(f"{store.view}: {lost} damaged rows were taken out and are computed anew; the others are kept")
 
 
-def remember(folder: Path, store: FeatureStore, damages: Sequence[Damage] = ()) -> None:
-    """All blocks but the damaged ones are as they should be: they have just been read or written."""
+def remember(folder: Path, store: FeatureStore, damages: Sequence[Damage] = (), listed: str | None = None) -> None:
+    """All blocks but the damaged ones are as they should be: they have just been read or written.
+
+    Args:
+        folder: the study's.
+        store: as it is now.
+        damages: what was found wrong with it.
+        listed: the md5 by which dvc.lock knows the store that this one goes back to; None leaves what is remembered.
+    """
     bad = {str(damage.block) for damage in damages}
-    sound = {block: signature for block, signature in store.signatures().items() if block not in bad}
-    write_if_changed(_file(folder, store.view), json.dumps(sound, indent=0).encode())
+    memory = {
+        "listed": _read(folder, store.view).get("listed") if listed is None else listed,
+        "files": len(store.storage.names()),
+        "sound": {block: signature for block, signature in store.signatures().items() if block not in bad},
+    }
+    write_if_changed(_file(folder, store.view), json.dumps(memory, indent=0).encode())
 
 
-def _known(folder: Path, view: str) -> dict[str, str]:
+def was_whole(folder: Path, view: str, listed: str, num_files: int) -> bool:
+    """Whether a store was here once that held all of what dvc.lock lists by this md5, in so many files."""
+    memory = _read(folder, view)
+    return memory.get("listed") == listed or memory.get("files", 0) >= num_files
+
+
+def _read(folder: Path, view: str) -> dict:
     try:
         return dict(json.loads(_file(folder, view).read_text()))
     except (OSError, ValueError, TypeError):

@@ -248,7 +248,7 @@ class BlockStore:
         committed = set(self.committed())
         for name in self.storage.names():
             unfinished = layout.block_of(name) is not None and layout.block_of(name) not in committed
-            if unfinished or name.endswith((layout.CLAIM, PARTIAL)):
+            if unfinished or name.endswith((layout.CLAIM, PARTIAL, ".tmp")):  # the last: of a killed `dvc checkout`
                 self.storage.remove(name)
 
     def _mend_documents(self) -> None:

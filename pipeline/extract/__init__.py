@@ -46,11 +46,8 @@ def run(study: Study, names: list[str]) -> None:
 
 def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     path, how = study.store(view), study.params.extract
-    if not FeatureStore.exists(path) and dvcfile.has_store(study, view):
-        raise StageError(
-            f"{path} is listed in dvc.lock but is not here: run `dvc pull` first, "
-            f"or `strata store drop {path}` to compute it anew"
-        )
+    if lacking := dvcfile.lacking(study, view):
+        raise StageError(f"{lacking}: run `dvc pull` first, or `strata store drop {path}` to compute it anew")
     job = Job.of(study, view)
     own_process = study.params.views[view].family in extractors.OWN_PROCESS
     with runner(how, job, own_process) as crew:
@@ -68,7 +65,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             else:
                 say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} utterances)")
             failures.write()
-            soundness.remember(study.folder, store)
+            soundness.remember(study.folder, store, listed=dvcfile.listed(study, view).md5)
     _judge(study, failures, view, len(utterances))
 
 

@@ -85,13 +85,17 @@ class StudyFolder:
         assert "Traceback" not in err
         return line
 
-    def process(self, *command: str, check: bool = True) -> str:
-        """Both streams of a command run in the folder, as a user would, with `strata` and `dvc` on the path."""
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a user's shell, with `strata` and `dvc` on the path."""
+        return os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
         }
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+
+    def process(self, *command: str, check: bool = True) -> str:
+        """Both streams of a command run in the folder, as a user would."""
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -104,3 +108,16 @@ class StudyFolder:
 def study(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))
     return StudyFolder(tmp_path / "study", capsys).add(24).write_params()
+
+
+@pytest.fixture
+def repository(study):
+    """A study made by `strata init`, with the tones as its corpus; the recordings lie outside of it."""
+    outside = study.folder.parent / "recordings"
+    study.recordings.rename(outside)
+    (study.folder / "params.yaml").unlink()
+    study.succeeds("init", str(study.folder), "--params", "unused")
+    study.recordings = outside
+    study.params["corpora"]["tones"]["root"] = "../recordings"
+    study.write_params()
+    return study

@@ -3,23 +3,9 @@
 import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 
 from pipeline.study import Study
-
-
-@pytest.fixture
-def repository(study):
-    """A study made by `strata init`, with the tones as its corpus; the recordings lie outside of it."""
-    outside = study.folder.parent / "recordings"
-    study.recordings.rename(outside)
-    (study.folder / "params.yaml").unlink()
-    study.succeeds("init", str(study.folder), "--params", "unused")
-    study.recordings = outside
-    study.params["corpora"]["tones"]["root"] = "../recordings"
-    study.write_params()
-    return study
 
 
 def ran(output: str) -> set[str]:
