@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         _run(options)
     except KeyboardInterrupt:
         print("strata: interrupted; what was committed stays, and the next run goes on from there", file=sys.stderr)
-        return 130
+        sys.stderr.flush()
+        os._exit(130)  # at once: threads may be in the middle of a block, which a store survives
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

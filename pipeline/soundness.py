@@ -22,7 +22,7 @@ def retire_damage(folder: Path, store: FeatureStore) -> None:
         say(store.describe(damage))
     if damages:
         lost = store.retire(damages)
-        say(f"{store.view}: {lost} damaged rows were taken out and are computed anew; the others are kept")
+        say(f"{store.view}: {lost} damaged rows were taken out, to be computed anew; the others are kept")
 
 
 def remember(folder: Path, store: FeatureStore, damages: Sequence[Damage] = (), listed: str | None = None) -> None:

@@ -38,7 +38,9 @@ def verify(path: Path) -> None:
     store = FeatureStore.open(path)
     damages = store.damage()
     problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
-    soundness.remember(path.absolute().parent.parent, store, damages)
+    study = path.absolute().parent.parent
+    if (study / "params.yaml").exists():  # then the next extraction knows what was found
+        soundness.remember(study, store, damages)
     for problem in problems:
         say(problem)
     if problems:

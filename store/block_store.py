@@ -36,6 +36,8 @@ class Damage:
     """Row numbers, ascending; all of the block where its keys cannot be read."""
     what: str
     """Which file or layer, and what is wrong with it."""
+    of_values: bool = True
+    """Whether values are lost; a document can be written again."""
 
 
 class BlockStore:
@@ -172,8 +174,8 @@ class BlockStore:
                 found.append(self._whole(block))
                 continue
             rows = np.array([row for row, key in enumerate(keys) if key], np.int64)
-            for bad, what in blocks.damage(self.storage, self.header, block, rows):
-                found.append(self._damage(block, bad, what))
+            for flaw in blocks.flaws(self.storage, self.header, block, rows):
+                found.append(self._damage(block, flaw.rows, flaw.what, flaw.of_values))
         return found
 
     def signatures(self) -> dict[str, str]:
@@ -189,18 +191,21 @@ class BlockStore:
         return sum(self.storage.size(name) for name in self.storage.names())
 
     def retire(self, damages: Sequence[Damage]) -> int:
-        """Takes damaged rows out, so that they have to be computed anew; needs the lock.
+        """Takes rows with damaged values out, so that they have to be computed anew; needs the lock.
 
-        A block with damage is written again without it, under a new number, and then removed.
+        A block with such rows is written again without them, under a new number, and then removed. Where only a
+        document is damaged, that is written again.
 
         Returns:
             Rows that were taken out, those not counted whose keys are lost.
         """
         self._require_lock()
-        lost = 0
-        for block in sorted({damage.block for damage in damages}):
+        lost, spoilt = 0, {damage.block for damage in damages if damage.of_values}
+        for block in {damage.block for damage in damages} - spoilt:
+            blocks.write_frame_documents(self.storage, self.header, block)
+        for block in sorted(spoilt):
             first = block * self.header.block_rows
-            bad = {row - first for damage in damages if damage.block == block for row in damage.rows}
+            bad = {row - first for d in damages if d.block == block and d.of_values for row in d.rows}
             try:
                 keys = self._keys_of(block)
             except CorruptStore:
@@ -286,8 +291,8 @@ class BlockStore:
                 damaged.append(name)
         return damaged
 
-    def _damage(self, block: int, rows: np.ndarray, what: str) -> Damage:
-        return Damage(block, tuple((rows + block * self.header.block_rows).tolist()), what)
+    def _damage(self, block: int, rows: np.ndarray, what: str, of_values: bool = True) -> Damage:
+        return Damage(block, tuple((rows + block * self.header.block_rows).tolist()), what, of_values)
 
     def _whole(self, block: int, what: str = "key: checksum does not match") -> Damage:
         return self._damage(block, np.arange(self.header.block_rows), what)

@@ -83,10 +83,7 @@ def write_values(storage: Storage, header: Header, block: int, rows: Rows) -> No
         count, chunk = int(rows.num_frames.sum(dtype=np.int64)), header.frames_per_chunk
         storage.write(layout.frames_document_file(layer, block), [layout.frames_document(header, count)])
         if count:
-            length = layout.frame_chunks(header, count) * chunk
-            joined = _padded(np.concatenate(values), length, np.nan)
-            starts = range(0, length, chunk)
-            storage.write(layout.frames_file(layer, block), shards.shard_bytes(joined[s : s + chunk] for s in starts))
+            storage.write(layout.frames_file(layer, block), shards.shard_bytes(_joined(values, chunk)))
     storage.flush()
 
 
@@ -196,22 +193,33 @@ def check_sizes(storage: Storage, header: Header, block: int, num_rows: int, num
             raise Damaged(f"{name}: expected {expected} bytes, found {found}")
 
 
-def damage(storage: Storage, header: Header, block: int, rows: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
-    """Reads all that a block holds of the rows; (rows, what is wrong with them) wherever something is."""
+@dataclass(frozen=True)
+class Flaw:
+    """Something that is not what was written."""
+
+    rows: np.ndarray
+    """Which rows it concerns."""
+    what: str
+    of_values: bool = True
+    """Whether values are lost; a document can be written again."""
+
+
+def flaws(storage: Storage, header: Header, block: int, rows: np.ndarray) -> Iterator[Flaw]:
+    """Reads all that a block holds of the rows; a flaw wherever something is wrong."""
     try:
         counts = read_counts(storage, header, block)
     except Damaged as error:
-        yield rows, f"num_frames: {error}"
+        yield Flaw(rows, f"num_frames: {error}")
         return
     if (counts[rows] < 0).any():
-        yield rows[counts[rows] < 0], "num_frames: missing"
+        yield Flaw(rows[counts[rows] < 0], "num_frames: missing")
         return
-    yield from _pooled_damage(storage, header, block, rows)
+    yield from _pooled_flaws(storage, header, block, rows)
     for layer in header.frame_layers:
-        yield from _frames_damage(storage, header, block, rows, layer)
+        yield from _frames_flaws(storage, header, block, rows, layer)
 
 
-def _pooled_damage(storage, header, block, rows) -> Iterator[tuple[np.ndarray, str]]:
+def _pooled_flaws(storage, header, block, rows) -> Iterator[Flaw]:
     chunk, name, num_layers = header.chunk_rows, layout.pooled_file(block), len(header.layer_names)
     numbers = np.unique(rows // chunk)
     try:
@@ -219,15 +227,15 @@ def _pooled_damage(storage, header, block, rows) -> Iterator[tuple[np.ndarray, s
         places = index[numbers].reshape(-1, 2)
         sound = [v is not None for v in shards.read_chunks(storage, name, places, chunk * header.dim)]
     except Damaged as error:
-        yield rows, f"pooled: {error}"
+        yield Flaw(rows, f"pooled: {error}")
         return
     for number, layers in zip(numbers, np.reshape(sound, (len(numbers), num_layers)), strict=True):
         if not layers.all():
             names = ", ".join(header.layer_names[i] for i in np.flatnonzero(~layers))
-            yield rows[rows // chunk == number], f"pooled, layer {names}: checksum does not match"
+            yield Flaw(rows[rows // chunk == number], f"pooled, layer {names}: checksum does not match")
 
 
-def _frames_damage(storage, header, block, rows, layer) -> Iterator[tuple[np.ndarray, str]]:
+def _frames_flaws(storage, header, block, rows, layer) -> Iterator[Flaw]:
     spans = _frame_spans(storage, header, block)[rows]
     try:
         document = storage.read_all(layout.frames_document_file(layer, block))
@@ -235,16 +243,15 @@ def _frames_damage(storage, header, block, rows, layer) -> Iterator[tuple[np.nda
         document = b""
     total = int(np.maximum(read_counts(storage, header, block), 0).sum())
     if header.format > 1 and document != layout.frames_document(header, total):
-        yield rows, f"frames of layer {layer}: zarr.json is not what was written"
-        return
+        yield Flaw(rows, f"frames of layer {layer}: zarr.json is not what was written", of_values=False)
     try:
         for number, values in _frame_chunks(storage, header, block, layer, spans):
             if values is None:
                 first, last = number * header.frames_per_chunk, (number + 1) * header.frames_per_chunk
                 hit = (spans[:, 0] < last) & (spans[:, 1] > first)
-                yield rows[hit], f"frames of layer {layer}: checksum does not match"
+                yield Flaw(rows[hit], f"frames of layer {layer}: checksum does not match")
     except Damaged as error:
-        yield rows[spans[:, 1] > spans[:, 0]], str(error)
+        yield Flaw(rows[spans[:, 1] > spans[:, 0]], str(error))
 
 
 def _expected_sizes(header: Header, block: int, num_rows: int, num_frames: int) -> dict[str, int]:
@@ -288,6 +295,21 @@ def _frame_chunks(
             yield number, None if values is None else values.reshape(per_chunk, header.frame_dim)
     except Damaged as error:
         raise Damaged(f"frames of layer {layer}: {error}") from error
+
+
+def _joined(arrays: Sequence[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """The arrays one after the other, in pieces of one length, NaN behind the end; in the memory of one piece."""
+    piece, filled = np.full((length, *arrays[0].shape[1:]), np.nan, np.float32), 0
+    for array in arrays:
+        while len(array):
+            taken = min(len(array), length - filled)
+            piece[filled : filled + taken] = array[:taken]
+            array, filled = array[taken:], filled + taken
+            if filled == length:
+                yield piece
+                piece, filled = np.full_like(piece, np.nan), 0
+    if filled:
+        yield piece
 
 
 def _is_run(numbers: np.ndarray) -> bool:

@@ -150,6 +150,8 @@ def frame_chunks(header: Header, num_frames: int) -> int:
 
 def num_blocks(document: bytes, header: Header) -> int:
     """Blocks that an array has room for, from its document; 0 if that is damaged."""
+    if header.format > 1 and not _is_sealed(document):
+        return 0
     try:
         rows = json.loads(document)["shape"][0]
     except (ValueError, KeyError, TypeError, IndexError):

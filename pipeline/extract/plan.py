@@ -8,7 +8,7 @@ from pipeline.extract.work import Recording, Shape
 
 BLOCK_S = 1800.0
 """Most seconds of audio in a block, one longer recording excepted: what a crash costs …"""
-BLOCK_BYTES = 256e6
+BLOCK_BYTES = 128e6
 """… and most bytes of values: they wait in memory until the block is whole."""
 FEWEST_ROWS = 64
 
