@@ -31,6 +31,7 @@ prompts: $(VENV)/.core
 
 bench: $(VENV)/.core
 	python -m benchmarks.store
+	python -m benchmarks.scale
 
 lint: $(VENV)/.all
 	ruff check .

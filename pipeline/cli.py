@@ -17,6 +17,14 @@ STAGES = {
     "report": ("write report/index.html and print the comparison", None, "strata report"),
 }
 """Help, what its arguments name (all of them where none is given), and an example of each stage."""
+STORE_ACTIONS = {
+    "info": "print what a store says of itself, as JSON",
+    "verify": "read every value and name the damaged blocks",
+    "export": "write the store as one HDF5 file, for MATLAB, h5py or another machine",
+    "import": "bring the rows of an exported file into a store, new or of the same view; rows that it has stay",
+    "drop": "remove a store, so that it is computed anew",
+}
+"""Help of each action on one store; export and import take a file as well."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,12 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     store = commands.add_parser(
         "store",
-        help="look into a store, check it, drop it",
-        parents=[common],
+        help="look into a store, check it, export, import or drop it",
         epilog="example: strata store verify features/wavlm.zarr",
     )
-    store.add_argument("action", choices=["info", "verify", "drop"])
-    store.add_argument("path", type=Path)
+    actions = store.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, help_ in STORE_ACTIONS.items():
+        example = f"example: strata store {name} features/wavlm.zarr"
+        action = actions.add_parser(name, help=help_, description=help_, parents=[common], epilog=example)
+        action.add_argument("path", type=Path, metavar="PATH", help="the store, such as features/wavlm.zarr")
+        if name in ("export", "import"):
+            action.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: PATH with the suffix .h5")
     for name, (help_, argument, example) in STAGES.items():
         command = commands.add_parser(
             name, help=help_, description=help_, parents=[common], epilog=f"example: {example}"
@@ -96,7 +108,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.command == "store":
         from pipeline import store
 
-        store.ACTIONS[options.action](options.path)
+        store.ACTIONS[options.action](options.path, *([options.file] if "file" in options else []))
         return
     from importlib import import_module
 

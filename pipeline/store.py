@@ -1,4 +1,4 @@
-"""`strata store ACTION PATH`: what a store holds, whether it is whole, and how to be rid of it."""
+"""`strata store ACTION PATH`: what a store holds, whether it is whole, how to carry it about, how to be rid of it."""
 
 import json
 import shutil
@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline import dvcfile, soundness
 from pipeline.errors import StageError
-from pipeline.progress import say
+from pipeline.progress import bar, say
+from pipeline.report.tables import size
 from store import FeatureStore
 from store.lock import exclusive
 
@@ -51,10 +52,36 @@ def verify(path: Path) -> None:
     say(f"{path}: {len(store)} rows, all of them as they were written")
 
 
+def export(path: Path, file: Path | None) -> None:
+    """Writes a store as one HDF5 file, beside it where no other place is named."""
+    from store import hdf5
+
+    file = file or _checked(path).with_suffix(".h5")
+    store = FeatureStore.open(path)
+    with bar(len(store), "rows", f"{file}") as shown:
+        hdf5.write(store, file, lambda done, _: shown.update(done - shown.n))
+    say(f"{file}: {len(store)} rows, {size(file.stat().st_size)}")
+
+
+def import_(path: Path, file: Path | None) -> None:
+    """Brings the rows of an exported file into a store, new or of the same fingerprint; rows that it has stay."""
+    from store import hdf5
+
+    file = file or _checked(path).with_suffix(".h5")
+    before = len(FeatureStore.open(path)) if _checked(path).exists() else 0
+    with bar(0, "rows", f"{path}") as shown:
+
+        def show(done: int, rows: int) -> None:
+            shown.total = rows
+            shown.update(done - shown.n)
+
+        store = hdf5.read(file, path, show)
+    say(f"{path}: {len(store)} rows, {len(store) - before} of them new from {file}")
+
+
 def drop(path: Path) -> None:
     """Removes a store, its list of failures, and what dvc.lock knows of it, so that it is computed anew."""
-    if not path.name.endswith(".zarr"):
-        raise StageError(f"expected the path of a store such as features/wavlm.zarr, got {path}")
+    _checked(path)
     there = path.exists()
     if there:
         with exclusive(path):
@@ -65,4 +92,11 @@ def drop(path: Path) -> None:
     say(f"{path} is gone; `strata extract {path.stem}` computes it anew")
 
 
-ACTIONS = {"info": info, "verify": verify, "drop": drop}
+def _checked(path: Path) -> Path:
+    """A path that may be written to or removed, because it is named like a store."""
+    if path.suffix != ".zarr":
+        raise StageError(f"expected the path of a store such as features/wavlm.zarr, got {path}")
+    return path
+
+
+ACTIONS = {"info": info, "verify": verify, "export": export, "import": import_, "drop": drop}

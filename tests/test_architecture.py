@@ -23,6 +23,7 @@ BACKENDS = {
     "obstore": {"store/objects.py"},
     "distributed": {"pipeline/extract/cluster.py"},
     "opensmile": set(),
+    "h5py": {"store/hdf5.py"},
 }
 
 
@@ -56,7 +57,8 @@ def test_a_backend_is_imported_by_its_own_file_alone(backend):
 @pytest.mark.parametrize("module", ["pipeline.cli", "extractors", "trainers", "pipeline.report"])
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
     """`strata --help` starts at once."""
-    heavy = ["torch", "tensorflow", "transformers", "zarr", "pandas", "matplotlib", "sklearn", "scipy", "pydantic"]
+    heavy = ["torch", "tensorflow", "transformers", "zarr", "pandas", "matplotlib", "sklearn", "scipy"]
+    heavy += ["pydantic", "h5py"]
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
