@@ -32,6 +32,7 @@ prompts: $(VENV)/.core
 bench: $(VENV)/.core
 	python -m benchmarks.store
 	python -m benchmarks.scale
+	python -m benchmarks.memory
 
 lint: $(VENV)/.all
 	ruff check .

@@ -6,6 +6,7 @@ Ratios within one run on one machine: absolute times say more of the machine tha
 import os
 import platform
 import re
+import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,14 @@ def seconds(action: Callable[[], object], repeats: int = 5) -> float:
         action()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this program so far; Linux counts that of whoever started it into `ru_maxrss`."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
 
 
 def write_table(

@@ -19,10 +19,11 @@ VIEWS = {
     "wavlm": {"family": "transformers", "source": "miniature:wavlm", "frames": [4]},
 }
 PROGRAM = """
-import resource, sys
+import sys
+from benchmarks import peak_mb
 from pipeline import cli
 status = cli.main(["extract", sys.argv[1]])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(round(peak_mb()))
 sys.exit(status)
 """
 

@@ -1,8 +1,6 @@
 """A store of 200,000 rows: what opening it and reading from it cost in a process of its own (DESIGN §11)."""
 
 import json
-import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -12,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks import write_table
+from benchmarks import peak_mb, write_table
 from store import FeatureStore
 
 ROWS, LAYERS, DIM = 200_000, 13, 768
@@ -62,12 +60,12 @@ def _write(path: Path) -> None:
 
 def _read(path: Path) -> None:
     """Prints (step, seconds, peak MB) for each step as JSON."""
-    steps = [["imports", None, _peak_mb()]]
+    steps = [["imports", None, peak_mb()]]
 
     def step(name: str, action):
         start = perf_counter()
         result = action()
-        steps.append([name, perf_counter() - start, _peak_mb()])
+        steps.append([name, perf_counter() - start, peak_mb()])
         return result
 
     store = step("open", lambda: FeatureStore.open(path))
@@ -79,14 +77,6 @@ def _read(path: Path) -> None:
         raise ValueError(f"{path}: the rows read are not those asked for")
     step("read them again", lambda: store.pooled(wanted, [str(LAYER)]))
     print(json.dumps(steps))
-
-
-def _peak_mb() -> float:
-    """Peak resident memory of this program; Linux counts that of whoever started it into `ru_maxrss`."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
 
 
 if __name__ == "__main__":
