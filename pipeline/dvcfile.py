@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import soundness
 from pipeline.errors import StageError
 from pipeline.progress import say
+from pipeline.soundness import Known
 from pipeline.study import Study
 
 LEFT_ALONE = (".tmp", ".lock", ".partial")
@@ -73,7 +73,7 @@ def lacking(study: Study, view: str) -> str:
         return ""
     if here == 0:
         return f"{path} is listed in dvc.lock but is not here"
-    if soundness.was_whole(study.folder, view, wanted.md5, wanted.num_files):
+    if Known.read(study.folder, view).was_whole(path, wanted.md5, wanted.num_files):
         return ""
     return f"{path} has {here} of the {wanted.num_files} files that dvc.lock lists"
 
@@ -90,7 +90,7 @@ def pull(study: Study, view: str) -> None:
     done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
     still = lacking(study, view)
     if still:
-        reason = (done.stderr.strip().splitlines() or ["nothing was fetched"])[0]
+        reason = ((done.stderr + done.stdout).strip().splitlines() or ["nothing was fetched"])[0]
         raise StageError(f"{still}, and `dvc pull` says: {reason}")
 
 

@@ -41,7 +41,7 @@ def verify(path: Path) -> None:
     problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
     study = path.absolute().parent.parent
     if (study / "params.yaml").exists():  # then the next extraction knows what was found
-        soundness.remember(study, store, damages)
+        soundness.suspect(study, store, damages)
     for problem in problems:
         say(problem)
     if problems:
@@ -89,6 +89,7 @@ def drop(path: Path) -> None:
     if not dvcfile.forget_store(path.absolute().parent.parent, path.stem) and not there:
         raise StageError(f"no store at {path}, and no dvc.lock that knows of one; nothing was removed")
     path.with_suffix(".failures.csv").unlink(missing_ok=True)
+    soundness.Known.read(path.absolute().parent.parent, path.stem).forget()
     say(f"{path} is gone; `strata extract {path.stem}` computes it anew")
 
 

@@ -85,7 +85,7 @@ def for_each(names: Sequence[str], action: Callable[[str], None], what: str) -> 
     for name in names:
         try:
             action(name)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             errors.append(f"{what} {name}: {error}")
     if errors:
         raise StageError("; ".join(errors))

@@ -14,15 +14,15 @@ Knows blocks, not keys or layers by name; that is `FeatureStore`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import numpy as np
 
-from store import blocks, layout
+from store import blocks, documents, layout
 from store.blocks import Rows
 from store.errors import CorruptStore, StoreError
-from store.local import LocalStorage
+from store.opening import committed, find_header, read_or_nothing, there, view_name
 from store.shards import Damaged
 from store.storage import PARTIAL, Storage
 
@@ -59,6 +59,20 @@ class BlockStore:
         """Name of the view whose values these are."""
         return view_name(self.storage)
 
+    def committed(self) -> list[int]:
+        """Numbers of the blocks that have keys."""
+        return committed(self.storage)
+
+    def num_bytes(self) -> int:
+        """Size of all files; beside a writer, as good as can be told."""
+        total = 0
+        for name in self.storage.names():
+            try:
+                total += self.storage.size(name)
+            except FileNotFoundError:  # it has just been put in place, or removed
+                continue
+        return total
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -69,6 +83,7 @@ class BlockStore:
 
         Raises:
             StoreLocked: another process holds it.
+            StoreError: another store lies here than when this one was opened.
         """
         if self._lock_depth:
             yield self
@@ -77,8 +92,10 @@ class BlockStore:
             self._lock_depth += 1
             try:
                 self._forget()
-                self._sweep()
-                self._mend_documents()
+                self._check_same_store()
+                self.sweep()
+                self.header = documents.mend(self.storage, self.header)
+                self._num_blocks = documents.num_blocks(self.storage, self.header)
                 yield self
             finally:
                 self._lock_depth -= 1
@@ -93,19 +110,21 @@ class BlockStore:
         self._num_blocks += 1
         return self._num_blocks - 1
 
-    def claim(self, block: int) -> bool:
-        """Makes the caller the writer of a reserved block; False if there has been one, who may still be at it.
+    def claim(self, block: int) -> str | None:
+        """Makes the caller the writer of a reserved block; None if there has been one, who may still be at it.
 
-        Needs no lock: whoever is given a block's number claims it, perhaps on another machine.
+        Needs no lock: whoever is given a block's number claims it, perhaps on another machine. The token that comes
+        back is what `write_block` and `commit` know the writer by.
         """
-        return self.storage.create(layout.claim_file(block))
+        token = uuid4().hex
+        return token if self.storage.create(layout.claim_file(block), token.encode()) else None
 
-    def write_block(self, block: int, rows: Rows) -> None:
+    def write_block(self, block: int, rows: Rows, claim: str) -> None:
         """Writes the values of a block that the caller has claimed, for `commit` to confirm; needs no lock.
 
         Raises:
             StoreError: more rows than a block has, values that do not fit the store or are not finite, or a block that
-                was not claimed, or is committed. Nothing is written then.
+                is not the caller's (any more). Nothing is written then.
         """
         if len(rows.keys) > self.header.block_rows:
             raise StoreError(
@@ -116,19 +135,20 @@ class BlockStore:
             rows = blocks.checked(self.header, rows)
         except ValueError as error:
             raise StoreError(f"{self.place}: {error}") from error
-        if not there(self.storage, layout.claim_file(block)):
-            raise StoreError(f"{self.place}: block {block} was not claimed, or is committed; `claim` it before writing")
+        self._require_claim(block, claim)
         blocks.write_values(self.storage, self.header, block, rows)
 
-    def commit(self, block: int, keys: Sequence[str], num_frames: Sequence[int] | np.ndarray) -> None:
+    def commit(self, block: int, keys: Sequence[str], num_frames: Sequence[int] | np.ndarray, claim: str) -> None:
         """Makes a block's rows exist, once `write_block` has returned for them; needs the lock.
 
         Raises:
-            StoreError: the block was not reserved, or its files are not here in full: its writer sees another folder.
+            StoreError: the block was not reserved, was written by somebody else, or its files are not here in full: its
+                writer sees another folder.
         """
         self._require_lock()
         if not 0 <= block < self._num_blocks:
             raise StoreError(f"{self.place}: block {block} was not reserved; there are {self._num_blocks}")
+        self._require_claim(block, claim)
         try:
             blocks.check_sizes(self.storage, self.header, block, len(keys), int(np.sum(num_frames, dtype=np.int64)))
         except Damaged as error:
@@ -139,14 +159,26 @@ class BlockStore:
         blocks.write_keys(self.storage, self.header, block, keys)
         self.storage.remove(layout.claim_file(block))
 
+    def sweep(self) -> None:
+        """Removes what dead writers left: blocks without keys, files that were never put in place; needs the lock."""
+        self._require_lock()
+        kept = set(self.committed())
+        for name in sorted(self.storage.names(), key=lambda name: name.endswith(layout.CLAIM)):
+            unfinished = layout.block_of(name) is not None and layout.block_of(name) not in kept
+            # A block's claim goes last: values without one are those of a block whose keys were lost.
+            if unfinished or name.endswith((layout.CLAIM, PARTIAL, ".tmp")):  # .tmp: of a killed `dvc checkout`
+                self.storage.remove(name)
+
     def _append(self, rows: Rows) -> None:
         """Reserves, writes and commits as many blocks as the rows need."""
         for start in range(0, len(rows.keys), self.header.block_rows):
             part = rows.part(start, start + self.header.block_rows)
             block = self.reserve()
-            self.claim(block)
-            self.write_block(block, part)
-            self.commit(block, part.keys, part.num_frames)
+            claim = self.claim(block)
+            if claim is None:
+                raise StoreError(f"{self.place}: block {block} has another writer, in spite of the lock")
+            self.write_block(block, part, claim)
+            self.commit(block, part.keys, part.num_frames, claim)
 
     # -- damage ----------------------------------------------------------------------------------------------------
 
@@ -159,19 +191,19 @@ class BlockStore:
         return [
             f"{self.place}: view {self.view}, all blocks: {name} is not what was written; no value depends on it, "
             f"and `strata extract {self.view}` writes it anew"
-            for name in self._damaged_documents()
+            for name in documents.damaged(self.storage, self.header)
         ]
 
     def damage(self, unchanged: Mapping[str, str] | None = None) -> list[Damage]:
         """Reads every value of all committed blocks but those whose signature is still that in `unchanged`."""
-        signatures, found = self.signatures() if unchanged else {}, []
+        signatures, found = self.signatures() if unchanged else {}, self._lost_commits()
         for block in self.committed():
-            if unchanged and signatures[str(block)] == unchanged.get(str(block)):
+            if unchanged and str(block) in signatures and signatures[str(block)] == unchanged.get(str(block)):
                 continue
             try:
                 keys = self._keys_of(block)
             except CorruptStore:
-                found.append(self._whole(block))
+                found.append(self._damage(block, np.arange(self.header.block_rows), "key: checksum does not match"))
                 continue
             rows = np.array([row for row, key in enumerate(keys) if key], np.int64)
             for flaw in blocks.flaws(self.storage, self.header, block, rows):
@@ -180,15 +212,12 @@ class BlockStore:
 
     def signatures(self) -> dict[str, str]:
         """Per committed block, what changes whenever somebody writes one of its files; no file is read."""
-        return {
-            str(block): ";".join(f"{name}:{self.storage.signature(name)}" for name in names)
-            for block, names in self._files_by_block().items()
-            if layout.key_file(block) in names
-        }
+        files = {block: names for block, names in self._files_by_block().items() if layout.key_file(block) in names}
+        return {str(block): self._signature(names) for block, names in files.items()}
 
-    def num_bytes(self) -> int:
-        """Size of all files."""
-        return sum(self.storage.size(name) for name in self.storage.names())
+    def signature(self, block: int) -> str:
+        """That of one block, as in `signatures`."""
+        return self._signature(self._files_by_block().get(block, []))
 
     def retire(self, damages: Sequence[Damage]) -> int:
         """Takes rows with damaged values out, so that they have to be computed anew; needs the lock.
@@ -203,103 +232,100 @@ class BlockStore:
         lost, spoilt = 0, {damage.block for damage in damages if damage.of_values}
         for block in {damage.block for damage in damages} - spoilt:
             blocks.write_frame_documents(self.storage, self.header, block)
+        latest = self._latest_blocks()
         for block in sorted(spoilt):
             first = block * self.header.block_rows
             bad = {row - first for d in damages if d.block == block and d.of_values for row in d.rows}
-            try:
-                keys = self._keys_of(block)
-            except CorruptStore:
-                keys = []
-            used = [row for row, key in enumerate(keys) if key]
-            sound = np.array([row for row in used if row not in bad], np.int64)
-            lost += len(used) - len(sound)
+            # A row that a later block holds as well was copied by a retirement that was cut short.
+            rows = {row: key for key, (home, row) in latest.items() if home == block}
+            sound = np.array(sorted(row for row in rows if row not in bad), np.int64)
+            lost += len(rows) - len(sound)
             if len(sound):
-                kept = [keys[row] for row in sound]
+                kept = [rows[row] for row in sound.tolist()]
                 self._append(blocks.read_rows(self.storage, self.header, block, kept, sound))
-            blocks.remove(self.storage, self._files_by_block()[block])
+            blocks.remove(self.storage, self._files_by_block().get(block, []))
         self.storage.flush()
         self._forget()
         return lost
 
-    # -- inside ----------------------------------------------------------------------------------------------------
+    def describe(self, damage: Damage) -> str:
+        """Where and what, for a person."""
+        return f"{self.place}: view {self.view}, block {damage.block}, rows {_runs(damage.rows)}: {damage.what}"
 
-    def committed(self) -> list[int]:
-        """Numbers of the blocks that have keys."""
-        return committed(self.storage)
+    # -- inside ----------------------------------------------------------------------------------------------------
 
     def _forget(self) -> None:
         """Called when what is remembered of the blocks may have become wrong."""
+
+    def _check_same_store(self) -> None:
+        found = find_header(self.storage)
+        if found is None or replace(found, format=self.header.format) != self.header:
+            raise StoreError(f"{self.place} was replaced by another store since it was opened; open it again")
+        self.header = found
 
     def _require_lock(self) -> None:
         if not self._lock_depth:
             raise StoreError(f"{self.place}: writing needs the lock: `with store.locked(): …`")
 
+    def _require_claim(self, block: int, claim: str) -> None:
+        if read_or_nothing(self.storage, layout.claim_file(block)) != claim.encode():
+            raise StoreError(
+                f"{self.place}: block {block} was not claimed by this writer, or is committed, or was given up; "
+                "reserve and claim a new one"
+            )
+
     def _keys_of(self, block: int) -> list[str]:
         try:
             return blocks.read_keys(self.storage, self.header, block)
         except Damaged as error:
-            raise self._corrupt(self._whole(block, f"key: {error}")) from error
+            damage = self._damage(block, np.arange(self.header.block_rows), f"key: {error}")
+            raise self._corrupt(damage) from error
+
+    def _latest_blocks(self) -> dict[str, tuple[int, int]]:
+        """(block, row within it) of every key that can be read; of several, the latest."""
+        latest = {}
+        for block in self.committed():
+            try:
+                keys = self._keys_of(block)
+            except CorruptStore:
+                continue
+            latest.update((key, (block, row)) for row, key in enumerate(keys) if key)
+        return latest
+
+    def _lost_commits(self) -> list[Damage]:
+        """Blocks with values but neither keys nor a claim: nobody was at them, so their keys have gone."""
+        found = []
+        for block, names in self._files_by_block().items():
+            if layout.counts_file(block) not in names or {layout.key_file(block), layout.claim_file(block)} & {*names}:
+                continue
+            if there(self.storage, layout.key_file(block)):
+                continue  # it was committed between two looks
+            try:
+                rows = np.flatnonzero(blocks.read_counts(self.storage, self.header, block) >= 0)
+            except Damaged:
+                rows = np.arange(self.header.block_rows)
+            found.append(self._damage(block, rows, "key: the file is gone"))
+        return found
 
     def _files_by_block(self) -> dict[int, list[str]]:
         files: dict[int, list[str]] = {}
         for name in self.storage.names():
             block = layout.block_of(name)
-            if block is not None:
+            if block is not None and not name.endswith(PARTIAL):
                 files.setdefault(block, []).append(name)
         return files
 
-    def _sweep(self) -> None:
-        """Removes what killed writers left: blocks without keys, claims, and files that were never put in place."""
-        committed = set(self.committed())
-        for name in self.storage.names():
-            unfinished = layout.block_of(name) is not None and layout.block_of(name) not in committed
-            if unfinished or name.endswith((layout.CLAIM, PARTIAL, ".tmp")):  # the last: of a killed `dvc checkout`
-                self.storage.remove(name)
-
-    def _mend_documents(self) -> None:
-        """Writes anew what is damaged, or of format 1; learns how many blocks were given out."""
-        upgrade = self.header.format < layout.FORMAT
-        self._num_blocks = max(self._lengths().values())
-        damaged = self._damaged_documents()
-        if not upgrade and not damaged:
-            return
-        self.header = layout.upgraded(self.header)
-        for block in self.committed() if upgrade else ():
-            blocks.write_frame_documents(self.storage, self.header, block)
-        for name, document in layout.documents(self.header, self._num_blocks).items():
-            if upgrade or name in damaged:
-                self.storage.write(name, [document])  # the header comes last: until then the store is of format 1
-        self.storage.flush()
-
-    def _lengths(self) -> dict[str, int]:
-        """Blocks that each array has room for, and (under '') those that are there."""
-        lengths = {"": 1 + max(self.committed(), default=-1)}
-        for name in layout.ARRAYS:
-            lengths[name] = layout.num_blocks(read_or_nothing(self.storage, name), self.header)
-        return lengths
-
-    def _damaged_documents(self) -> list[str]:
-        """Names of documents that are not what this code would write. Format 1 was written by other code."""
-        if self.header.format < layout.FORMAT:
-            return []
-        lengths, damaged = self._lengths(), []
-        for name in layout.documents(self.header, 0):
-            # A process that is killed between them leaves arrays of different lengths: none may be too short.
-            length = lengths.get(name, 0)
-            wanted = layout.documents(self.header, length)[name]
-            if length < (lengths[""] if name in lengths else 0) or read_or_nothing(self.storage, name) != wanted:
-                damaged.append(name)
-        return damaged
+    def _signature(self, names: Sequence[str]) -> str:
+        parts = []
+        for name in names:
+            try:
+                parts.append(f"{name}:{self.storage.signature(name)}")
+            except FileNotFoundError:  # removed between two looks
+                continue
+        return ";".join(parts)
 
     def _damage(self, block: int, rows: np.ndarray, what: str, of_values: bool = True) -> Damage:
         return Damage(block, tuple((rows + block * self.header.block_rows).tolist()), what, of_values)
-
-    def _whole(self, block: int, what: str = "key: checksum does not match") -> Damage:
-        return self._damage(block, np.arange(self.header.block_rows), what)
-
-    def describe(self, damage: Damage) -> str:
-        """Where and what, for a person."""
-        return f"{self.place}: view {self.view}, block {damage.block}, rows {_runs(damage.rows)}: {damage.what}"
 
     def _corrupt(self, damage: Damage) -> CorruptStore:
         return CorruptStore(
@@ -308,77 +334,8 @@ class BlockStore:
         )
 
 
-def storage_of(path: str | Path | Storage) -> Storage:
-    """The storage at a path or URL."""
-    if isinstance(path, Storage):
-        return path
-    if "://" in str(path):
-        from store.objects import ObjectStorage
-
-        return ObjectStorage(str(path))
-    return LocalStorage(Path(path))
-
-
-def committed(storage: Storage) -> list[int]:
-    """Numbers of the blocks that have keys, ascending."""
-    names = ((layout.block_of(name), name) for name in storage.names("key/c"))
-    return sorted(block for block, name in names if block is not None and name == layout.key_file(block))
-
-
-def find_header(storage: Storage) -> layout.Header | None:
-    """What the store says of itself, from the copy if need be; None where there is no store.
-
-    A group's document is written when all else of an empty store is there.
-
-    Raises:
-        CorruptStore: there is one, but neither header can be trusted.
-        StoreError: it is of a format that this code cannot read.
-    """
-    if not there(storage, "zarr.json") and not committed(storage):
-        return None  # nothing at all, or a creation that was killed
-    documents = [read_or_nothing(storage, name) for name in ("zarr.json", "key/zarr.json")]
-    headers = [layout.read_header(document) for document in documents]
-    header = headers[0] or headers[1]
-    later = [layout.later_format(document) for document in documents]
-    if header is None and any(later):
-        known = " or ".join(map(str, layout.READABLE))
-        raise StoreError(
-            f"{storage.place}: expected a store of format {known}, found format {later[0] or later[1]}: "
-            "it needs a newer version of strata-speech"
-        )
-    if header is None:
-        raise CorruptStore(
-            f"{storage.place}: no header that can be trusted, neither in zarr.json nor its copy in key/zarr.json; "
-            "this is no Strata store, or both are damaged: bring it back with `dvc checkout --force`, or "
-            f"`strata store drop {storage.place}`"
-        )
-    return header
-
-
-def view_name(storage: Storage) -> str:
-    """`wavlm` of `features/wavlm.zarr`."""
-    return PurePosixPath(storage.place).stem
-
-
-def there(storage: Storage, name: str) -> bool:
-    """Whether a storage has a file."""
-    try:
-        storage.size(name)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def read_or_nothing(storage: Storage, name: str) -> bytes:
-    """A file's bytes; none where it is not there."""
-    try:
-        return storage.read_all(name)
-    except FileNotFoundError:
-        return b""
-
-
 def _runs(numbers: Sequence[int]) -> str:
     """`0 to 63, 128 to 191`."""
     numbers = np.unique(np.asarray(numbers, np.int64))
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs if len(run))

@@ -1,6 +1,6 @@
 """One block of rows: its files written, read and checked.
 
-A block is what one writer commits at once. Its values come first, its keys last, and no file of it is written twice:
+A block is what one writer commits at once. Its values come first, its keys last, and no value of it is written twice:
 block numbers are given out once. Rows are counted from the start of the block here. Knows one block at a time, and
 neither locks nor other blocks.
 """
@@ -248,7 +248,7 @@ def _frames_flaws(storage, header, block, rows, layer) -> Iterator[Flaw]:
         for number, values in _frame_chunks(storage, header, block, layer, spans):
             if values is None:
                 first, last = number * header.frames_per_chunk, (number + 1) * header.frames_per_chunk
-                hit = (spans[:, 0] < last) & (spans[:, 1] > first)
+                hit = (spans[:, 0] < last) & (spans[:, 1] > first) & (spans[:, 1] > spans[:, 0])
                 yield Flaw(rows[hit], f"frames of layer {layer}: checksum does not match")
     except Damaged as error:
         yield Flaw(rows[spans[:, 1] > spans[:, 0]], str(error))

@@ -1,5 +1,9 @@
 """What can go wrong with a store; each message says what was expected, what was found, where, and the next step."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class StoreError(ValueError):
     """The base of every error of this package."""
@@ -40,6 +44,17 @@ class NoRoom(StoreError):
 
     def __str__(self) -> str:
         return f"{super().__str__()}; what was committed stays: make room, and the same command goes on from there"
+
+
+@contextmanager
+def naming_full_disks(place: object, name: str) -> Iterator[None]:
+    """Turns the ways in which a disk says that it is full into NoRoom, with the file at which it said so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoRoom(f"{place}: {error.strerror.lower()} at {name}") from error
+        raise
 
 
 def _short(value: object) -> str:

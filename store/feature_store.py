@@ -8,15 +8,16 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 
 import numpy as np
 
 from store import blocks, layout
-from store.block_store import BlockStore, committed, find_header, storage_of, there, view_name
+from store.block_store import BlockStore
 from store.blocks import Rows
-from store.errors import FingerprintMismatch, StoreError
+from store.errors import CorruptStore, FingerprintMismatch, StoreError
+from store.opening import find_header, is_store, storage_of, view_name
 from store.shards import Damaged
 from store.storage import Storage
 
@@ -26,11 +27,28 @@ PARALLEL_BYTES = 2**25
 """… from so many bytes on; below, threads cost more than they gain."""
 
 
+def _finding_moved_rows(read: Callable) -> Callable:
+    """Reads once more where a block has gone: a writer has put its rows elsewhere, to be rid of damaged ones."""
+
+    @wraps(read)
+    def reading(self: "FeatureStore", *arguments, **named):
+        try:
+            return read(self, *arguments, **named)
+        except CorruptStore:
+            if self._lock_depth or not self._has_moved():
+                raise
+            self._forget()
+            return read(self, *arguments, **named)
+
+    return reading
+
+
 class FeatureStore(BlockStore):
     """The hidden states of one view; rows are utterances, known by their keys (the manifest's `content` values).
 
     A row is there when its key is, and then all its values are. Keys and values come back in the order asked for, or in
-    the order of the rows where none is given. Readers need no lock: what is committed is never written again.
+    the order of the rows where none is given. Readers need no lock: no value that is committed ever changes, and rows
+    that a mending writer has moved meanwhile are found again.
     """
 
     @classmethod
@@ -50,8 +68,7 @@ class FeatureStore(BlockStore):
     @classmethod
     def exists(cls, path: str | Path | Storage) -> bool:
         """Whether there is a store, be it damaged; a creation that was killed has left none."""
-        storage = storage_of(path)
-        return there(storage, "zarr.json") or bool(committed(storage))
+        return is_store(storage_of(path))
 
     @classmethod
     def create(
@@ -131,6 +148,7 @@ class FeatureStore(BlockStore):
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
+    @_finding_moved_rows
     def pooled(self, keys: Sequence[str] | None = None, layers: Sequence[str] | None = None) -> np.ndarray:
         """Time-averaged hidden states, float32 [keys, layers, dim].
 
@@ -157,6 +175,7 @@ class FeatureStore(BlockStore):
         self._read_blocks(rows, read, parallel=values.nbytes >= PARALLEL_BYTES)
         return values
 
+    @_finding_moved_rows
     def num_frames(self, keys: Sequence[str] | None = None) -> np.ndarray:
         """Valid frames behind each pooled row, int32 [keys]."""
         rows = self._row_numbers(keys)
@@ -168,6 +187,7 @@ class FeatureStore(BlockStore):
         self._read_blocks(rows, read)
         return values
 
+    @_finding_moved_rows
     def frames(self, keys: Sequence[str], layer: str) -> list[np.ndarray]:
         """One layer's frames of each utterance, float32 [num_frames, frame_dim] each.
 
@@ -241,25 +261,36 @@ class FeatureStore(BlockStore):
                 raise StoreError(f"{self.place}: a key is in the store already; append only `missing(keys)`")
             self._append(rows)
 
-    def commit(self, block: int, keys: Sequence[str], num_frames: Sequence[int] | np.ndarray) -> None:
+    def commit(self, block: int, keys: Sequence[str], num_frames: Sequence[int] | np.ndarray, claim: str) -> None:
         """See `BlockStore.commit`."""
-        super().commit(block, keys, num_frames)
+        super().commit(block, keys, num_frames, claim)
         if "_rows" in self.__dict__:  # else they are read when first asked for
-            self._rows.update((key, block * self.header.block_rows + row) for row, key in enumerate(keys))
+            self._enter(self._rows, block, keys)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        """Row numbers by key."""
-        rows = {}
+        """Row numbers by key, ascending."""
+        rows: dict[str, int] = {}
         for block in self.committed():
-            first = block * self.header.block_rows
-            rows.update((key, first + row) for row, key in enumerate(self._keys_of(block)) if key)
+            self._enter(rows, block, self._keys_of(block))
         return rows
+
+    def _enter(self, rows: dict[str, int], block: int, keys: Sequence[str]) -> None:
+        """Adds a block's rows behind all others; a key that an earlier block has too is this block's from now on."""
+        first = block * self.header.block_rows
+        for row, key in enumerate(keys, first):
+            if key:
+                rows.pop(key, None)
+                rows[key] = row
 
     def _forget(self) -> None:
         self.__dict__.pop("_rows", None)
+
+    def _has_moved(self) -> bool:
+        rows = self.__dict__.get("_rows", {})
+        return not {row // self.header.block_rows for row in rows.values()} <= set(self.committed())
 
     def _row_numbers(self, keys: Sequence[str] | None) -> np.ndarray:
         if keys is None:

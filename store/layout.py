@@ -165,7 +165,13 @@ def read_header(document: bytes) -> Header | None:
     found = described.get("format")
     if found not in READABLE or (found > 1 and not _is_sealed(document)):
         return None
-    return Header(**described)
+    try:
+        header = Header(**described)
+        documents(header, 0)
+        sound = min(header.block_rows, header.dim, header.frame_dim, len(header.layer_names)) >= 1
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+    return header if sound else None
 
 
 def later_format(document: bytes) -> int | None:

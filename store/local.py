@@ -1,12 +1,11 @@
 """A store in a folder of this machine, or of a disk that several machines share."""
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from store.errors import NoRoom
+from store.errors import naming_full_disks
 from store.lock import exclusive
 from store.storage import PARTIAL, Storage
 
@@ -54,28 +53,30 @@ class LocalStorage(Storage):
     def write(self, name: str, data: Sequence[bytes]) -> None:
         """See `Storage.write`."""
         path = self.folder / name
-        self._make_folder(path.parent)
         partial = path.with_name(path.name + PARTIAL)
-        try:
-            with open(partial, "wb") as file:
-                file.writelines(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise NoRoom(f"{self.folder}: {error.strerror.lower()} at {name}") from error
-            raise
-        self._changed_folders.add(path.parent)
+        with naming_full_disks(self.folder, name):
+            self._make_folder(path.parent)
+            try:
+                with open(partial, "wb") as file:
+                    file.writelines(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(partial, path)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
 
-    def create(self, name: str) -> bool:
+    def create(self, name: str, data: bytes) -> bool:
         """See `Storage.create`."""
-        self._make_folder((self.folder / name).parent)
-        try:
-            os.close(os.open(self.folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        except FileExistsError:
-            return False
+        path = self.folder / name
+        with naming_full_disks(self.folder, name):
+            self._make_folder(path.parent)
+            try:
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except FileExistsError:
+                return False
+            with open(descriptor, "wb") as file:
+                file.write(data)
         return True
 
     def remove(self, name: str) -> None:
@@ -107,10 +108,7 @@ class LocalStorage(Storage):
         return exclusive(self.folder)
 
     def _make_folder(self, folder: Path) -> None:
-        absent = []
-        while not folder.is_dir():
-            absent.append(folder)
-            folder = folder.parent
-        for folder in reversed(absent):
-            folder.mkdir(exist_ok=True)
-            self._changed_folders |= {folder, folder.parent}
+        folder.mkdir(parents=True, exist_ok=True)
+        # All the way up, for another process may have made a folder and not yet forced its name to the disk.
+        own = [path for path in (folder, *folder.parents) if path.is_relative_to(self.folder)]
+        self._changed_folders.update(own, [self.folder.parent])

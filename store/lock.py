@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from store.errors import StoreLocked
+from store.errors import StoreLocked, naming_full_disks
 
 
 @contextmanager
@@ -22,8 +22,10 @@ def exclusive(store: Path) -> Iterator[None]:
         StoreLocked: another process holds it; the message says which.
     """
     path = store.with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab+", buffering=0) as file:
+    with naming_full_disks(store, path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    with open(descriptor, "ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -80,9 +80,9 @@ class ObjectStorage(Storage):
         with _plain_errors():
             obstore.put(self._bucket, self._name(name), b"".join(data))
 
-    def create(self, name: str) -> bool:
+    def create(self, name: str, data: bytes) -> bool:
         """See `Storage.create`."""
-        return self._put_new(self._name(name), b"")
+        return self._put_new(self._name(name), data)
 
     def remove(self, name: str) -> None:
         """See `Storage.remove`."""
@@ -98,27 +98,36 @@ class ObjectStorage(Storage):
         Whether one on another machine still lives cannot be known: the message names it and the object to remove.
         """
         path = f"{self._folder.removesuffix('.zarr')}.lock"
-        if not self._put_new(path, holder()) and not (self._is_stale(path) and self._put_new(path, holder())):
+        mine = holder()
+        if not self._put_new(path, mine) and not self._take_over(path, mine):
             raise StoreLocked(
                 f"{self.place} is being written by {described(self._content(path))}; wait for it or stop it, then try "
-                f"again (if it died on another machine, remove {self.place.removesuffix('.zarr')}.lock)"
+                f"again (if it is dead, remove {self.place.removesuffix('.zarr')}.lock)"
             )
         try:
             yield
         finally:
-            self._delete(path)
+            if self._content(path) == mine:
+                self._delete(path)
 
-    def _is_stale(self, path: str) -> bool:
-        """Whether the lock's holder was a process of this machine that is gone; the lock is removed then."""
+    def _take_over(self, path: str, mine: bytes) -> bool:
+        """Replaces the lock of a process of this machine that is gone; of several who try, one succeeds."""
+        import obstore
+        from obstore.exceptions import BaseError
+
         try:
-            found = json.loads(self._content(path))
-            if found["host"] != socket.gethostname():
+            found = obstore.get(self._bucket, path)
+            lock = json.loads(found.bytes().to_bytes())
+            if lock["host"] != socket.gethostname():
                 return False
-            os.kill(found["pid"], 0)
+            os.kill(lock["pid"], 0)
         except ProcessLookupError:
-            self._delete(path)
-            return True
-        except (FileNotFoundError, PermissionError, ValueError, KeyError):
+            with suppress(BaseError, NotImplementedError, FileNotFoundError):
+                # Only over the very object that was read: somebody else may have been quicker.
+                version = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
+                obstore.put(self._bucket, path, mine, mode=version)
+                return True
+        except (FileNotFoundError, PermissionError, ValueError, KeyError, BaseError):
             return False
         return False
 

@@ -55,8 +55,8 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def create(self, name: str) -> bool:
-        """Puts an empty file in place; False, and nothing done, if there is one. Of several callers one gets True."""
+    def create(self, name: str, data: bytes) -> bool:
+        """Puts a small file in place; False, and nothing done, if there is one. Of several callers one gets True."""
 
     @abstractmethod
     def remove(self, name: str) -> None:

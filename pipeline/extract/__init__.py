@@ -8,7 +8,7 @@ stops the run, the next one goes on behind the last block.
 import json
 import shutil
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -20,7 +20,7 @@ from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.extract import identity, plan, work
 from pipeline.extract.failures import Failures
-from pipeline.extract.runners import Runner, runner
+from pipeline.extract.runners import Crashed, Runner, runner
 from pipeline.extract.work import Job, Recording, Report, Shape
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
@@ -30,6 +30,8 @@ from store import FeatureStore, StoreError
 from store.layout import default_block_rows
 
 DISK_MARGIN = 1.1
+MOST_ATTEMPTS = 4
+"""How often a block is tried whose workers are lost."""
 
 
 def run(study: Study, names: list[str]) -> None:
@@ -54,18 +56,21 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
         fingerprint = identity.fingerprint(job, view, crew)
         store = _open(study, view, fingerprint, crew, utterances)
         with store.locked():
-            soundness.retire_damage(study.folder, store)
+            known = soundness.Known.read(study.folder, view)
+            known.listed = dvcfile.listed(study, view).md5
+            known.mend(store)
             failures = Failures.read(study, view, fingerprint, set(utterances["content"]))
             missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
             todo = utterances[utterances["content"].isin(missing)]
             if len(todo):
                 _check_room(study, view, store, todo, len(utterances))
                 make_absent_audio(study, todo)
-                _fill(study, view, store, crew, todo, failures)
+                _fill(study, view, store, crew, todo, failures, known)
             else:
                 say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} utterances)")
             failures.write()
-            soundness.remember(study.folder, store, listed=dvcfile.listed(study, view).md5)
+            store.sweep()
+            known.write(store)
     _judge(study, failures, view, len(utterances))
 
 
@@ -120,13 +125,21 @@ def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame
         )
 
 
-def _fill(study: Study, view: str, store: FeatureStore, crew: Runner, todo: pd.DataFrame, failures: Failures) -> None:
+def _fill(
+    study: Study,
+    view: str,
+    store: FeatureStore,
+    crew: Runner,
+    todo: pd.DataFrame,
+    failures: Failures,
+    known: soundness.Known,
+) -> None:
     """Computes and commits what is to do, and leaves a record of it."""
     started, before = time.monotonic(), len(store)
     audio_s = float(todo["duration_s"].sum())
     try:
         with bar(audio_s / 3600, "h audio", view) as progress:
-            _compute(store, crew, todo, failures, lambda seconds: progress.update(seconds / 3600))
+            _compute(store, crew, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
     except BaseException:
         with suppress(OSError):
             failures.write()
@@ -147,43 +160,62 @@ def _fill(study: Study, view: str, store: FeatureStore, crew: Runner, todo: pd.D
 
 
 def _compute(
-    store: FeatureStore, crew: Runner, todo: pd.DataFrame, failures: Failures, progress: Callable[[float], object]
-) -> None:
-    """Keeps every hand of the crew busy, with one more block waiting for it; after an error, no new ones."""
-    names = todo.set_index("content")[["utterance", "audio"]]
-    shape = Shape.of(store.header)
-    waiting = deque(plan.blocks(todo, shape, store.header.block_rows, crew.hands))
-    errors: list[Exception] = []
-    while crew.pending or (waiting and not errors):
-        while waiting and not errors and crew.pending < 2 * crew.hands:
-            crew.submit(store.reserve(), waiting.popleft(), progress)
-        for recordings, outcome in crew.finished():
-            try:
-                _accept(store, outcome, recordings, waiting, failures, names)
-            except Exception as error:  # of whatever kind: the other blocks are brought in first
-                errors.append(error)
-    if errors:
-        raise errors[0]
-
-
-def _accept(
     store: FeatureStore,
-    outcome: Report | Exception,
-    recordings: list[Recording],
-    waiting: deque,
+    crew: Runner,
+    todo: pd.DataFrame,
     failures: Failures,
-    names: pd.DataFrame,
+    known: soundness.Known,
+    progress: Callable[[float], object],
 ) -> None:
-    """Commits a block that has come back."""
-    if isinstance(outcome, Exception):
-        raise outcome
-    if outcome.taken:
-        waiting.appendleft(recordings)
-        return
-    if outcome.keys:
-        store.commit(outcome.block, outcome.keys, outcome.num_frames)
-    for content, failure in outcome.failures.items():
-        failures.add(*names.loc[content], content, failure)
+    """Keeps every hand of the crew busy, with one more block waiting for it; after an error, no new ones.
+
+    A block whose processes were lost is tried once more when all others are done: alone, so that it takes nobody along.
+    """
+    names = todo.set_index("content")[["utterance", "audio"]]
+    waiting = deque(plan.blocks(todo, Shape.of(store.header), store.header.block_rows, crew.hands))
+    doubtful: deque[list[Recording]] = deque()
+    attempts: Counter[str] = Counter()
+    errors: list[Exception] = []
+    crashes: list[Exception] = []
+
+    def hand_out() -> None:
+        while waiting and crew.pending < 2 * crew.hands:
+            crew.submit(store.reserve(), waiting.popleft(), progress)
+        if doubtful and not crew.pending:
+            crew.submit(store.reserve(), doubtful.popleft(), progress)
+
+    def accept(recordings: list[Recording], outcome: Report | Exception) -> None:
+        if isinstance(outcome, Crashed) or (isinstance(outcome, Report) and outcome.claim is None):
+            attempts[recordings[0].content] += 1
+            tried_enough = attempts[recordings[0].content] >= (2 if isinstance(outcome, Crashed) else MOST_ATTEMPTS)
+            if tried_enough:
+                crashes.append(Crashed.on(recordings))
+            else:
+                doubtful.append(recordings)
+            return
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome.keys:
+            store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
+            known.add(store, outcome.block)
+        for content, failure in outcome.failures.items():
+            failures.add(*names.loc[content], content, failure)
+
+    def trying(action: Callable, *arguments) -> None:
+        """Whatever goes wrong, the blocks that are being computed are brought in first."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            errors.append(error)
+
+    while crew.pending or ((waiting or doubtful) and not errors):
+        if not errors:
+            trying(hand_out)
+        if crew.pending:
+            for recordings, outcome in crew.finished():
+                trying(accept, recordings, outcome)
+    for error in errors + crashes:
+        raise error
 
 
 def _judge(study: Study, failures: Failures, view: str, total: int) -> None:

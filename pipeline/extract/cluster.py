@@ -13,7 +13,9 @@ that imports distributed.
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
@@ -22,17 +24,14 @@ import distributed
 
 from pipeline.errors import StageError
 from pipeline.extract import work
-from pipeline.extract.runners import Answer, Progress, Runner
+from pipeline.extract.runners import Answer, Crashed, Progress, Runner
 from pipeline.extract.work import Job, Recording, Report
 from pipeline.params import ExtractStage
 
 PATIENCE_S = 30
 """How long to wait for a scheduler to answer and for a worker to appear."""
 RESOURCE = "tensorflow"
-
-
-class Crashed(StageError):
-    """A block whose processes died again and again."""
+MOST_QUESTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class _Submitted:
     recordings: Sequence[Recording]
     progress: Progress
     workers: frozenset[str]
-    """Addresses of those that may compute it."""
+    """Addresses of those that may compute it; none where all may."""
 
 
 class Cluster(Runner):
@@ -66,28 +65,65 @@ class Cluster(Runner):
 
     def ask(self, question: Callable[[Job], Answer]) -> Answer:
         """See `Runner.ask`."""
-        return self._client.submit(_ask, self.job, question, pure=False, workers=self._workers()).result()
+        for _ in range(MOST_QUESTIONS):
+            with self._talking():
+                workers = self._pinned()
+                future = self._client.submit(_ask, self.job, question, pure=False, workers=workers or None)
+                self._wait({future: frozenset(workers)})
+                error = future.exception() if future.done() else None
+            if isinstance(error, distributed.KilledWorker):
+                break
+            if error is not None:
+                raise error
+            if future.done():
+                return future.result()
+        raise Crashed(f"loading the model of {self.job.section} ended every worker that tried: too little memory?")
 
     def submit(self, block: int, recordings: Sequence[Recording], progress: Progress) -> None:
         """See `Runner.submit`."""
-        workers = self._workers()
-        future = self._client.submit(_compute, self.job, block, recordings, pure=False, workers=workers)
-        self._pending[future] = _Submitted(block, recordings, progress, frozenset(workers))
+        with self._talking():
+            workers = self._pinned()
+            future = self._client.submit(_compute, self.job, block, recordings, pure=False, workers=workers or None)
+            self._pending[future] = _Submitted(block, recordings, progress, frozenset(workers))
 
     def finished(self) -> list[tuple[Sequence[Recording], Report | Exception]]:
-        """See `Runner.finished`. A block all of whose workers are gone comes back as taken."""
-        while True:
-            try:
-                done = distributed.wait(list(self._pending), timeout=1, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                alive = set(self._workers())
-                done = {future for future, submitted in self._pending.items() if not submitted.workers & alive}
-            if done:
+        """See `Runner.finished`. A block all of whose workers are gone comes back unclaimed."""
+        try:
+            with self._talking():
+                done = self._wait({future: submitted.workers for future, submitted in self._pending.items()})
                 return [self._outcome(future, self._pending.pop(future)) for future in done]
+        except StageError:
+            self._pending.clear()  # with the scheduler gone, nothing of it comes back
+            raise
 
     def __exit__(self, *_) -> None:
         for what in reversed(self._to_close):
-            what.close()
+            with suppress(Exception):  # a scheduler that is gone cannot be taken leave of
+                what.close()
+
+    def _wait(self, futures: Mapping[distributed.Future, frozenset[str]]) -> list[distributed.Future]:
+        """Waits until some have come back, or can come back no more because the workers named with them are gone."""
+        while True:
+            try:
+                return list(distributed.wait(list(futures), timeout=1, return_when="FIRST_COMPLETED").done)
+            except TimeoutError:
+                alive = set(self._workers())
+                lost = [future for future, workers in futures.items() if workers and not workers & alive]
+                if lost:
+                    return lost
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Turns whatever a lost scheduler makes of a conversation into one line."""
+        try:
+            yield
+        except StageError:
+            raise
+        except (CancelledError, OSError, ValueError, RuntimeError) as error:
+            raise StageError(
+                f"the Dask scheduler at {self._how.scheduler or 'this machine'} is gone ({type(error).__name__}); "
+                "what was committed stays: start it again, and the same command goes on from there"
+            ) from error
 
     @cached_property
     def _client(self) -> distributed.Client:
@@ -127,13 +163,19 @@ class Cluster(Runner):
         """
         for _ in range(PATIENCE_S):
             known = self._client.scheduler_info(n_workers=-1)["workers"]
-            fit = [a for a, worker in known.items() if self._is_fit(worker)]
+            fit = [address for address, worker in known.items() if self._is_fit(worker)]
             if fit:
                 return fit
             time.sleep(1)
         kind = f" --resources {RESOURCE}=1" if self._own_process else ""
-        address = self._how.scheduler
+        address = self._how.scheduler or "this machine"
         raise StageError(f"no worker for this view at {address}: start `dask worker {address} --nthreads 2{kind}`")
+
+    def _pinned(self) -> list[str]:
+        """Workers to choose from, by address; none where all will do, those included that are yet to come."""
+        fit = self._workers()
+        everybody = len(fit) == len(self._client.scheduler_info(n_workers=-1)["workers"])
+        return [] if self._how.scheduler is None or everybody else fit
 
     def _is_fit(self, worker: dict) -> bool:
         """Workers started here are this view's own."""
@@ -144,16 +186,16 @@ class Cluster(Runner):
     ) -> tuple[Sequence[Recording], Report | Exception]:
         if not future.done():
             future.cancel()
-            return submitted.recordings, Report(submitted.block, taken=True)
+            return submitted.recordings, Report(submitted.block)
         error = future.exception()
         if isinstance(error, distributed.KilledWorker):
-            first = submitted.recordings[0].audio
-            message = f"{len(submitted.recordings)} utterances, the first {first}, ended the process of every worker"
-            return submitted.recordings, Crashed(f"{message} that computed them: too little memory?")
+            return submitted.recordings, Crashed.on(submitted.recordings)
         if error is not None:
             return submitted.recordings, error
-        submitted.progress(sum(recording.duration_s for recording in submitted.recordings))
-        return submitted.recordings, future.result()
+        report = future.result()
+        if report.claim is not None:
+            submitted.progress(sum(recording.duration_s for recording in submitted.recordings))
+        return submitted.recordings, report
 
 
 def _ask(job: Job, question: Callable[[Job], Answer]) -> Answer:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import TypeVar
 
+from pipeline.errors import StageError
 from pipeline.extract import work
 from pipeline.extract.work import Job, Recording, Report
 from pipeline.params import ExtractStage
@@ -16,6 +17,18 @@ from pipeline.params import ExtractStage
 Answer = TypeVar("Answer")
 Progress = Callable[[float], object]
 """Is told seconds of audio that are done."""
+
+
+class Crashed(StageError):
+    """Recordings that nobody could compute, because every process that tried was lost."""
+
+    @classmethod
+    def on(cls, recordings: Sequence[Recording]) -> "Crashed":
+        """With the first of them by name."""
+        return cls(
+            f"{len(recordings)} utterances, the first {recordings[0].audio}, ended every process that computed them: "
+            "too little memory, or a worker that is gone? What else could be computed is committed"
+        )
 
 
 class Runner(ABC):

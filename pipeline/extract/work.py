@@ -6,6 +6,7 @@ folder can do it. Knows no manifest, no lock and no other block.
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,10 @@ import numpy as np
 import extractors
 from extractors import Extractor, HiddenStates, UnusableAudio, audio
 from extractors.contract import SAMPLING_RATE
+from pipeline.errors import StageError
 from pipeline.extract.failures import Failure
 from pipeline.study import Study
-from store import FeatureStore
+from store import FeatureStore, FingerprintMismatch
 from store.blocks import Rows
 from store.layout import Header
 
@@ -97,8 +99,8 @@ class Report:
     """What became of one block."""
 
     block: int
-    taken: bool = False
-    """Somebody else had claimed the block, and nothing was done."""
+    claim: str | None = None
+    """What the store knows the writer by; None where somebody else had claimed the block, and nothing was done."""
     keys: list[str] = field(default_factory=list)
     """Contents of the rows that were written, in order."""
     num_frames: list[int] = field(default_factory=list)
@@ -123,12 +125,18 @@ def compute(
         progress: is told the seconds of audio that are done, now and then.
 
     Raises:
-        FingerprintMismatch: the model that this process finds is not the one that the store was made with.
+        StageError: the model that this process finds is not the one that the store was made with.
     """
     model, store = extractor(job), FeatureStore.open(job.store)
-    store.check(model.fingerprint)
-    if not store.claim(block):
-        return Report(block, taken=True)
+    if not store.holds(model.fingerprint):
+        differing = ", ".join(FingerprintMismatch(job.store, store.header.fingerprint, model.fingerprint).fields)
+        raise StageError(
+            f"{socket.gethostname()} finds another model than the one that {job.store} was made with ({differing}); "
+            "give every worker the same checkpoint"
+        )
+    claim = store.claim(block)
+    if claim is None:
+        return Report(block)
     states: dict[str, HiddenStates] = {}
     failures: dict[str, Failure] = {}
     for portion, waveforms in _decoded(job, recordings, model):
@@ -140,9 +148,8 @@ def compute(
             (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
         progress(sum(recording.duration_s for recording in portion))
     if states:
-        rows = _rows(states, store.header.frame_layers)
-        store.write_block(block, rows)
-    return Report(block, False, list(states), [s.num_frames for s in states.values()], failures)
+        store.write_block(block, _rows(states, store.header.frame_layers), claim)
+    return Report(block, claim, list(states), [s.num_frames for s in states.values()], failures)
 
 
 def extractor(job: Job) -> Extractor:
@@ -157,9 +164,10 @@ def extractor(job: Job) -> Extractor:
 
 
 def checkpoint_files(folder: Path | None) -> list[str]:
-    """Names, sizes and times of a checkpoint's files: what changes when they do."""
+    """Names, sizes, times and places of a checkpoint's files: what changes when they do."""
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
-    return [f"{path} {status.st_size} {status.st_mtime_ns}" for path in files for status in [path.stat()]]
+    found = [(path, path.stat()) for path in files]
+    return [f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for path, s in found]
 
 
 def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
@@ -182,7 +190,7 @@ def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Ite
     with ThreadPoolExecutor() as pool:
         pending = [pool.submit(decode, recording) for recording in portions[0]]
         for i, portion in enumerate(portions):
-            waveforms = [job.result() for job in pending]
+            waveforms = [decoding.result() for decoding in pending]
             pending = [pool.submit(decode, r) for r in portions[i + 1]] if i + 1 < len(portions) else []
             yield portion, waveforms
 

@@ -58,7 +58,8 @@ def test_a_killed_worker_loses_nothing(spread):
             time.sleep(0.001)
         workers = [p for p in psutil.Process(run.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
         assert len(workers) == 2
-        workers[0].send_signal(signal.SIGKILL)
+        busy = max(workers, key=lambda worker: sum(worker.cpu_times()[:2]))
+        busy.send_signal(signal.SIGKILL)
         said = run.stderr.read()
     assert run.returncode == 0, said
     assert "wavlm: computed 300 utterances" in said
@@ -145,7 +146,7 @@ def test_a_block_that_somebody_has_claimed_is_left_alone(study):
         block = store.reserve()
         assert store.claim(block)
         report = work.compute(job, block, [Recording("0" * 32, "recordings/000.wav", 0.0, 0.3)])
-    assert report.taken
+    assert report.claim is None
     assert not report.keys
     assert not (store.path / f"pooled/c/{block}").exists()
 
@@ -164,3 +165,62 @@ def test_blocks_that_come_back_taken_are_given_out_again(study, monkeypatch):
     monkeypatch.setattr(work, "compute", taken_at_first)
     assert "computed 24 utterances" in study.succeeds("extract", "mfcc")
     assert attempts == [0, 1]
+
+
+KILLER = """
+import os
+from pipeline.extract import work
+
+compute = work.compute
+
+
+def compute_unless_fatal(job, block, recordings, progress=None):
+    if any(recording.duration_s > 1 for recording in recordings):
+        os._exit(9)
+    return compute(job, block, recordings)
+
+
+work.compute = compute_unless_fatal
+"""
+
+
+def test_recordings_that_end_every_worker_are_named_and_the_rest_is_done(study, monkeypatch):
+    """As one whose frames do not fit into memory: it is tried a few times, and not for days."""
+    from tests.pipeline.conftest import tone
+
+    study.params["experiments"] = study.params["eliminate"] = {}
+    study.params["extract"] = {"workers": 2}
+    study.write_params().add(176)
+    tone(study.recordings / "000.wav", 100, seconds=2.0)  # the longest comes first
+    study.succeeds("corpus")
+    hooks = study.folder / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(KILLER)
+    code = str(Path(work.__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hooks), code]))
+    said = study.process("strata", "extract", "mfcc", check=False)
+    line = said.splitlines()[-1]
+    assert line.startswith("strata: view mfcc: 64 utterances, the first recordings/000.wav, ended every process")
+    assert len(FeatureStore.open(study.folder / "features/mfcc.zarr")) == 200 - 64
+
+
+def test_a_scheduler_that_goes_away_is_one_line(spread, scheduler):
+    """What was committed stays."""
+    worker, address = scheduler
+    worker()
+    spread.params["extract"] = {"scheduler": address}
+    spread.write_params()
+    command = [sys.executable, "-m", "pipeline.cli", "extract", "wavlm"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    store = spread.folder / "features/wavlm.zarr"
+    with subprocess.Popen(command, cwd=spread.folder, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        while not list(store.glob("*.lock")) and run.poll() is None:
+            time.sleep(0.001)
+        for process in psutil.process_iter(["cmdline"]):
+            if address in str(process.info["cmdline"]) or "--scheduler-file" in str(process.info["cmdline"]):
+                process.send_signal(signal.SIGKILL)
+        said = run.stderr.read()
+    assert run.returncode == 1
+    assert "the Dask scheduler at" in said.splitlines()[-1]
+    assert "the same command goes on from there" in said.splitlines()[-1]
+    assert FeatureStore.open(store).verify() == []

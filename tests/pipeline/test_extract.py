@@ -14,7 +14,8 @@ import pytest
 
 import extractors
 from pipeline import cli
-from store import FeatureStore, FingerprintMismatch
+from pipeline.errors import StageError
+from store import FeatureStore
 from store.local import LocalStorage
 
 
@@ -199,11 +200,10 @@ def test_damage_is_named_and_just_those_rows_are_computed_anew(framed, file, row
     (path / file).unlink()
     if how != "delete":
         (path / file).write_bytes(data if how == "flip" else data[: len(data) // 2])
-    if (file, how) != ("key/c/1/0", "delete"):  # a block without keys is one that was never committed
-        status, _, said = framed.strata("store", "verify", str(path))
-        assert status == 1
-        where = f"all blocks: {file} is not what was" if file in ("pooled/zarr.json", "zarr.json") else "block 1, rows"
-        assert f"view wavlm, {where}" in said
+    status, _, said = framed.strata("store", "verify", str(path))
+    assert status == 1
+    where = f"all blocks: {file} is not what was" if file in ("pooled/zarr.json", "zarr.json") else "block 1, rows"
+    assert f"view wavlm, {where}" in said
     said = framed.succeeds("extract", "wavlm")
     assert (f"wavlm: {rows} new of 200 utterances" if rows else "up to date") in said
     assert "200 rows, all of them as they were written" in framed.succeeds("store", "verify", str(path))
@@ -321,7 +321,7 @@ def test_a_worker_with_another_model_is_refused(study, tmp_path):
     section = json.dumps({"family": "transformers", "source": "miniature:hubert"})
     job = Job.of(Study(study.folder / "params.yaml"), "wavlm")
     store = opened(study, "wavlm")
-    with store.locked(), pytest.raises(FingerprintMismatch, match="source: stored 'miniature:wavlm'"):
+    with store.locked(), pytest.raises(StageError, match=r"another model .*config, masking|give every worker"):
         compute(Job(job.folder, job.store, section, "cpu", None), store.reserve(), [])
 
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 
 from store import FeatureStore, StoreError
-from store.block_store import storage_of
 from store.blocks import Rows
+from store.opening import storage_of
 from store.storage import Storage
 
 
@@ -87,6 +88,39 @@ def test_every_operation_may_fail_once(tmp_path, small, after):
         small.assert_holds(store, *parts)
         assert {file.suffix for file in folder.rglob("*") if file.is_file()} <= {".json", ""}
     assert failures > 50  # the loop has met every operation of a whole run
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it is done", "after it is done"])
+def test_every_operation_of_a_repair_may_fail_once(tmp_path, small, old_store, after):
+    """Of upgrading a store and taking a damaged block out of it: no sound row is lost, none is there twice."""
+    store = FeatureStore.open(old_store)
+    keys, pooled = store.keys, store.pooled()
+    shard = old_store / "pooled/c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    data[5] ^= 1
+    shard.write_bytes(data)
+    for at in itertools.count(1):
+        folder = tmp_path / str(at) / "view.zarr"
+        shutil.copytree(old_store, folder)
+        failing = Failing(storage_of(folder), 10**9, after)
+        store = FeatureStore.open(failing)
+        failing.left = at
+        try:
+            with store.locked():
+                store.retire(store.damage())
+        except OSError:
+            pass
+        if not failing.failed:
+            break
+        store = FeatureStore.open(folder)
+        with store.locked():
+            store.retire(store.damage())
+        store = FeatureStore.open(folder)
+        assert store.verify() == []
+        assert sorted(store.keys) == sorted(keys[5:])  # the damaged chunk is a whole block here
+        np.testing.assert_array_equal(store.pooled(keys[5:]), pooled[5:])
+        np.testing.assert_array_equal(store.dask().compute(scheduler="synchronous"), store.pooled())
+    assert at > 30
 
 
 def test_killed_at_a_hundred_random_instants_a_writer_loses_nothing(tmp_path, small):
@@ -162,23 +196,24 @@ def test_values_are_safe_before_their_key_is_written(store, small, monkeypatch):
 
 
 def a_block(store, small, seed, block=None):
-    """What a writer that does not hold the lock does: block, keys, counts, and whether it was the first to come."""
+    """What a writer without the lock does, and what it hands to `commit`; None if somebody else was first."""
     rows = Rows(*small.rows(9, seed=seed))
     block = store.reserve() if block is None else block
     writer = FeatureStore.open(store.path)
-    first = writer.claim(block)
-    if first:
-        writer.write_block(block, rows)
-    return block, rows.keys, rows.num_frames, first
+    claim = writer.claim(block)
+    if claim is None:
+        return None
+    writer.write_block(block, rows, claim)
+    return block, rows.keys, rows.num_frames, claim
 
 
 def test_several_writers_fill_blocks_of_their_own(store, small):
     """In any order; a row is there when the holder of the lock has committed its block, and not before."""
     with store.locked():
         first, second = (a_block(store, small, seed) for seed in (1, 2))
-        store.commit(second[0], *second[1:3])
+        store.commit(*second)
         assert FeatureStore.open(store.path).keys == second[1]
-        store.commit(first[0], *first[1:3])
+        store.commit(*first)
     assert FeatureStore.open(store.path).keys == first[1] + second[1]
     small.assert_holds(FeatureStore.open(store.path), small.rows(9, seed=1), small.rows(9, seed=2))
 
@@ -186,10 +221,9 @@ def test_several_writers_fill_blocks_of_their_own(store, small):
 def test_a_block_has_one_writer(store, small):
     """The second one to come is turned away."""
     with store.locked():
-        block, keys, counts, first = a_block(store, small, 1)
-        assert first
-        assert not a_block(store, small, 2, block)[-1]
-        store.commit(block, keys, counts)
+        written = a_block(store, small, 1)
+        assert a_block(store, small, 2, written[0]) is None
+        store.commit(*written)
     small.assert_holds(FeatureStore.open(store.path), small.rows(9, seed=1))
 
 
@@ -198,22 +232,50 @@ def test_a_misaligned_write_is_refused(store, small):
     with store.locked():
         block = store.reserve()
         with pytest.raises(StoreError, match="12 rows do not fit a block of 11"):
-            store.write_block(block, Rows(*small.rows(12)))
-        with pytest.raises(StoreError, match="block 0 was not claimed"):
-            store.write_block(block, Rows(*small.rows(9)))
+            store.write_block(block, Rows(*small.rows(12)), "mine")
+        with pytest.raises(StoreError, match="block 0 was not claimed by this writer"):
+            store.write_block(block, Rows(*small.rows(9)), "mine")
         with pytest.raises(StoreError, match="block 7 was not reserved"):
-            store.commit(7, ["a"], [1])
-        block, keys, counts, _ = a_block(store, small, 1)
+            store.commit(7, ["a"], [1], "mine")
+        block, *written = a_block(store, small, 1)
+        with pytest.raises(StoreError, match=f"block {block} was not claimed by this writer"):
+            store.commit(block, *written[:2], "another's")
         (store.path / f"pooled/c/{block}/0/0").unlink()
         with pytest.raises(StoreError, match="every worker must see the store under the same path"):
-            store.commit(block, keys, counts)
-        block, keys, counts, _ = a_block(store, small, 2)
-        store.commit(block, keys, counts)
-        with pytest.raises(StoreError, match=f"block {block} was not claimed, or is committed"):
-            store.write_block(block, Rows(*small.rows(9, seed=3)))
+            store.commit(block, *written)
+        block, keys, counts, claim = a_block(store, small, 2)
+        store.commit(block, keys, counts, claim)
+        with pytest.raises(StoreError, match=f"block {block} was not claimed by this writer, or is committed"):
+            store.write_block(block, Rows(*small.rows(9, seed=3)), claim)
     with pytest.raises(StoreError, match="needs the lock"):
         store.reserve()
     assert FeatureStore.open(store.path).keys == keys
+
+
+def test_a_writer_of_a_dropped_store_cannot_write_into_its_successor(store, small):
+    """Whose block numbers begin anew: a claim is known by its token."""
+    with store.locked():
+        block = store.reserve()
+        zombie = FeatureStore.open(store.path)
+        claim = zombie.claim(block)
+    shutil.rmtree(store.path)
+    successor = small.create(store.path, fingerprint={"family": "another"})
+    with successor.locked():
+        written = a_block(successor, small, 2)
+        assert written[0] == block
+        with pytest.raises(StoreError, match="was not claimed by this writer"):
+            zombie.write_block(block, Rows(*small.rows(9, seed=1)), claim)
+        successor.commit(*written)
+    small.assert_holds(FeatureStore.open(store.path), small.rows(9, seed=2))
+
+
+def test_a_store_that_was_replaced_is_not_written_to(store, small):
+    """By whoever opened the one before: it would pass its header off as the other's."""
+    shutil.rmtree(store.path)
+    small.create(store.path, fingerprint={"family": "another"}).append(*small.rows(3))
+    with pytest.raises(StoreError, match="was replaced by another store since it was opened"):
+        store.append(*small.rows(2, seed=2))
+    assert FeatureStore.open(store.path).header.fingerprint == {"family": "another"}
 
 
 def test_what_a_dead_writer_left_is_swept_and_its_number_never_given_again(store, small):
