@@ -8,13 +8,13 @@ from pipeline import dvcfile, soundness
 from pipeline.errors import StageError
 from pipeline.progress import bar, say
 from pipeline.report.tables import size
-from store import FeatureStore
+from store import FeatureStore, FingerprintMismatch
 from store.lock import exclusive
 
 
 def info(path: Path) -> None:
     """Prints what the store says of itself, as JSON."""
-    store = FeatureStore.open(path)
+    store = FeatureStore.open(_checked(path))
     header = store.header
     summary = {
         "rows": len(store),
@@ -36,7 +36,7 @@ def verify(path: Path) -> None:
     Raises:
         StageError: some are damaged; each damaged block has been named.
     """
-    store = FeatureStore.open(path)
+    store = FeatureStore.open(_checked(path))
     damages = store.damage()
     problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
     study = path.absolute().parent.parent
@@ -46,8 +46,9 @@ def verify(path: Path) -> None:
         say(problem)
     if problems:
         raise StageError(
-            f"{path}: damaged in {len(problems)} places; `strata extract {store.view}` computes the damaged rows anew "
-            "and keeps the others, `dvc checkout --force` brings back the store as it was last committed"
+            f"{path}: damaged in {len(problems)} place{'s' * (len(problems) > 1)}; `strata extract {store.view}` "
+            "computes rows whose values are lost anew and keeps the others, `dvc checkout --force "
+            f"extract@{store.view}` brings back the store as DVC last saw it"
         )
     say(f"{path}: {len(store)} rows, all of them as they were written")
 
@@ -75,7 +76,13 @@ def import_(path: Path, file: Path | None) -> None:
             shown.total = rows
             shown.update(done - shown.n)
 
-        store = hdf5.read(file, path, show)
+        try:
+            store = hdf5.read(file, path, show)
+        except FingerprintMismatch as error:
+            raise StageError(
+                f"{file} holds values of another view than {path} ({', '.join(error.fields)} differ); "
+                "import it to another path"
+            ) from error
     say(f"{path}: {len(store)} rows, {len(store) - before} of them new from {file}")
 
 

@@ -17,7 +17,7 @@ class FingerprintMismatch(StoreError):
         self.path = path
         self.fields = tuple(name for name in sorted(stored | wanted) if stored.get(name) != wanted.get(name))
         self._found = "; ".join(
-            f"{name}: stored {_short(stored.get(name))}, wanted {_short(wanted.get(name))}" for name in self.fields
+            "{}: stored {}, wanted {}".format(name, *_short(stored.get(name), wanted.get(name))) for name in self.fields
         )
 
     def __str__(self) -> str:
@@ -57,6 +57,11 @@ def naming_full_disks(place: object, name: str) -> Iterator[None]:
         raise
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:28]}…{text[-28:]}"
+def _short(*values: object) -> list[str]:
+    """The values, cut to where they differ if they are long."""
+    texts = [repr(value) for value in values]
+    same = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len({*letters}) > 1), 0)
+    cut = slice(max(0, same - 24), same + 36)
+    return [
+        text if len(text) <= 60 else f"{'…' * (same > 24)}{text[cut]}{'…' * (len(text) > cut.stop)}" for text in texts
+    ]

@@ -295,6 +295,8 @@ class FeatureStore(BlockStore):
     def _row_numbers(self, keys: Sequence[str] | None) -> np.ndarray:
         if keys is None:
             return np.fromiter(self._rows.values(), np.int64, len(self._rows))
+        if isinstance(keys, str):
+            raise StoreError(f"{self.place}: expected a list of keys, got the text {keys!r}")
         absent = self.missing(keys)
         if absent:
             raise StoreError(
@@ -307,7 +309,7 @@ class FeatureStore(BlockStore):
         names = self.layer_names
         unknown = [layer for layer in layers or () if layer not in names]
         if unknown:
-            raise StoreError(f"{self.place}: no layer {unknown[0]!r}; it has {', '.join(names)}")
+            raise StoreError(f"{self.place}: no layer {unknown[0]!r}; it has {', '.join(map(repr, names))}")
         return np.arange(len(names)) if layers is None else np.array([names.index(layer) for layer in layers], np.int64)
 
     def _by_block(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

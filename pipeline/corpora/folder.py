@@ -21,10 +21,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from pipeline.progress import say
 
 MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "sampling_rate"})
 """Columns that the manifest fills in by itself, so that no label may be called so."""
 
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 _TEXT_COLUMNS = frozenset({"speaker", "split", "transcript"})
 _NO_LABELS = frozenset({"file_name", "start_s", "duration_s"})
 # Stricter than float(), which takes "nan", "inf" and "1_000" for numbers.
@@ -75,6 +77,18 @@ def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
             continue
         seen[utterance.name] = line
         yield utterance
+    _mention_unlisted(root, {Path(os.path.abspath(_listed(root, header, cells)[1] or root)) for _, cells in rows})
+
+
+def _mention_unlisted(root: Path, listed: set[Path]) -> None:
+    """Says so if recordings lie in the folder that the table does not have: a row may have been forgotten."""
+    found = (Path(os.path.abspath(path)) for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    unlisted = sorted(set(found) - listed)
+    if unlisted:
+        say(
+            f"{len(unlisted)} recordings in {root} are not in its metadata.csv and are left out, "
+            f"the first {unlisted[0].name}"
+        )
 
 
 class _BadRow(ValueError):

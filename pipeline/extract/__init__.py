@@ -49,7 +49,10 @@ def run(study: Study, names: list[str]) -> None:
 def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     path, how = study.store(view), study.params.extract
     if lacking := dvcfile.lacking(study, view):
-        raise StageError(f"{lacking}: run `dvc pull` first, or `strata store drop {path}` to compute it anew")
+        raise StageError(
+            f"{lacking}: run `dvc pull` first (`dvc push` where it was made, if that has not got it), "
+            f"or `strata store drop {path}` to compute it anew"
+        )
     job = Job.of(study, view)
     own_process = study.params.views[view].family in extractors.OWN_PROCESS
     with runner(how, job, own_process) as crew:

@@ -27,6 +27,7 @@ from pipeline.extract import work
 from pipeline.extract.runners import Answer, Crashed, Progress, Runner
 from pipeline.extract.work import Job, Recording, Report
 from pipeline.params import ExtractStage
+from pipeline.progress import say
 
 PATIENCE_S = 30
 """How long to wait for a scheduler to answer and for a worker to appear."""
@@ -161,11 +162,13 @@ class Cluster(Runner):
         Raises:
             StageError: there is none, and none appears.
         """
-        for _ in range(PATIENCE_S):
+        for second in range(PATIENCE_S):
             known = self._client.scheduler_info(n_workers=-1)["workers"]
             fit = [address for address, worker in known.items() if self._is_fit(worker)]
             if fit:
                 return fit
+            if second == 1:
+                say(f"waiting for a worker at {self._how.scheduler or 'this machine'}")
             time.sleep(1)
         kind = f" --resources {RESOURCE}=1" if self._own_process else ""
         address = self._how.scheduler or "this machine"

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ PORTION_S = 600.0
 """Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
 
 _MODEL = threading.Lock()
-"""Held while the model computes: the next block is decoded, and the last one written, at the same time."""
+"""Held while the model computes a block; meanwhile the next one is decoded, and the last one written."""
 _LOADING = threading.Lock()
 _loaded: dict["Job", tuple[Extractor, list[str]]] = {}
 """The model at hand, with the state of its files; one at a time, for models are large."""
@@ -139,14 +140,16 @@ def compute(
         return Report(block)
     states: dict[str, HiddenStates] = {}
     failures: dict[str, Failure] = {}
-    for portion, waveforms in _decoded(job, recordings, model):
-        usable = [w for w in waveforms if not isinstance(w, Failure)]
-        with _MODEL:
+    portions = _decoded(job, recordings, model)
+    first = next(portions)
+    with _MODEL:
+        for portion, waveforms in chain([first], portions):
+            usable = [w for w in waveforms if not isinstance(w, Failure)]
             results = iter(model.extract(usable, SAMPLING_RATE) if usable else [])
-        for recording, waveform in zip(portion, waveforms, strict=True):
-            outcome = waveform if isinstance(waveform, Failure) else _checked(next(results))
-            (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
-        progress(sum(recording.duration_s for recording in portion))
+            for recording, waveform in zip(portion, waveforms, strict=True):
+                outcome = waveform if isinstance(waveform, Failure) else _checked(next(results))
+                (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
+            progress(sum(recording.duration_s for recording in portion))
     if states:
         store.write_block(block, _rows(states, store.header.frame_layers), claim)
     return Report(block, claim, list(states), [s.num_frames for s in states.values()], failures)

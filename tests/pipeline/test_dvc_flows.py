@@ -16,6 +16,8 @@ import extractors
 from pipeline.study import Study
 from store import FeatureStore
 
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+
 
 @pytest.fixture
 def shelved(repository):
@@ -266,3 +268,30 @@ def test_a_shard_that_was_lost_here_is_damage_not_a_half_pulled_store(shelved):
         assert "new of 124 utterances" in shelved.succeeds("extract", "mfcc")
         assert holds(values(shelved), before)
         assert "up to date" in shelved.succeeds("extract", "mfcc")
+
+
+def test_two_boxes_go_on_round_after_round(shelved):
+    """The commands of the README, literally, three times: the one adds recordings, the other trains on them."""
+    gpu = shelved
+    gpu.process("git", "init", "--quiet", "--bare", "../origin")
+    gpu.process("git", "remote", "add", "origin", "../origin")
+    gpu.process("git", "push", "--quiet", "--set-upstream", "origin", "HEAD")
+    gpu.process("git", "clone", "--quiet", "../origin", "../cpu")
+    cpu = copy.copy(gpu)
+    cpu.folder = gpu.folder.with_name("cpu")
+    lines = [line for line in README.splitlines() if line.startswith(("gpu$", "cpu$"))]
+    assert len(lines) == 5
+    for number in range(1, 4):
+        gpu.add(3)
+        for line in lines:
+            box, command = (gpu if line[:3] == "gpu" else cpu), line[4:].replace(" extract@wavlm extract@xvector", "")
+            if box is cpu:  # there are no recordings
+                gpu.recordings.rename(gpu.recordings.with_name("away"))
+            said = box.process("bash", "-c", command.replace("corpus", "corpus extract@mfcc"))
+            if box is cpu:
+                gpu.recordings.with_name("away").rename(gpu.recordings)
+            if "repro" in command:
+                assert computed(said) == ({"mfcc": 3, "few": 3} if box is gpu else {})
+        assert len(values(cpu)) == 24 + 3 * number
+        assert not path(cpu, "few").exists()
+        assert cpu.metrics("one")["provenance"]["views"]["mfcc"]["rows"] == 24 + 3 * number

@@ -225,7 +225,7 @@ def test_silent_rot_is_found_by_verify_and_mended_by_the_next_extraction(study):
     os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert "up to date" in study.succeeds("extract", "mfcc")  # it reads nothing that has not changed
     assert "strata store verify" in study.fails("train", "one")
-    assert "damaged in 1 places" in study.fails("store", "verify", str(study.folder / "features/mfcc.zarr"))
+    assert "damaged in 1 place;" in study.fails("store", "verify", str(study.folder / "features/mfcc.zarr"))
     assert "24 damaged rows were taken out" in study.succeeds("extract", "mfcc")
     assert "one (SVMT)" in study.succeeds("train", "one")
 
@@ -409,3 +409,9 @@ def test_a_second_run_on_a_view_is_told_who_holds_it(study):
         assert f"process {holder.pid} on " in study.fails("extract", "mfcc")
         holder.send_signal(signal.SIGKILL)
     assert "mfcc: 1 new of 25" in study.succeeds("extract", "mfcc")
+
+
+def test_recordings_that_the_table_does_not_have_are_mentioned(study):
+    """A forgotten row is not silence."""
+    shutil.copy(study.recordings / "000.wav", study.recordings / "new.wav")
+    assert "1 recordings in" in study.succeeds("corpus")

@@ -262,7 +262,7 @@ def test_a_store_is_shown_checked_and_dropped(study):
     assert "24 rows, all of them as they were written" in study.succeeds("store", "verify", str(path))
     shard = path / "pooled/c/0/0/0"
     shard.write_bytes(shard.read_bytes()[:-9])
-    assert "damaged in 1 places" in study.fails("store", "verify", str(path))
+    assert "damaged in 1 place;" in study.fails("store", "verify", str(path))
     study.succeeds("store", "drop", str(path))
     assert "24 new of 24" in study.succeeds("extract", "mfcc")
     assert "expected the path of a store" in study.fails("store", "drop", str(study.folder))
