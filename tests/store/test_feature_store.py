@@ -172,7 +172,7 @@ def test_unknown_keys_and_layers_are_named(store, small):
     store.append(*small.rows(2))
     with pytest.raises(StoreError, match="1 of 2 utterances have no row, the first 'nobody'"):
         store.pooled(["0/1", "nobody"])
-    with pytest.raises(StoreError, match="no layer '9'; it has 0, 1, 2"):
+    with pytest.raises(StoreError, match="no layer '9'; it has '0', '1', '2'"):
         store.pooled(layers=["9"])
     with pytest.raises(StoreError, match=r"no frames of layer '0' were kept \(kept: 1\)"):
         store.frames(["0/1"], "0")
