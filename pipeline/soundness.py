@@ -44,14 +44,19 @@ class Known:
         """Takes damaged rows out of a locked store, to be computed anew; reads only what may have changed."""
         suspects = _read_suspects(self.file)
         before = store.signatures()
-        damages = store.damage({block: seen for block, seen in self.sound.items() if int(block) not in suspects})
+        trusted = {block: seen for block, seen in self.sound.items() if int(block) not in suspects}
+        unread = [block for block, seen in before.items() if trusted.get(block) != seen]
+        if len(unread) > 10:  # else it is done at once
+            say(f"{store.view}: checking {len(unread)} blocks that were not written, or not last checked, here")
+        damages = store.damage(trusted)
+        damaged = {str(damage.block) for damage in damages}
+        self.sound = {block: seen for block, seen in before.items() if block not in damaged}
+        self.write(store)  # should the repair be cut short, nothing that it removes is missed
         for damage in damages:
             say(store.describe(damage))
         if damages:
             lost = store.retire(damages)
             say(f"{store.view}: {lost} damaged rows were taken out, to be computed anew; the others are kept")
-        damaged = {str(damage.block) for damage in damages}
-        self.sound = {block: seen for block, seen in before.items() if block not in damaged}
         for block in set(store.committed()) - {int(block) for block in self.sound}:
             self.add(store, block)  # just written, by `retire`
         self.write(store)
@@ -70,7 +75,7 @@ class Known:
     def was_whole(self, store: Path, listed: str, num_files: int) -> bool:
         """Whether all that dvc.lock lists was here once, and no more than one block has lost files since."""
         spoilt = [seen for seen in self.sound.values() if not all((store / name).exists() for name in _names(seen))]
-        return (self.listed == listed or self.num_files >= num_files) and bool(self.sound) and len(spoilt) <= 1
+        return (self.listed == listed or self.num_files >= num_files) and len(spoilt) <= 1
 
     def forget(self) -> None:
         """For a store that is dropped."""

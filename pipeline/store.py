@@ -39,11 +39,11 @@ def verify(path: Path) -> None:
     store = FeatureStore.open(_checked(path))
     damages = store.damage()
     problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
+    for problem in problems:
+        say(problem)
     study = path.absolute().parent.parent
     if (study / "params.yaml").exists():  # then the next extraction knows what was found
         soundness.suspect(study, store, damages)
-    for problem in problems:
-        say(problem)
     if problems:
         raise StageError(
             f"{path}: damaged in {len(problems)} place{'s' * (len(problems) > 1)}; `strata extract {store.view}` "
@@ -69,7 +69,7 @@ def import_(path: Path, file: Path | None) -> None:
     from store import hdf5
 
     file = file or _checked(path).with_suffix(".h5")
-    before = len(FeatureStore.open(path)) if _checked(path).exists() else 0
+    before = len(FeatureStore.open(path)) if FeatureStore.exists(_checked(path)) else 0
     with bar(0, "rows", f"{path}") as shown:
 
         def show(done: int, rows: int) -> None:

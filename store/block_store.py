@@ -137,6 +137,13 @@ class BlockStore:
             raise StoreError(f"{self.place}: {error}") from error
         self._require_claim(block, claim)
         blocks.write_values(self.storage, self.header, block, rows)
+        try:
+            self._require_claim(block, claim)
+        except StoreError:  # given up for dead in the meantime: nobody else sweeps up behind it
+            blocks.remove(
+                self.storage, [n for n in self._files_by_block().get(block, []) if n != layout.key_file(block)]
+            )
+            raise
 
     def commit(self, block: int, keys: Sequence[str], num_frames: Sequence[int] | np.ndarray, claim: str) -> None:
         """Makes a block's rows exist, once `write_block` has returned for them; needs the lock.
@@ -201,13 +208,15 @@ class BlockStore:
             if unchanged and str(block) in signatures and signatures[str(block)] == unchanged.get(str(block)):
                 continue
             try:
-                keys = self._keys_of(block)
-            except CorruptStore:
-                found.append(self._damage(block, np.arange(self.header.block_rows), "key: checksum does not match"))
+                keys = blocks.read_keys(self.storage, self.header, block)
+            except Damaged as error:
+                if there(self.storage, layout.key_file(block)):  # else a repair has taken the block away meanwhile
+                    found.append(self._damage(block, np.arange(self.header.block_rows), f"key: {error}"))
                 continue
             rows = np.array([row for row, key in enumerate(keys) if key], np.int64)
-            for flaw in blocks.flaws(self.storage, self.header, block, rows):
-                found.append(self._damage(block, flaw.rows, flaw.what, flaw.of_values))
+            flaws = list(blocks.flaws(self.storage, self.header, block, rows))
+            if flaws and there(self.storage, layout.key_file(block)):
+                found += [self._damage(block, flaw.rows, flaw.what, flaw.of_values) for flaw in flaws]
         return found
 
     def signatures(self) -> dict[str, str]:
@@ -242,8 +251,16 @@ class BlockStore:
             lost += len(rows) - len(sound)
             if len(sound):
                 kept = [rows[row] for row in sound.tolist()]
-                self._append(blocks.read_rows(self.storage, self.header, block, kept, sound))
-            blocks.remove(self.storage, self._files_by_block().get(block, []))
+                try:
+                    self._append(blocks.read_rows(self.storage, self.header, block, kept, sound))
+                except Damaged as error:  # since it was looked at
+                    raise self._corrupt(self._damage(block, sound, str(error))) from error
+            # The claim marks what is left of the block as unfinished business, should this be cut short.
+            self.storage.create(layout.claim_file(block), b"retired")
+            blocks.remove(
+                self.storage, [n for n in self._files_by_block().get(block, []) if n != layout.claim_file(block)]
+            )
+            self.storage.remove(layout.claim_file(block))
         self.storage.flush()
         self._forget()
         return lost
@@ -298,8 +315,11 @@ class BlockStore:
         for block, names in self._files_by_block().items():
             if layout.counts_file(block) not in names or {layout.key_file(block), layout.claim_file(block)} & {*names}:
                 continue
-            if there(self.storage, layout.key_file(block)):
-                continue  # it was committed between two looks
+            # Looked at once more, in this order: a writer claims, writes, commits, and then gives up its claim.
+            if there(self.storage, layout.claim_file(block)) or there(self.storage, layout.key_file(block)):
+                continue
+            if not there(self.storage, layout.counts_file(block)):
+                continue
             try:
                 rows = np.flatnonzero(blocks.read_counts(self.storage, self.header, block) >= 0)
             except Damaged:

@@ -25,20 +25,25 @@ PARALLEL_READS = min(4, os.cpu_count() or 1)
 """Blocks read at the same time, so that the disk's work and ours overlap …"""
 PARALLEL_BYTES = 2**25
 """… from so many bytes on; below, threads cost more than they gain."""
+MOST_LISTINGS = 20
 
 
 def _finding_moved_rows(read: Callable) -> Callable:
-    """Reads once more where a block has gone: a writer has put its rows elsewhere, to be rid of damaged ones."""
+    """Reads once more where a block has gone: a writer has put its rows elsewhere, to be rid of damaged ones.
+
+    The order stays that of the keys which this object has already shown.
+    """
 
     @wraps(read)
-    def reading(self: "FeatureStore", *arguments, **named):
+    def reading(self: "FeatureStore", keys: Sequence[str] | None = None, *arguments, **named):
+        shown = list(self._rows) if keys is None else keys
         try:
-            return read(self, *arguments, **named)
+            return read(self, shown, *arguments, **named)
         except CorruptStore:
             if self._lock_depth or not self._has_moved():
                 raise
             self._forget()
-            return read(self, *arguments, **named)
+            return read(self, shown, *arguments, **named)
 
     return reading
 
@@ -265,17 +270,29 @@ class FeatureStore(BlockStore):
         """See `BlockStore.commit`."""
         super().commit(block, keys, num_frames, claim)
         if "_rows" in self.__dict__:  # else they are read when first asked for
-            self._enter(self._rows, block, keys)
+            last = next(reversed(self._rows.values()), -1)
+            if block * self.header.block_rows > last:
+                self._enter(self._rows, block, keys)
+            else:  # of several writers, a later block's was the quicker one
+                self._forget()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         """Row numbers by key, ascending."""
-        rows: dict[str, int] = {}
-        for block in self.committed():
-            self._enter(rows, block, self._keys_of(block))
-        return rows
+        for _ in range(MOST_LISTINGS):
+            rows: dict[str, int] = {}
+            listed = self.committed()
+            try:
+                for block in listed:
+                    self._enter(rows, block, self._keys_of(block))
+            except CorruptStore:
+                if set(listed) <= set(self.committed()):
+                    raise
+                continue  # a writer has taken the block away meanwhile, and put its rows elsewhere
+            return rows
+        raise CorruptStore(f"{self.place} is being repaired; try again when that is done")
 
     def _enter(self, rows: dict[str, int], block: int, keys: Sequence[str]) -> None:
         """Adds a block's rows behind all others; a key that an earlier block has too is this block's from now on."""

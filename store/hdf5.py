@@ -65,7 +65,8 @@ def write(store: FeatureStore, file: str | Path, progress: Progress = lambda don
     """
     file = Path(file)
     _refuse_existing(file)
-    keys, counts = store.keys, store.num_frames()
+    keys = store.keys
+    counts = store.num_frames(keys)
     sizes = _row_bytes(store.header, counts)
     file.parent.mkdir(parents=True, exist_ok=True)
     _check_room(file, int(sizes.sum()))
@@ -116,7 +117,7 @@ def read(file: str | Path, path: str | Path, progress: Progress = lambda done, r
     with source:
         with _as_store_error(unreadable, "copy or export it again"):
             export = _Export(source)
-        created = not path.exists()
+        created = not FeatureStore.exists(path)
         store = FeatureStore.create(path, **export.header) if created else FeatureStore.open(path)
         store.check(export.header["fingerprint"])
         export.check_layout(store)

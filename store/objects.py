@@ -127,7 +127,7 @@ class ObjectStorage(Storage):
                 version = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
                 obstore.put(self._bucket, path, mine, mode=version)
                 return True
-        except (FileNotFoundError, PermissionError, ValueError, KeyError, BaseError):
+        except (FileNotFoundError, PermissionError, ValueError, KeyError, TypeError, AttributeError, BaseError):
             return False
         return False
 

@@ -217,8 +217,8 @@ def _compute(
         if crew.pending:
             for recordings, outcome in crew.finished():
                 trying(accept, recordings, outcome)
-    for error in errors + crashes:
-        raise error
+    if errors or crashes:
+        raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
 
 
 def _judge(study: Study, failures: Failures, view: str, total: int) -> None:

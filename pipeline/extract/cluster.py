@@ -175,10 +175,8 @@ class Cluster(Runner):
         raise StageError(f"no worker for this view at {address}: start `dask worker {address} --nthreads 2{kind}`")
 
     def _pinned(self) -> list[str]:
-        """Workers to choose from, by address; none where all will do, those included that are yet to come."""
-        fit = self._workers()
-        everybody = len(fit) == len(self._client.scheduler_info(n_workers=-1)["workers"])
-        return [] if self._how.scheduler is None or everybody else fit
+        """Workers to choose from, by address; none where all will do: those started here are this view's own."""
+        return [] if self._how.scheduler is None else self._workers()
 
     def _is_fit(self, worker: dict) -> bool:
         """Workers started here are this view's own."""

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -66,9 +68,18 @@ def test_a_killed_worker_loses_nothing(spread):
     assert_same_as_single(spread)
 
 
+class Scheduler(NamedTuple):
+    """A running `dask scheduler`."""
+
+    start_worker: Callable
+    address: str
+    processes: list[subprocess.Popen]
+    """Its own and its workers'."""
+
+
 @pytest.fixture
 def scheduler(spread, tmp_path):
-    """A running `dask scheduler`, and a function that starts a worker of it; its address as the last item."""
+    """A scheduler without workers."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(work.__file__).parents[2])}
     processes = []
 
@@ -83,7 +94,9 @@ def scheduler(spread, tmp_path):
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     address = json.loads(file.read_text())["address"]
-    yield lambda *options: start("worker", address, "--nthreads", "2", "--no-dashboard", *options), address
+    yield Scheduler(
+        lambda *options: start("worker", address, "--nthreads", "2", "--no-dashboard", *options), address, processes
+    )
     for process in reversed(processes):
         process.terminate()
     for process in processes:
@@ -92,7 +105,7 @@ def scheduler(spread, tmp_path):
 
 def test_a_running_scheduler_serves_every_view_on_the_workers_that_fit(spread, scheduler):
     """PyTorch's views on some, TensorFlow's on those that were started for it."""
-    worker, address = scheduler
+    worker, address, _ = scheduler
     spread.params["extract"] = {"scheduler": address}
     spread.params["views"]["trillsson"] = {"family": "tfhub", "source": "miniature:trillsson"}
     spread.write_params()
@@ -206,7 +219,7 @@ def test_recordings_that_end_every_worker_are_named_and_the_rest_is_done(study, 
 
 def test_a_scheduler_that_goes_away_is_one_line(spread, scheduler):
     """What was committed stays."""
-    worker, address = scheduler
+    worker, address, _ = scheduler
     worker()
     spread.params["extract"] = {"scheduler": address}
     spread.write_params()
@@ -216,9 +229,8 @@ def test_a_scheduler_that_goes_away_is_one_line(spread, scheduler):
     with subprocess.Popen(command, cwd=spread.folder, env=environment, stderr=subprocess.PIPE, text=True) as run:
         while not list(store.glob("*.lock")) and run.poll() is None:
             time.sleep(0.001)
-        for process in psutil.process_iter(["cmdline"]):
-            if address in str(process.info["cmdline"]) or "--scheduler-file" in str(process.info["cmdline"]):
-                process.send_signal(signal.SIGKILL)
+        for process in scheduler.processes:
+            process.send_signal(signal.SIGKILL)
         said = run.stderr.read()
     assert run.returncode == 1
     assert "the Dask scheduler at" in said.splitlines()[-1]

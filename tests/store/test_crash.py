@@ -113,6 +113,7 @@ def test_every_operation_of_a_repair_may_fail_once(tmp_path, small, old_store, a
         if not failing.failed:
             break
         store = FeatureStore.open(folder)
+        assert not any("the file is gone" in line for line in store.verify())
         with store.locked():
             store.retire(store.damage())
         store = FeatureStore.open(folder)
@@ -211,9 +212,12 @@ def test_several_writers_fill_blocks_of_their_own(store, small):
     """In any order; a row is there when the holder of the lock has committed its block, and not before."""
     with store.locked():
         first, second = (a_block(store, small, seed) for seed in (1, 2))
+        assert store.keys == []
         store.commit(*second)
         assert FeatureStore.open(store.path).keys == second[1]
         store.commit(*first)
+        assert store.keys == first[1] + second[1]
+        np.testing.assert_array_equal(store.dask().compute(scheduler="synchronous"), store.pooled())
     assert FeatureStore.open(store.path).keys == first[1] + second[1]
     small.assert_holds(FeatureStore.open(store.path), small.rows(9, seed=1), small.rows(9, seed=2))
 

@@ -173,6 +173,23 @@ def test_a_reader_finds_the_rows_that_a_repair_has_moved(tmp_path, small):
     np.testing.assert_array_equal(reader.frames([keys[100]], "1")[0], frames["1"][100])
 
 
+def test_a_reader_of_all_rows_keeps_the_order_of_the_keys_that_it_has_shown(tmp_path, small):
+    """Though a repair has moved the rows, and the lost ones have come back behind all others."""
+    store = small.create(tmp_path / "view.zarr", block_rows=128)
+    keys, pooled, counts, frames = small.rows(200)
+    store.append(keys, pooled, counts, frames)
+    reader = FeatureStore.open(store.path)
+    shown = reader.keys
+    damage(store.path / "pooled/c/0/0/0", "flip")
+    with store.locked():
+        store.retire(store.damage())
+        store.append(keys[:64], pooled[:64], counts[:64], {"1": frames["1"][:64]})
+    assert FeatureStore.open(store.path).keys != shown
+    np.testing.assert_array_equal(reader.pooled(), pooled)
+    reader = FeatureStore.open(store.path)
+    np.testing.assert_array_equal(reader.num_frames(shown), counts)
+
+
 def test_a_damaged_store_of_format_1_is_mended_too(old_store):
     """Also where its frame counts are the damage, which its conversion would like to read."""
     damage(old_store / "num_frames/c/1", "flip")
