@@ -51,10 +51,10 @@ class Known:
         damages = store.damage(trusted)
         damaged = {str(damage.block) for damage in damages}
         self.sound = {block: seen for block, seen in before.items() if block not in damaged}
-        self.write(store)  # should the repair be cut short, nothing that it removes is missed
         for damage in damages:
             say(store.describe(damage))
         if damages:
+            self.write(store)  # should the repair be cut short, nothing that it removes is missed
             lost = store.retire(damages)
             say(f"{store.view}: {lost} damaged rows were taken out, to be computed anew; the others are kept")
         for block in set(store.committed()) - {int(block) for block in self.sound}:

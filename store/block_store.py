@@ -140,9 +140,7 @@ class BlockStore:
         try:
             self._require_claim(block, claim)
         except StoreError:  # given up for dead in the meantime: nobody else sweeps up behind it
-            blocks.remove(
-                self.storage, [n for n in self._files_by_block().get(block, []) if n != layout.key_file(block)]
-            )
+            blocks.remove(self.storage, {*layout.block_files(self.header, block)} - {layout.key_file(block)})
             raise
 
     def commit(self, block: int, keys: Sequence[str], num_frames: Sequence[int] | np.ndarray, claim: str) -> None:
@@ -221,12 +219,17 @@ class BlockStore:
 
     def signatures(self) -> dict[str, str]:
         """Per committed block, what changes whenever somebody writes one of its files; no file is read."""
-        files = {block: names for block, names in self._files_by_block().items() if layout.key_file(block) in names}
-        return {str(block): self._signature(names) for block, names in files.items()}
+        return {str(block): self.signature(block) for block in self.committed()}
 
     def signature(self, block: int) -> str:
         """That of one block, as in `signatures`."""
-        return self._signature(self._files_by_block().get(block, []))
+        parts = []
+        for name in layout.block_files(self.header, block):
+            try:
+                parts.append(f"{name}:{self.storage.signature(name)}")
+            except FileNotFoundError:  # a block without frames, or one that has lost a file
+                continue
+        return ";".join(parts)
 
     def retire(self, damages: Sequence[Damage]) -> int:
         """Takes rows with damaged values out, so that they have to be computed anew; needs the lock.
@@ -257,9 +260,7 @@ class BlockStore:
                     raise self._corrupt(self._damage(block, sound, str(error))) from error
             # The claim marks what is left of the block as unfinished business, should this be cut short.
             self.storage.create(layout.claim_file(block), b"retired")
-            blocks.remove(
-                self.storage, [n for n in self._files_by_block().get(block, []) if n != layout.claim_file(block)]
-            )
+            blocks.remove(self.storage, layout.block_files(self.header, block))
             self.storage.remove(layout.claim_file(block))
         self.storage.flush()
         self._forget()
@@ -334,15 +335,6 @@ class BlockStore:
             if block is not None and not name.endswith(PARTIAL):
                 files.setdefault(block, []).append(name)
         return files
-
-    def _signature(self, names: Sequence[str]) -> str:
-        parts = []
-        for name in names:
-            try:
-                parts.append(f"{name}:{self.storage.signature(name)}")
-            except FileNotFoundError:  # removed between two looks
-                continue
-        return ";".join(parts)
 
     def _damage(self, block: int, rows: np.ndarray, what: str, of_values: bool = True) -> Damage:
         return Damage(block, tuple((rows + block * self.header.block_rows).tolist()), what, of_values)

@@ -5,7 +5,7 @@ block numbers are given out once. Rows are counted from the start of the block h
 neither locks nor other blocks.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,8 +101,8 @@ def write_keys(storage: Storage, header: Header, block: int, keys: Sequence[str]
     storage.flush()
 
 
-def remove(storage: Storage, names: Sequence[str]) -> None:
-    """Removes the files of a block, its keys first, so that no row is there without its values."""
+def remove(storage: Storage, names: Collection[str]) -> None:
+    """Removes files of a block, its keys first, so that no row is there without its values."""
     for name in sorted(names, key=lambda name: not name.startswith("key/")):
         storage.remove(name)
         if name.startswith("key/"):

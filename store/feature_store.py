@@ -26,6 +26,7 @@ PARALLEL_READS = min(4, os.cpu_count() or 1)
 PARALLEL_BYTES = 2**25
 """… from so many bytes on; below, threads cost more than they gain."""
 MOST_LISTINGS = 20
+"""How often the keys are listed anew because a repair has moved them meanwhile."""
 
 
 def _finding_moved_rows(read: Callable) -> Callable:
@@ -36,12 +37,12 @@ def _finding_moved_rows(read: Callable) -> Callable:
 
     @wraps(read)
     def reading(self: "FeatureStore", keys: Sequence[str] | None = None, *arguments, **named):
-        shown = list(self._rows) if keys is None else keys
         try:
-            return read(self, shown, *arguments, **named)
+            return read(self, keys, *arguments, **named)
         except CorruptStore:
             if self._lock_depth or not self._has_moved():
                 raise
+            shown = list(self._rows) if keys is None else keys
             self._forget()
             return read(self, shown, *arguments, **named)
 

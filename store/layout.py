@@ -99,6 +99,14 @@ def frames_document_file(layer: str, block: int) -> str:
     return f"frames/{layer}/{block:06d}/zarr.json"
 
 
+def block_files(header: Header, block: int) -> list[str]:
+    """All files that a committed block may have; one without frames lacks theirs."""
+    files = [pooled_file(block), counts_file(block), key_file(block)]
+    for layer in header.frame_layers:
+        files += [frames_document_file(layer, block), frames_file(layer, block)]
+    return files
+
+
 def claim_file(block: int) -> str:
     """By which a writer claims a block."""
     return f"{block:06d}{CLAIM}"

@@ -122,8 +122,9 @@ class ObjectStorage(Storage):
                 return False
             os.kill(lock["pid"], 0)
         except ProcessLookupError:
+            # Only over the very object that was read. Somebody else may have been quicker, or this kind of bucket may
+            # know no conditional put: then the lock counts as held, and the message says which object to remove.
             with suppress(BaseError, NotImplementedError, FileNotFoundError):
-                # Only over the very object that was read: somebody else may have been quicker.
                 version = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
                 obstore.put(self._bucket, path, mine, mode=version)
                 return True

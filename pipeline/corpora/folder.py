@@ -85,10 +85,7 @@ def _mention_unlisted(root: Path, listed: set[Path]) -> None:
     found = (Path(os.path.abspath(path)) for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     unlisted = sorted(set(found) - listed)
     if unlisted:
-        say(
-            f"{len(unlisted)} recordings in {root} are not in its metadata.csv and are left out, "
-            f"the first {unlisted[0].name}"
-        )
+        say(f"not in metadata.csv of {root} and left out: {len(unlisted)} recordings, the first {unlisted[0].name}")
 
 
 class _BadRow(ValueError):

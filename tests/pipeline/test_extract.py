@@ -414,4 +414,4 @@ def test_a_second_run_on_a_view_is_told_who_holds_it(study):
 def test_recordings_that_the_table_does_not_have_are_mentioned(study):
     """A forgotten row is not silence."""
     shutil.copy(study.recordings / "000.wav", study.recordings / "new.wav")
-    assert "1 recordings in" in study.succeeds("corpus")
+    assert "left out: 1 recordings, the first new.wav" in study.succeeds("corpus")
