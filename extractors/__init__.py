@@ -16,7 +16,7 @@ OWN_PROCESS = {"tfhub"}
 __all__ = ["OWN_PROCESS", "Extractor", "HiddenStates", "UnusableAudio", "ViewError", "load"]
 
 _IMPLEMENTATIONS = {
-    "transformers": ("extractors.transformers", "TransformersExtractor"),
+    "transformers": ("extractors.transformers.speech", "TransformersExtractor"),
     "speechbrain": ("extractors.speechbrain", "XVectorExtractor"),
     "tfhub": ("extractors.tfhub", "SavedModelExtractor"),
     "mfcc": ("extractors.mfcc", "MFCCExtractor"),

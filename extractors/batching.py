@@ -32,20 +32,35 @@ def buckets(lengths: Sequence[float], max_padded: float, *, equal_only: bool = F
     return batches
 
 
-def run_halving(batches: Sequence[list[int]], compute: Callable[[list[int]], None]) -> None:
-    """Calls `compute` on every batch; one that runs out of memory is split in two, as often as it takes.
+def run_halving(
+    lengths: Sequence[float], max_padded: float, compute: Callable[[list[int]], None], *, equal_only: bool = False
+) -> float:
+    """Calls `compute` on batches that together hold every item; where one runs out of memory, it and all that come
+    after it are divided into batches of half its size, as often as it takes.
 
     `compute` must leave nothing behind when it fails, since its items will be given to it again.
+
+    Args:
+        lengths: of the items, see `buckets`.
+        max_padded: see `buckets`.
+        compute: is given indices into `lengths`.
+        equal_only: see `buckets`.
+
+    Returns:
+        The size that batches may have from now on: `max_padded`, unless one did not fit.
 
     Raises:
         MemoryError: a single item does not fit.
     """
-    waiting = list(reversed(batches))
+    waiting = buckets(lengths, max_padded, equal_only=equal_only)[::-1]
     while waiting:
         batch = waiting.pop()
         if not _fits(batch, compute):
-            middle = len(batch) // 2
-            waiting += [batch[middle:], batch[:middle]]
+            max_padded = len(batch) * lengths[batch[0]] / 2
+            rest = [*batch, *(index for later in reversed(waiting) for index in later)]
+            halved = buckets([lengths[index] for index in rest], max_padded, equal_only=equal_only)
+            waiting = [[rest[index] for index in group] for group in reversed(halved)]
+    return max_padded
 
 
 def _fits(batch: list[int], compute: Callable[[list[int]], None]) -> bool:

@@ -40,6 +40,18 @@ class HiddenStates:
     """float32 [num_frames, frame_dim] for each kept layer, by layer name; empty unless the view keeps frames."""
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a model is, and what cutting it saves."""
+
+    parameters: int
+    """Of the network that runs: what comes after the highest layer asked for is left out."""
+    whole: int
+    """Of the whole encoder."""
+    itemsize: int
+    """Bytes of one."""
+
+
 class Extractor(ABC):
     """One view's frozen model. Cheap to make: weights are read at the first call of `extract`."""
 
@@ -55,6 +67,8 @@ class Extractor(ABC):
     """Fewest samples at 16 kHz from which the model makes at least one frame."""
     checkpoint: Path | None = None
     """Folder of the model's files, on which the fingerprint depends beside the view; None where there are none."""
+    size: Size | None = None
+    """Of the network; None where it is not known or there is none."""
 
     @property
     def frame_dim(self) -> int:

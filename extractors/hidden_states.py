@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from extractors.contract import HiddenStates
+from extractors.torch_setup import to_device
 from extractors.windows import Window
 
 
@@ -30,32 +31,29 @@ class Tap:
     windows: Sequence[Window]
     """Which frames to keep of each item in the batch."""
     sums: dict[str, Tensor] = field(default_factory=dict)
-    """float32 [batch, dim] by name."""
-    frames: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    """For each kept name, one array [kept frames, dim] per item."""
-    _weights: Tensor | None = None
+    """float32 [batch, dim] by name, on the device."""
+    frames: dict[str, Tensor] = field(default_factory=dict)
+    """[batch, time, dim] for each kept name, on the device, in the model's number format."""
+    _left_out: Tensor | None = None
 
     def take(self, name: str, hidden: Tensor) -> None:
-        """Pools the hidden state [batch, time, dim] of that name where it is wanted."""
+        """Pools the hidden state [batch, time, dim] of that name where it is wanted. Waits for nothing: on a GPU the
+        values are only fetched by `Totals.add`, when the next batch is on its way."""
         if name in self.pooled_layers:
-            # As a product with zeros and ones, since a loop over the items would start many small kernels.
-            if self._weights is None:  # all hidden states of a batch have the same frames
-                self._weights = self._ones_where_kept(hidden)
-            self.sums[name] = torch.bmm(self._weights, hidden)[:, 0]
+            if self._left_out is None:  # all hidden states of a batch have the same frames
+                self._left_out = self._where_left_out(hidden)
+            # A sum and no product with ones, which TF32 would round; in float32 whatever the model computes in.
+            self.sums[name] = hidden.masked_fill(self._left_out, 0).sum(dim=1, dtype=torch.float32)
         if name in self.frame_layers:
-            self.frames[name] = [
-                item[window.first : window.last].float().cpu().numpy()
-                for item, window in zip(hidden, self.windows, strict=True)
-            ]
+            self.frames[name] = hidden
 
-    def _ones_where_kept(self, hidden: Tensor) -> Tensor:
-        """[batch, 1, time], one for the frames to keep."""
-        time = torch.arange(hidden.shape[1], device=hidden.device)
+    def _where_left_out(self, hidden: Tensor) -> Tensor:
+        """bool [batch, time, 1], true for padding and for frames that another window yields."""
+        time = np.arange(hidden.shape[1])
         first, last = (
-            torch.tensor([getattr(window, edge) for window in self.windows], device=hidden.device)[:, None]
-            for edge in ("first", "last")
+            np.array([getattr(window, edge) for window in self.windows])[:, None] for edge in ("first", "last")
         )
-        return ((time >= first) & (time < last)).to(hidden.dtype)[:, None]
+        return to_device((time < first) | (time >= last), hidden.device)[:, :, None]
 
     @contextmanager
     def on(self, layers: nn.ModuleList, *, but: str | None = None) -> Iterator[None]:
@@ -92,11 +90,12 @@ class Totals:
     def add(self, utterances: Sequence[int], tap: Tap) -> None:
         """Adds a batch: item i is a window of `utterances[i]`. Sums go on in float64."""
         sums = torch.stack([tap.sums[name] for name in self._layers], dim=1).cpu().numpy().astype(np.float64)
+        frames = {name: hidden.float().cpu().numpy() for name, hidden in tap.frames.items()}
         for index, (utterance, window) in enumerate(zip(utterances, tap.windows, strict=True)):
             self._sums[utterance] = self._sums[utterance] + sums[index]
             self._num_frames[utterance] += window.last - window.first
             for name, parts in self._frames[utterance].items():
-                parts[window.start] = tap.frames[name][index]
+                parts[window.start] = frames[name][index, window.first : window.last].copy()  # without the padding
 
     def hidden_states(self) -> list[HiddenStates]:
         """What the windows of each utterance come to."""

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from extractors import miniatures
-from extractors.batching import buckets, run_halving
+from extractors.batching import run_halving
 from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, ViewError
 from extractors.sources import find, hash_files
-from extractors.torch_setup import batch_seconds, resolve_device, strict_float32
+from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
 from extractors.view import SpeechBrainView
 from extractors.windows import FrameGrid, plan
 
@@ -39,6 +39,7 @@ _TOP_DB, _AMIN = 80.0, 1e-10  # floor of the filterbanks, below the utterance's 
 _STATISTICS_EPS = 1e-5  # added to the standard deviation by SpeechBrain's statistics pooling
 _DILATIONS = (1, 2, 3, 1, 1)  # no tensor tells these
 _CHUNK_FRAMES = 6000  # a minute: what bounds the memory that a long file takes
+_BYTES_PER_S = 4e6  # 100 frames of 1500 channels, a few of them alive at a time
 
 
 class XVectorExtractor(Extractor):
@@ -52,7 +53,7 @@ class XVectorExtractor(Extractor):
     def __init__(self, view: SpeechBrainView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._device = resolve_device(device)
-        self._batch_samples = batch_seconds(batch_s, self._device) * SAMPLING_RATE
+        self._batch_s = batch_s
         self._checkpoint = find(
             view.source,
             view.revision,
@@ -88,14 +89,19 @@ class XVectorExtractor(Extractor):
         results: list[HiddenStates | None] = [None] * len(waveforms)
 
         def compute(batch: list[int]) -> None:
-            with strict_float32():
-                stacked = torch.from_numpy(np.stack([waveforms[index] for index in batch])).to(self._device)
+            with inference():
+                stacked = to_device(np.stack([waveforms[index] for index in batch]), self._device)
                 embeddings = self._network(filterbanks(stacked, self._network.num_bands)).cpu().numpy()
             for index, embedding in zip(batch, embeddings, strict=True):
                 results[index] = HiddenStates(embedding[None], num_frames=0)
 
-        run_halving(buckets([len(w) for w in waveforms], self._batch_samples, equal_only=True), compute)
+        self._batch_samples = run_halving([len(w) for w in waveforms], self._batch_samples, compute, equal_only=True)
         return results
+
+    @cached_property
+    def _batch_samples(self) -> float:
+        """Most samples of a batch; halved where one does not fit."""
+        return SAMPLING_RATE * batch_seconds(self._batch_s, self._device, _BYTES_PER_S)
 
     @cached_property
     def _network(self) -> "XVector":

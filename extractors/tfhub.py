@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from extractors import miniatures
-from extractors.batching import buckets, run_halving
+from extractors.batching import run_halving
 from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, ViewError
 from extractors.sources import find, hash_files
 from extractors.view import TFHubView
@@ -116,7 +116,7 @@ class SavedModelExtractor(Extractor):
                 sums[utterance] = sums[utterance] + weight * embedding.astype(np.float64)
 
         lengths = [piece.stop - piece.start for _, piece in pieces]
-        run_halving(buckets(lengths, self._batch_samples, equal_only=True), compute)
+        self._batch_samples = run_halving(lengths, self._batch_samples, compute, equal_only=True)
         return [HiddenStates(total.astype(np.float32)[None], num_frames=0) for total in sums]
 
     def _embed(self, waveforms: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the PyTorch families share: the device, strict float32, and a torchaudio that can be imported.
+"""What the PyTorch families share: the device, the number format, and a torchaudio that can be imported.
 
 Knows no model.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+import numpy as np
 import torch
 
 from extractors.contract import ViewError
@@ -27,31 +28,62 @@ def resolve_device(name: str) -> torch.device:
         raise ViewError(f"expected a device such as auto, cpu or cuda:0, got {name!r}, which is not there") from error
 
 
-def batch_seconds(batch_s: float | None, device: torch.device) -> float:
-    """Most seconds of audio in a batch: as asked for, or what keeps the device busy without filling its memory."""
+def batch_seconds(batch_s: float | None, device: torch.device, bytes_per_s: float) -> float:
+    """Most seconds of audio in a batch: as asked for, or what keeps the device busy without filling its memory.
+
+    Args:
+        batch_s: as asked for; None lets the device decide.
+        device: on which the model lies already.
+        bytes_per_s: what a second of audio takes while the model computes, roughly.
+    """
     if batch_s is not None:
         return batch_s
-    # A few seconds of a full-size model keep a CPU busy; larger batches leave its caches (measured: 10 to 20 % slower).
-    return 8.0 if device.type == "cpu" else 480.0
+    if device.type != "cuda":
+        # A few seconds of a full-size model keep a CPU busy; larger batches leave its caches (measured: 10 to 20 %
+        # slower).
+        return 8.0
+    free, _ = torch.cuda.mem_get_info(device)
+    return fitting_seconds(free, bytes_per_s)
+
+
+def fitting_seconds(free_bytes: float, bytes_per_s: float) -> float:
+    """Seconds of audio that a device with so much free memory takes at once: up to eight minutes, beyond which no chip
+    is any busier, and never less than one window's worth, since a batch that does not fit is halved anyway."""
+    return min(480.0, max(10.0, 0.6 * free_bytes / bytes_per_s))
+
+
+DTYPES = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""What weights and activations are in, by `compute_dtype`; TF32 only shortens the factors of products."""
 
 
 @contextmanager
-def strict_float32() -> Iterator[None]:
-    """Inference in true float32.
+def inference(compute_dtype: str = "float32") -> Iterator[None]:
+    """Inference in true float32, or with the factors of matrix products and convolutions shortened to TF32.
 
     By default cuDNN computes convolutions in TF32, whose ten bits of mantissa are far from the 1e-4 that is promised
-    between one device or batch and another.
+    between one device or batch and another: so it is switched on only where `compute_dtype` asks for it.
     """
     knobs = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
     before = [knob.fp32_precision for knob in knobs]
     try:
         for knob in knobs:
-            knob.fp32_precision = "ieee"
+            knob.fp32_precision = "tf32" if compute_dtype == "tf32" else "ieee"
         with torch.inference_mode():
             yield
     finally:
         for knob, precision in zip(knobs, before, strict=True):
             knob.fp32_precision = precision
+
+
+def to_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on the device. A copy to a GPU is from pinned memory, so that nobody waits for it."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def without_compiled_torchaudio() -> None:

@@ -71,11 +71,16 @@ class TransformersView(_Strict):
     """Longest audio given to the model at once; longer audio is windowed."""
     overlap_s: float = Field(default=4.0, ge=0.0)
     """What neighbouring windows share at least. The convolutional position embedding looks 1.3 s either way."""
-    compute_dtype: Literal["float32"] = "float32"
-    """Number format of the computation."""
+    compute_dtype: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    """Number format of the computation; what is pooled and kept is float32 always. The README has what each costs in
+    precision. `tf32` shortens the factors of matrix products on GPUs that can; elsewhere it is float32."""
+    logits: bool = False
+    """Appends the outputs of the checkpoint's regression head (audEERING's emotion model) to the last hidden state."""
 
     @model_validator(mode="after")
     def _check(self) -> "TransformersView":
+        if self.logits and self.layers != (LAST_HIDDEN_STATE,):
+            raise ValueError(f"logits: true goes with layers: [{LAST_HIDDEN_STATE}] alone, whose mean they are made of")
         if self.overlap_s > self.window_s / 2:
             raise ValueError(f"overlap_s ({self.overlap_s:g}) may be at most half of window_s ({self.window_s:g})")
         if self.layers == ():

@@ -18,7 +18,7 @@ BACKENDS = {
     "tensorflow": {"extractors/tfhub.py"},
     "tensorflow_hub": {"extractors/tfhub.py"},
     "speechbrain": {"extractors/speechbrain.py"},
-    "transformers": {"extractors/transformers.py", "extractors/miniatures.py"},
+    "transformers": {"extractors/transformers/checkpoints.py"},
     "zarr": set(),  # a store is written and read by hand; the tests hold it to what Zarr reads and writes
     "obstore": {"store/objects.py"},
     "distributed": {"pipeline/extract/cluster.py"},

@@ -51,6 +51,6 @@ def _causes(job: Job, checkpoint: str | None) -> list[str]:
 @cache
 def _code() -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(Path(extractors.__file__).parent.glob("*.py")):
+    for file in sorted(Path(extractors.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -35,7 +35,7 @@ def test_a_batch_that_does_not_fit_is_halved(size, capacity):
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
         done.extend(batch)
 
-    run_halving([list(range(size))], compute)
+    assert (run_halving([1.0] * size, size, compute) == size) == (size <= capacity)
     assert done == list(range(size))
 
 
@@ -46,7 +46,7 @@ def test_a_single_item_that_does_not_fit():
         raise MemoryError
 
     with pytest.raises(MemoryError, match="lower the view's window_s"):
-        run_halving([[0, 1]], compute)
+        run_halving([1, 1], 2, compute)
 
 
 def test_other_errors_pass():
@@ -56,6 +56,6 @@ def test_other_errors_pass():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        run_halving([[0, 1]], compute)
+        run_halving([1, 1], 2, compute)
     assert not is_out_of_memory(KeyError("memory"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory"))

@@ -10,7 +10,7 @@ from huggingface_hub import errors
 import extractors
 from extractors.contract import ViewError
 from extractors.sources import find, hash_files, hash_settings
-from extractors.transformers import WEIGHTS
+from extractors.transformers.checkpoints import WEIGHTS
 
 NEEDED = [("config.json",), ("*.safetensors", "*.bin")]
 

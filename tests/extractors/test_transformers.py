@@ -11,9 +11,9 @@ import transformers
 
 import extractors
 from extractors.contract import ViewError
-from extractors.group_norm import ValidGroupNorm
+from extractors.transformers.group_norm import ValidGroupNorm
 from extractors.miniatures import TRANSFORMERS, miniature
-from extractors.transformers import make_miniature
+from extractors.transformers.miniature import make_miniature
 
 STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large")
 
@@ -39,7 +39,7 @@ def plain_call(name, waveform):
     return {key: hidden[0, :valid].numpy() for key, hidden in states.items()}
 
 
-# transformers' own WavLM mixes two kinds of mask, which PyTorch deprecates; `extractors.wavlm_attention` does not.
+# transformers' own WavLM mixes two kinds of mask, which PyTorch deprecates; `extractors.transformers.wavlm_attention` does not.
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_layers_are_those_of_a_plain_call(name, load, sounds, relative_error):
@@ -139,8 +139,8 @@ def test_running_out_of_memory_halves_the_batch(sounds, relative_error, monkeypa
     forward, sizes = extractor._forward, []
 
     def small_device(inputs):
-        sizes.append(len(inputs))
-        if len(inputs) > 2:
+        sizes.append(len(inputs.lengths))
+        if len(inputs.lengths) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(inputs)
 

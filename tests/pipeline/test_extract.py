@@ -70,7 +70,7 @@ def test_killed_at_random_instants_an_extraction_loses_nothing(framed, kills):
     quiet = framed.folder / "quiet"
     (framed.folder / "features").rename(quiet)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pipeline.extract", "extractors.transformers", "extractors.mfcc"])
+    processes.set_forkserver_preload(["pipeline.extract", "extractors.transformers.speech", "extractors.mfcc"])
     instants, committed, killed, whole = random.Random(kills), {view: set() for view in views}, 0, 0
     while killed < kills:
         process = processes.Process(target=extract_quietly, args=(framed.folder,))

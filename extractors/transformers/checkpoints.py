@@ -1,0 +1,147 @@
+"""Checkpoints in Hugging Face's layout: what is read of their settings, and their tensors. Runs no model.
+
+Weights are safetensors, or pickles read with `weights_only`; code that comes with a checkpoint is never run. The
+families of this package meet transformers here, so that it is imported in one way.
+"""
+
+import json
+import logging
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from extractors.contract import ViewError
+from extractors.sources import Checkpoint
+from extractors.torch_setup import without_compiled_torchaudio
+
+without_compiled_torchaudio()
+import transformers  # noqa: E402  (imports torchaudio, see above)
+
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Weight files in the order in which transformers prefers them; an index stands for its shards. Others, such as the
+adapters of MMS, are neither fetched nor read."""
+
+SPEECH_MODELS = {
+    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+    "hubert": (transformers.HubertConfig, transformers.HubertModel),
+    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
+    "unispeech-sat": (transformers.UniSpeechSatConfig, transformers.UniSpeechSatModel),
+    "whisper": (transformers.WhisperConfig, transformers.models.whisper.modeling_whisper.WhisperEncoder),
+}
+"""Configuration and encoder of speech models by `model_type` of config.json."""
+
+
+def read_json(path: Path, source: str) -> dict[str, Any]:
+    """The settings in a JSON file of a checkpoint.
+
+    Raises:
+        ViewError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ViewError(f"source {source!r}: {path.name} is not JSON: {error}") from error
+
+
+def read_settings(checkpoint: Checkpoint, source: str, model_types: Mapping[str, object]) -> dict[str, Any]:
+    """What config.json says, of a model that is known here and brings no code.
+
+    Raises:
+        ViewError: it is another model, its weights are elsewhere, or it asks for code of its own to be run.
+    """
+    settings = read_json(checkpoint.folder / "config.json", source)
+    model_type = settings.get("model_type")
+    if model_type not in model_types:
+        raise ViewError(
+            f"source {source!r}: expected a model_type among {', '.join(model_types)} in config.json, "
+            f"got {model_type!r}"
+        )
+    if (named := settings.get("transformers_weights")) not in (None, *WEIGHTS):
+        raise ViewError(
+            f"source {source!r}: expected its weights in {WEIGHTS[0]}, config.json names {named}; rename it"
+        )
+    return settings
+
+
+def read_tensors(checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
+    """All tensors of the files that the fingerprint hashes, by name.
+
+    transformers is given these and not the folder, where it would take up adapters and the like by itself.
+
+    Raises:
+        ViewError: the files hold more than tensors.
+    """
+    tensors = {}
+    try:
+        for path in checkpoint.preferred(WEIGHTS):
+            if path.suffix != ".json":
+                tensors |= transformers.modeling_utils.load_state_dict(path, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ViewError(
+            f"source {source!r}: its weights hold more than tensors and were not loaded; convert them to safetensors"
+        ) from error
+    return tensors
+
+
+def load_model(
+    model_class: type,
+    config: Any,
+    tensors: dict[str, Tensor],
+    source: str,
+    *,
+    unused: frozenset[str] = frozenset(),
+    **how,
+) -> nn.Module:
+    """A model around the tensors, in eval mode and float32.
+
+    Args:
+        model_class: of transformers.
+        config: its configuration.
+        tensors: by name, with or without the prefix of the base model; those that the model lacks are left out.
+        source: for messages.
+        unused: names of tensors that may be missing, because no output depends on them.
+        how: passed on to `from_pretrained`.
+
+    Raises:
+        ViewError: tensors of the model are missing.
+    """
+    with quiet():
+        model, report = model_class.from_pretrained(
+            None,
+            state_dict=tensors,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="sdpa" if model_class._supports_sdpa else "eager",
+            output_loading_info=True,
+            **how,
+        )
+    # transformers fills what is missing with random numbers.
+    if missing := sorted(set(report["missing_keys"]) - unused):
+        raise ViewError(
+            f"source {source!r}: its weights lack {len(missing)} tensors of the model, {missing[0]} among them"
+        )
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers from listing the tensors that a cut model or a bare encoder leaves unread, and its bar."""
+    verbosity, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity(logging.CRITICAL)
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()

@@ -1,0 +1,317 @@
+"""Hidden states of Hugging Face models: wav2vec 2.0, XLS-R, MMS, HuBERT, WavLM, UniSpeech-SAT, Whisper's encoder.
+
+Reads checkpoints in Hugging Face's layout and waveforms; hands over pooled layers. The one file that imports
+transformers.
+
+**Layers** are those of Hugging Face's `hidden_states`: "0" is the input of the first transformer layer, "i" the output
+of layer i. Where the model ends in a layer norm, that is applied to the last of them or not, as transformers does it:
+
+- wav2vec 2.0, HuBERT, WavLM, UniSpeech-SAT *base* normalise within each layer; there is nothing after the last one.
+- Their *large* kin (`do_stable_layer_norm`) normalise once more at the end. The last hidden state is from **before**
+  that norm; what comes after it is the layer `last_hidden_state`.
+- Whisper normalises at the end as well, but its last hidden state **is** the normalised one, the same as
+  `last_hidden_state`.
+
+With `layers: {upto: N}`, or a list, the model is built without the layers above the highest one asked for; those kept
+give the same values as in the whole model, since neither a final norm nor a tie then touches the last of them.
+
+**Masking.** An attention mask accompanies every padded batch, group-norm front ends take their statistics over valid
+samples (`group_norm`), and waveforms are normalised one by one, before padding, where the checkpoint's preprocessor
+says so. Whisper has no mask: it sees 30 s of log-mel spectrogram always, and of its 1500 frames only the
+ceil(samples / 320) that lie on audio count.
+
+**Number formats.** `compute_dtype` shortens weights and activations to bfloat16 or float16, or the factors of products
+to TF32; waveforms are normalised and hidden states summed up in float32 whatever it says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from extractors import miniatures, padding
+from extractors.batching import run_halving
+from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, Size, ViewError
+from extractors.hidden_states import Tap, Totals
+from extractors.padding import Padded
+from extractors.sources import find, hash_files, hash_settings
+from extractors.torch_setup import DTYPES, batch_seconds, inference, resolve_device, to_device
+from extractors.transformers.checkpoints import (
+    SPEECH_MODELS,
+    WEIGHTS,
+    load_model,
+    read_json,
+    read_settings,
+    read_tensors,
+    transformers,
+)
+from extractors.transformers.emotion import RegressionHead
+from extractors.transformers.group_norm import ValidGroupNorm, patch_front_end
+from extractors.transformers.miniature import make_miniature
+from extractors.transformers.wavlm_attention import patch_attention
+from extractors.view import LAST_HIDDEN_STATE, TransformersView, Upto
+from extractors.windows import FrameGrid, Window, plan
+
+_WHISPER_SECONDS = 30.0
+_WHISPER_STRIDE = 320  # a hop of 160 samples, halved by the second convolution
+
+
+class TransformersExtractor(Extractor):
+    """One speech model of Hugging Face transformers."""
+
+    def __init__(self, view: TransformersView, *, device: str, batch_s: float | None, folder: Path = Path()):
+        self._view = view
+        self._device = resolve_device(device)
+        self._batch_s = batch_s
+        self._checkpoint = find(
+            view.source,
+            view.revision,
+            needed=[("config.json",), ("preprocessor_config.json",), WEIGHTS],
+            miniatures=tuple(miniatures.TRANSFORMERS),
+            make_miniature=make_miniature,
+            folder=folder,
+        )
+        self.checkpoint = self._checkpoint.folder
+        self._settings = read_settings(self._checkpoint, view.source, SPEECH_MODELS)
+        self._config, self._model_class = _configure(self._settings)
+        self._is_whisper = self._config.model_type == "whisper"
+        self._preprocessor = _read_preprocessor(self._checkpoint.folder, view.source)
+        self._normalize = not self._is_whisper and self._preprocessor.get("do_normalize", True)
+
+        depth = self._config.encoder_layers if self._is_whisper else self._config.num_hidden_layers
+        self.layer_names = _resolve_layers(view, depth)
+        self.frame_layers = tuple(str(layer) for layer in view.frames)
+        if strangers := [name for name in self.frame_layers if name not in self.layer_names]:
+            raise ViewError(f"frames: expected layers that are kept ({_range(self.layer_names)}), got {strangers}")
+        highest = depth if LAST_HIDDEN_STATE in self.layer_names else max(int(name) for name in self.layer_names)
+        self._cut = None if highest == depth else max(1, highest)  # layer "0" is seen at the door of the first layer
+
+        self.dim = self.frame_dim + (self._config.num_labels if view.logits else 0)
+        self._grid = (
+            FrameGrid(_WHISPER_STRIDE, receptive_field=1)
+            if self._is_whisper
+            else FrameGrid.of_convolutions(list(self._config.conv_kernel), list(self._config.conv_stride))
+        )
+        self.frame_rate_hz = SAMPLING_RATE / self._grid.stride
+        self.min_samples = self._grid.receptive_field
+        self._window_s = min(view.window_s, _WHISPER_SECONDS) if self._is_whisper else view.window_s
+
+    @property
+    def frame_dim(self) -> int:
+        """Width of a hidden state; less than `dim` where logits are appended to its mean."""
+        return self._config.d_model if self._is_whisper else self._config.hidden_size
+
+    @cached_property
+    def fingerprint(self) -> dict[str, object]:
+        """See `Extractor.fingerprint`. A checkpoint's place on the disk is not part of it: `weights` and `config` are
+        hashes of its files and identify it wherever it lies."""
+        checkpoint = self._checkpoint
+        if self._is_whisper:
+            normalisation = "log-mel spectrogram of 30 s"
+        else:
+            normalisation = "zero mean and unit variance per utterance" if self._normalize else "none"
+        return {
+            "family": "transformers",
+            "source": checkpoint.source,
+            "revision": checkpoint.revision,
+            "config": hash_settings(self._settings, self._preprocessor),
+            "weights": hash_files(checkpoint.preferred(WEIGHTS)),
+            "preprocessing": (
+                f"{SAMPLING_RATE} Hz mono; normalisation: {normalisation}; "
+                f"windows of {self._window_s:g} s, overlap {min(self._view.overlap_s, self._window_s / 2):g} s"
+            ),
+            "masking": "valid frames of 30 s" if self._is_whisper else "attention mask; group norm over valid samples",
+            "compute_dtype": self._view.compute_dtype,
+            "layers": list(self.layer_names),
+            "frames": list(self.frame_layers),
+            "pooling": "mean over valid frames" + (", then the logits of that mean" if self._view.logits else ""),
+        }
+
+    @cached_property
+    def size(self) -> Size:
+        """See `Extractor.size`; counted without any weights."""
+        with torch.device("meta"):
+            kept, whole = (
+                sum(parameter.numel() for parameter in self._model_class(config).parameters())
+                for config in (self._cut_config(), self._config)
+            )
+        return Size(kept, whole, DTYPES[self._view.compute_dtype].itemsize)
+
+    def _extract(self, waveforms: Sequence[np.ndarray]) -> list[HiddenStates]:
+        overlap_s = min(self._view.overlap_s, self._window_s / 2)
+        window, overlap = (round(seconds * SAMPLING_RATE) for seconds in (self._window_s, overlap_s))
+        pieces = [
+            (utterance, piece)
+            for utterance, waveform in enumerate(waveforms)
+            for piece in plan(len(waveform), self._grid, window, overlap)
+        ]
+        moments = [padding.moments(waveform) if self._normalize else (0.0, 1.0) for waveform in waveforms]
+        totals = Totals(len(waveforms), self.layer_names, self.frame_layers)
+        under_way: list[tuple[list[int], Tap]] = []
+
+        def compute(batch: list[int]) -> None:
+            utterances = [pieces[index][0] for index in batch]
+            windows = [pieces[index][1] for index in batch]
+            cut = [waveforms[u][piece.start : piece.stop] for u, piece in zip(utterances, windows, strict=True)]
+            with inference(self._view.compute_dtype):
+                under_way.append((utterances, self._run(padding.pad(cut, [moments[u] for u in utterances]), windows)))
+                # What a GPU has been given is fetched when it has the next batch to work on, so that it never waits.
+                if len(under_way) > 1:
+                    totals.add(*under_way.pop(0))
+
+        whole = round(_WHISPER_SECONDS * SAMPLING_RATE)
+        lengths = [whole if self._is_whisper else piece.stop - piece.start for _, piece in pieces]
+        self._batch_samples = run_halving(lengths, self._batch_samples, compute, equal_only=self._padding_shows)
+        for batch in under_way:
+            totals.add(*batch)
+        return [self._with_logits(states) for states in totals.hidden_states()]
+
+    def _with_logits(self, states: HiddenStates) -> HiddenStates:
+        if self._head is None:
+            return states
+        return replace(states, pooled=np.concatenate([states.pooled, self._head(states.pooled)], axis=1))
+
+    @cached_property
+    def _batch_samples(self) -> float:
+        """Most samples of a batch; halved where one does not fit."""
+        self._model  # noqa: B018  (what is free is asked once the weights are there)
+        return SAMPLING_RATE * batch_seconds(self._batch_s, self._device, self._bytes_per_s)
+
+    @property
+    def _bytes_per_s(self) -> float:
+        """What a second of audio takes: of the first convolution's output a few copies are alive at a time; in longer
+        utterances the scores of attention, or WavLM's bias, are as large."""
+        if self._is_whisper:
+            values = 2 * 4 * 100 * self._config.d_model
+        else:
+            values = 5 * self._config.conv_dim[0] * SAMPLING_RATE / self._config.conv_stride[0]
+        scores = 2 * self._config.num_attention_heads * self.frame_rate_hz**2 * self._window_s
+        return (values + scores) * DTYPES[self._view.compute_dtype].itemsize
+
+    @property
+    def _padding_shows(self) -> bool:
+        # A batch norm before the positional convolution (as in multilingual HuBERT) turns the zeros of the padding into
+        # something else, which the convolution then carries into valid frames.
+        return bool(getattr(self._config, "conv_pos_batch_norm", False))
+
+    def _run(self, inputs: Padded, windows: Sequence[Window]) -> Tap:
+        """Runs the model over one batch of normalised windows."""
+        # Whisper's last hidden state is what the final norm gives, not the last layer: see the module's docstring.
+        tied = str(len(self._layers)) if self._is_whisper and self._cut is None else None
+        tap = Tap(self.layer_names, self.frame_layers, windows)
+        with tap.on(self._layers, but=tied):
+            last = self._forward(inputs)
+        tap.take(LAST_HIDDEN_STATE, last)
+        if tied is not None:
+            tap.take(tied, last)
+        return tap
+
+    def _forward(self, inputs: Padded) -> torch.Tensor:
+        """Runs the model; its last hidden state [batch, time, dim]."""
+        dtype = DTYPES[self._view.compute_dtype]
+        if self._is_whisper:
+            waveforms = [row[:length] for row, length in zip(inputs.waveforms, inputs.lengths, strict=True)]
+            features = self._feature_extractor(waveforms, sampling_rate=SAMPLING_RATE, return_tensors="np")
+            return self._model(to_device(features["input_features"], self._device).to(dtype)).last_hidden_state
+        mask = None
+        if inputs.is_padded:
+            mask = to_device(inputs.valid, self._device).long()
+        if self._group_norm is not None:
+            first = FrameGrid.of_convolutions(list(self._config.conv_kernel[:1]), list(self._config.conv_stride[:1]))
+            valid_frames = [first.num_frames(length) for length in inputs.lengths]
+            self._group_norm.valid_frames = valid_frames if inputs.is_padded else None
+        return self._model(to_device(inputs.waveforms, self._device).to(dtype), attention_mask=mask).last_hidden_state
+
+    def _cut_config(self) -> Any:
+        config = type(self._config).from_dict(self._config.to_dict())
+        if self._cut is not None:
+            setattr(config, "encoder_layers" if self._is_whisper else "num_hidden_layers", self._cut)
+        return config
+
+    @cached_property
+    def _loaded(self) -> tuple[nn.Module, ValidGroupNorm | None, RegressionHead | None]:
+        """The encoder, its front end's norm where that must know lengths, and the head whose logits are wanted."""
+        source = self._view.source
+        tensors = read_tensors(self._checkpoint, source)
+        head = RegressionHead.from_tensors(tensors, source) if self._view.logits else None
+        # A checkpoint of the whole Whisper keeps its encoder below these names; the decoder is not even read.
+        prefix = {"key_mapping": {r"^(model\.)?encoder\.": ""}} if self._is_whisper else {}
+        # Only pre-training uses the mask's embedding.
+        unused = frozenset({"masked_spec_embed"})
+        model = load_model(self._model_class, self._cut_config(), tensors, source, unused=unused, **prefix)
+        group_norm = None
+        if self._config.model_type == "wavlm":
+            patch_attention(model.encoder.layers)
+        if not self._is_whisper:
+            group_norm = patch_front_end(model.feature_extractor.conv_layers)
+            _fold_weight_norm(model.encoder.pos_conv_embed.conv)
+        return model.to(self._device, DTYPES[self._view.compute_dtype]), group_norm, head
+
+    @property
+    def _model(self) -> nn.Module:
+        return self._loaded[0]
+
+    @property
+    def _group_norm(self) -> ValidGroupNorm | None:
+        return self._loaded[1]
+
+    @property
+    def _head(self) -> RegressionHead | None:
+        return self._loaded[2]
+
+    @property
+    def _layers(self) -> nn.ModuleList:
+        return self._model.layers if self._is_whisper else self._model.encoder.layers
+
+    @cached_property
+    def _feature_extractor(self) -> transformers.WhisperFeatureExtractor:
+        return transformers.WhisperFeatureExtractor.from_dict(self._preprocessor)
+
+
+def _fold_weight_norm(conv: nn.Module) -> None:
+    """Computes the positional convolution's weight from its norm and direction once, not at every call; and in float32,
+    whatever the model is then shortened to."""
+    if nn.utils.parametrize.is_parametrized(conv, "weight"):
+        nn.utils.parametrize.remove_parametrizations(conv, "weight")
+
+
+def _configure(settings: dict[str, Any]) -> tuple[Any, type]:
+    """The configuration that config.json's settings make, and the class of the encoder."""
+    config_class, model_class = SPEECH_MODELS[settings["model_type"]]
+    config = config_class.from_dict(settings)
+    if settings["model_type"] != "whisper":
+        config.add_adapter = False  # it comes after the last hidden state and changes the number of frames
+    return config, model_class
+
+
+def _read_preprocessor(folder: Path, source: str) -> dict[str, Any]:
+    settings = read_json(folder / "preprocessor_config.json", source)
+    if (rate := settings.get("sampling_rate", SAMPLING_RATE)) != SAMPLING_RATE:
+        raise ViewError(f"source {source!r}: expected a model of {SAMPLING_RATE} Hz, got one of {rate} Hz")
+    if settings.get("dither"):
+        raise ViewError(
+            f"source {source!r}: its preprocessor adds random noise (dither), which no value that is kept may depend "
+            "on; set dither to 0 in preprocessor_config.json"
+        )
+    return settings
+
+
+def _resolve_layers(view: TransformersView, depth: int) -> tuple[str, ...]:
+    """Names of the layers that the view asks for, of a model whose hidden states are 0 … depth."""
+    if view.layers == "all":
+        return tuple(str(layer) for layer in range(depth + 1))
+    asked = range(view.layers.upto + 1) if isinstance(view.layers, Upto) else view.layers
+    if beyond := [layer for layer in asked if layer != LAST_HIDDEN_STATE and layer > depth]:
+        raise ViewError(
+            f"source {view.source!r}: expected layers 0 to {depth} or {LAST_HIDDEN_STATE}, got layer {beyond[-1]}"
+        )
+    return tuple(str(layer) for layer in asked)
+
+
+def _range(names: Sequence[str]) -> str:
+    return f"{names[0]} … {names[-1]}" if len(names) > 4 else ", ".join(names)
