@@ -11,8 +11,8 @@ import transformers
 
 import extractors
 from extractors.contract import ViewError
-from extractors.transformers.group_norm import ValidGroupNorm
 from extractors.miniatures import TRANSFORMERS, miniature
+from extractors.transformers.group_norm import ValidGroupNorm
 from extractors.transformers.miniature import make_miniature
 
 STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large")
@@ -39,7 +39,7 @@ def plain_call(name, waveform):
     return {key: hidden[0, :valid].numpy() for key, hidden in states.items()}
 
 
-# transformers' own WavLM mixes two kinds of mask, which PyTorch deprecates; `extractors.transformers.wavlm_attention` does not.
+# The WavLM of transformers itself mixes two kinds of mask, which PyTorch deprecates; ours (`wavlm_attention`) does not.
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_layers_are_those_of_a_plain_call(name, load, sounds, relative_error):
