@@ -1,4 +1,4 @@
-"""Audio to hidden states: frozen speech models of four families behind one contract (`extractors.contract`).
+"""Audio, or text, to hidden states: frozen models of several families behind one contract (`extractors.contract`).
 
 `load` makes the extractor of a view. Importing this package is light: a family's libraries are imported when one of its
 views is loaded.
@@ -8,15 +8,25 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-from extractors.contract import Extractor, HiddenStates, UnusableAudio, ViewError
+from extractors.contract import AudioExtractor, Extractor, HiddenStates, TextExtractor, UnusableAudio, ViewError
 
 OWN_PROCESS = {"tfhub"}
 """Families whose library wants a process, and a GPU's memory, without PyTorch in it."""
 
-__all__ = ["OWN_PROCESS", "Extractor", "HiddenStates", "UnusableAudio", "ViewError", "load"]
+__all__ = [
+    "OWN_PROCESS",
+    "AudioExtractor",
+    "Extractor",
+    "HiddenStates",
+    "TextExtractor",
+    "UnusableAudio",
+    "ViewError",
+    "load",
+]
 
 _IMPLEMENTATIONS = {
     "transformers": ("extractors.transformers.speech", "TransformersExtractor"),
+    "text": ("extractors.transformers.text", "LanguageModelExtractor"),
     "speechbrain": ("extractors.speechbrain", "XVectorExtractor"),
     "tfhub": ("extractors.tfhub", "SavedModelExtractor"),
     "mfcc": ("extractors.mfcc", "MFCCExtractor"),

@@ -1,7 +1,7 @@
 """What every extractor promises.
 
-An extractor turns waveforms into the hidden states of one frozen model, as NumPy arrays. It knows no store, no
-labels and no corpus. The one rule that everything else rests on:
+An extractor turns waveforms, or texts, into the hidden states of one frozen model, as NumPy arrays. It knows no store,
+no labels and no corpus. The one rule that everything else rests on:
 
     a cached value is a function of the utterance alone.
 
@@ -26,6 +26,10 @@ class ViewError(ValueError):
 
 class UnusableAudio(ValueError):
     """One utterance that cannot be used; the message is the reason, fit for a failures table."""
+
+
+class UnusableText(ValueError):
+    """One text that cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,7 @@ class Extractor(ABC):
     dim: int
     """Width of every layer of `HiddenStates.pooled`."""
     frame_rate_hz: float
-    """Frames per second of audio; 0.0 where the model has no frames."""
-    min_samples: int
-    """Fewest samples at 16 kHz from which the model makes at least one frame."""
+    """Frames per second of audio; 0.0 where the model has no frames, or where they are a text's tokens."""
     checkpoint: Path | None = None
     """Folder of the model's files, on which the fingerprint depends beside the view; None where there are none."""
     size: Size | None = None
@@ -81,6 +83,13 @@ class Extractor(ABC):
         """JSON-able fields that determine the values: family, source, revision, weights (hash), preprocessing, masking,
         compute_dtype, layers, frames, pooling. Nothing that leaves values unchanged (device, batch size) is among them.
         Computed without loading the weights into memory."""
+
+
+class AudioExtractor(Extractor):
+    """An extractor that hears."""
+
+    min_samples: int
+    """Fewest samples at 16 kHz from which the model makes at least one frame."""
 
     def extract(self, waveforms: Sequence[np.ndarray], sampling_rate: int) -> list[HiddenStates]:
         """Hidden states of each waveform, in the order given.
@@ -117,3 +126,28 @@ class Extractor(ABC):
         if not np.isfinite(waveform).all():
             return "not finite"
         return None
+
+
+class TextExtractor(Extractor):
+    """An extractor that reads. Its frames are tokens."""
+
+    frame_rate_hz = 0.0
+
+    def extract(self, texts: Sequence[str]) -> list[HiddenStates]:
+        """Hidden states of each text, in the order given.
+
+        Raises:
+            UnusableText: a text has no word (`unusable` tells beforehand). Nothing has been computed then.
+        """
+        for text in texts:
+            if (reason := self.unusable(text)) is not None:
+                raise UnusableText(reason)
+        return self._extract(texts)
+
+    @abstractmethod
+    def _extract(self, texts: Sequence[str]) -> list[HiddenStates]:
+        """As `extract`, of texts each found usable."""
+
+    def unusable(self, text: str) -> str | None:
+        """The reason why this model cannot take the text; None where it can."""
+        return None if text.strip() else "empty"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.fft import dct, rfft
 
-from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates
+from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates
 from extractors.view import MFCCView
 
 FRAME_LENGTH = 400
@@ -25,7 +25,7 @@ _FLOOR = 1e-10  # of a band's energy, about -100 dB: digital silence has a logar
 _BLOCK_FRAMES = 4096  # what bounds the memory that a long file takes
 
 
-class MFCCExtractor(Extractor):
+class MFCCExtractor(AudioExtractor):
     """MFCCs of each frame, pooled. Runs on the CPU, one utterance after the other, so batches do not matter."""
 
     layer_names = ("mfcc",)

@@ -49,6 +49,11 @@ TRANSFORMERS: dict[str, tuple[dict[str, object], bool | None]] = {
     "mms": ({"model_type": "wav2vec2", **_LARGE, "num_hidden_layers": 5}, True),
     "hubert-large": ({"model_type": "hubert", **_LARGE}, True),
     "wavlm-large": ({"model_type": "wavlm", **_LARGE, "num_hidden_layers": 24, "hidden_size": 32}, True),
+    # audEERING's dimensional-emotion model: a wav2vec 2.0 with a head of its own, which `logits: true` asks.
+    "emotion": (
+        {"model_type": "wav2vec2", **_LARGE, "id2label": {"0": "arousal", "1": "dominance", "2": "valence"}},
+        True,
+    ),
     "whisper": (
         {
             "model_type": "whisper",
@@ -70,6 +75,18 @@ TRANSFORMERS: dict[str, tuple[dict[str, object], bool | None]] = {
         None,
     ),
 }
+TEXT: dict[str, dict[str, object]] = {
+    "bert": {
+        "model_type": "bert",
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.15,
+    },
+}
+"""Attributes of the configurations of language models."""
 SPEECHBRAIN = ("xvector",)
 TFHUB = ("trillsson",)
 """Names after `miniature:`, by family."""

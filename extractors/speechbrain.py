@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from extractors import miniatures
 from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, ViewError
+from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
 from extractors.sources import find, hash_files
 from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
 from extractors.view import SpeechBrainView
@@ -42,7 +42,7 @@ _CHUNK_FRAMES = 6000  # a minute: what bounds the memory that a long file takes
 _BYTES_PER_S = 4e6  # 100 frames of 1500 channels, a few of them alive at a time
 
 
-class XVectorExtractor(Extractor):
+class XVectorExtractor(AudioExtractor):
     """SpeechBrain's x-vector, without its noise."""
 
     layer_names = ("embedding",)

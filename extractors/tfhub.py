@@ -30,7 +30,7 @@ import numpy as np
 
 from extractors import miniatures
 from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, ViewError
+from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
 from extractors.sources import find, hash_files
 from extractors.view import TFHubView
 from extractors.windows import FrameGrid, plan
@@ -49,7 +49,7 @@ _FORBIDDEN = re.compile(
 """Operations that read or write files, or may; call Python; talk to others; hold a foreign program, or end this one."""
 
 
-class SavedModelExtractor(Extractor):
+class SavedModelExtractor(AudioExtractor):
     """One SavedModel with a waveform [batch, samples] in and an embedding [batch, dim] out."""
 
     layer_names = ("embedding",)

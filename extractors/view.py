@@ -88,6 +88,31 @@ class TransformersView(_Strict):
         return self
 
 
+class TextView(_Strict):
+    """A language model of Hugging Face transformers, on transcripts."""
+
+    family: Literal["text"]
+    source: str
+    """Hub id, local directory, or `miniature:bert`."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub source; None means its main branch."""
+    columns: tuple[str, ...] = Field(default=("transcript",), min_length=1)
+    """Columns of the manifest whose texts are computed: `transcript`, and `transcript_<name>` of a recogniser. Rows are
+    known by the text, so what two columns say alike is computed once. Heads read the first column."""
+    layers: Annotated[Literal["all"] | Upto | tuple[Layer, ...], BeforeValidator(_check_layers)] = "all"
+    """Hidden states that are pooled and kept, over the tokens; see `TransformersView.layers`."""
+    frames: Annotated[tuple[Layer, ...], BeforeValidator(_check_names)] = ()
+    """Those among `layers` whose tokens' states are kept too."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TextView":
+        if self.layers == ():
+            raise ValueError("layers names none: expected at least one")
+        if LAST_HIDDEN_STATE in (*self.frames, *(self.layers if isinstance(self.layers, tuple) else ())):
+            raise ValueError(f"{LAST_HIDDEN_STATE} is the highest layer of a language model: name it by its number")
+        return self
+
+
 class SpeechBrainView(_Strict):
     """SpeechBrain's x-vector."""
 
@@ -130,10 +155,10 @@ class MFCCView(_Strict):
         return self
 
 
-View = Annotated[TransformersView | SpeechBrainView | TFHubView | MFCCView, Field(discriminator="family")]
+View = Annotated[TransformersView | TextView | SpeechBrainView | TFHubView | MFCCView, Field(discriminator="family")]
 """Any view; the field type for a `views` section."""
 
-FAMILIES = ("transformers", "speechbrain", "tfhub", "mfcc")
+FAMILIES = ("transformers", "text", "speechbrain", "tfhub", "mfcc")
 """The values that `family` can take."""
 
 
@@ -175,7 +200,7 @@ def _one_line(error: Mapping[str, object], family: str) -> str:
 
 
 def _fields(family: str) -> list[str]:
-    models = (TransformersView, SpeechBrainView, TFHubView, MFCCView)
+    models = (TransformersView, TextView, SpeechBrainView, TFHubView, MFCCView)
     return list(models[FAMILIES.index(family)].model_fields)
 
 

@@ -21,18 +21,18 @@ def run(study: Study, names: list[str]) -> None:
 def _eliminate(study: Study, name: str) -> None:
     section = study.params.eliminate[name]
     tasks = {task: study.params.tasks[task] for task in section.tasks}
-    table, stores = gather.select(study, [section.view], tasks)
+    table, views = gather.select(study, [section.view], tasks)
     path = study.results("eliminate", name) / "elimination.json"
-    cell = gather.identity(section, tasks, section.folds, table, stores)
+    cell = gather.identity(section, tasks, section.folds, table, views)
     if gather.up_to_date(path, cell):
         say(f"{name}: up to date")
         return
     from trainers.elimination import eliminate  # torch, only now that there is something to train
 
-    layers = gather.layer_names(stores[section.view], "all")
-    data = gather.dataset(table, stores, {section.view: layers})
+    layers = gather.layer_names(views[section.view].store, "all")
+    data = gather.dataset(table, views, {section.view: layers})
     say(f"{name}: {gather.shape_note(data)}")
-    provenance = gather.provenance(study, stores)
+    provenance = gather.provenance(study, views)
     started = time.monotonic()
     with bar(len(layers), "rounds", name) as progress:
         elimination, split = eliminate(section, tasks, data, layers, progress.update)

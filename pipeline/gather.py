@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import trainers
-from pipeline import dvcfile
+from pipeline import dvcfile, keys
 from pipeline.corpus import COLUMNS
 from pipeline.errors import StageError
 from pipeline.progress import say
@@ -21,26 +22,38 @@ from trainers.data import Dataset, class_name
 from trainers.spec import Folds, Task
 
 
-def select(
-    study: Study, views: Sequence[str], tasks: Mapping[str, Task]
-) -> tuple[pd.DataFrame, dict[str, FeatureStore]]:
-    """The manifest's rows that every view has and at least one task is labelled for, and the views' stores."""
+@dataclass(frozen=True)
+class Cached:
+    """A view's store, and which of its rows are those of the selected utterances."""
+
+    store: FeatureStore
+    keys: Sequence[str]
+    """One per utterance."""
+
+
+def select(study: Study, views: Sequence[str], tasks: Mapping[str, Task]) -> tuple[pd.DataFrame, dict[str, Cached]]:
+    """The manifest's rows that every view has and at least one task is labelled for, and the views' values of them."""
     table = study.read_manifest()
     labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
     labelled = table[table[labels].notna().any(axis=1)] if labels else table
     stores = {view: _open(study, view) for view in views}
     usable = labelled
     for view, store in stores.items():
-        absent = set(store.missing(usable["content"].tolist()))
-        if absent:
+        own = keys.of(study.params.views[view], usable)
+        known = own.dropna()
+        there = known[~known.isin(set(store.missing(known.tolist())))].index
+        if len(there) < len(usable):
             say(
-                f"{len(absent)} of {len(usable)} utterances are not in view {view} and are left out; "
+                f"{len(usable) - len(there)} of {len(usable)} utterances are not in view {view} and are left out; "
                 f"`strata extract {view}` tells why"
             )
-            usable = usable[~usable["content"].isin(absent)]
+            usable = usable.loc[there]
     if usable.empty:
         raise StageError(f"no utterance is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
-    return usable.reset_index(drop=True), stores
+    usable = usable.reset_index(drop=True)
+    return usable, {
+        view: Cached(store, keys.of(study.params.views[view], usable).tolist()) for view, store in stores.items()
+    }
 
 
 def _open(study: Study, view: str) -> FeatureStore:
@@ -50,14 +63,13 @@ def _open(study: Study, view: str) -> FeatureStore:
     return FeatureStore.open(study.store(view))
 
 
-def dataset(table: pd.DataFrame, stores: Mapping[str, FeatureStore], layers: Mapping[str, Sequence[str]]) -> Dataset:
+def dataset(table: pd.DataFrame, views: Mapping[str, Cached], layers: Mapping[str, Sequence[str]]) -> Dataset:
     """Reads the layers of every view, once, into memory."""
-    contents = table["content"].tolist()
     return Dataset(
         utterances=table["utterance"].tolist(),
-        contents=contents,
+        contents=table["content"].tolist(),
         labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
-        features={view: store.pooled(contents, layers[view]) for view, store in stores.items()},
+        features={view: cached.store.pooled(cached.keys, layers[view]) for view, cached in views.items()},
     )
 
 
@@ -79,7 +91,7 @@ def _height(layer: str) -> float:
 
 
 def identity(
-    section: object, tasks: Mapping[str, Task], folds: Folds, table: pd.DataFrame, stores: Mapping[str, FeatureStore]
+    section: object, tasks: Mapping[str, Task], folds: Folds, table: pd.DataFrame, views: Mapping[str, Cached]
 ) -> str:
     """A hash of all that a result follows from: configuration, labels that it uses, cached values, trainers' code."""
     digest = hashlib.blake2b(digest_size=16)
@@ -92,17 +104,20 @@ def identity(
     for name in ["utterance", "content", *sorted(labels & set(table.columns))]:
         values = table[name].map(class_name, na_action="ignore").astype(object)
         digest.update(json.dumps([name, values.where(values.notna(), None).tolist()]).encode())
-    for view, store in stores.items():
-        digest.update(json.dumps([view, dict(store.header.fingerprint)], sort_keys=True).encode())
+    for view, cached in views.items():
+        digest.update(json.dumps([view, dict(cached.store.header.fingerprint), cached.keys], sort_keys=True).encode())
     for file in [Path(__file__), *sorted(Path(trainers.__file__).parent.glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def provenance(study: Study, stores: Mapping[str, FeatureStore]) -> dict[str, object]:
+def provenance(study: Study, views: Mapping[str, Cached]) -> dict[str, object]:
     """Where a result comes from: audio, weights, code and library versions."""
     return {
-        "views": {view: {"fingerprint": dict(s.header.fingerprint), "rows": len(s)} for view, s in stores.items()},
+        "views": {
+            view: {"fingerprint": dict(cached.store.header.fingerprint), "rows": len(cached.store)}
+            for view, cached in views.items()
+        },
         "manifest": hashlib.blake2b(study.manifest.read_bytes(), digest_size=16).hexdigest(),
         "versions": {name: version(name) for name in ("strata-speech", "torch", "scikit-learn", "POT", "numpy")},
         "code": _code_version(),

@@ -27,18 +27,18 @@ def run(study: Study, names: list[str]) -> None:
 def _train(study: Study, name: str) -> None:
     experiment = study.params.experiments[name]
     tasks = {task: study.params.tasks[task] for task in experiment.tasks}
-    table, stores = gather.select(study, experiment.views, tasks)
+    table, views = gather.select(study, experiment.views, tasks)
     folder = study.results(name)
-    cell = gather.identity(experiment, tasks, experiment.folds, table, stores)
+    cell = gather.identity(experiment, tasks, experiment.folds, table, views)
     if gather.up_to_date(folder / "metrics.json", cell) and all((folder / name).exists() for name in OUTPUTS):
         say(f"{name}: up to date")
         return
     from trainers import experiment as trainer  # torch, only now that there is something to train
 
-    layers = {view: gather.layer_names(store, experiment.layers) for view, store in stores.items()}
-    data = gather.dataset(table, stores, layers)
+    layers = {view: gather.layer_names(cached.store, experiment.layers) for view, cached in views.items()}
+    data = gather.dataset(table, views, layers)
     say(f"{name} ({experiment.setup}): {gather.shape_note(data)}")
-    provenance = gather.provenance(study, stores)
+    provenance = gather.provenance(study, views)
     started = time.monotonic()
     with bar(trainer.num_models(experiment), "models", name) as progress:
         outcome = trainer.run(experiment, tasks, data, progress.update, workers=os.cpu_count() or 1)

@@ -39,6 +39,13 @@ SPEECH_MODELS = {
     "whisper": (transformers.WhisperConfig, transformers.models.whisper.modeling_whisper.WhisperEncoder),
 }
 """Configuration and encoder of speech models by `model_type` of config.json."""
+TEXT_MODELS = {
+    "bert": (transformers.BertConfig, transformers.BertModel),
+    "distilbert": (transformers.DistilBertConfig, transformers.DistilBertModel),
+    "roberta": (transformers.RobertaConfig, transformers.RobertaModel),
+    "xlm-roberta": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel),
+}
+"""The same of language models."""
 
 
 def read_json(path: Path, source: str) -> dict[str, Any]:

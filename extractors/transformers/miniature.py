@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from extractors import miniatures
-from extractors.transformers.checkpoints import SPEECH_MODELS, quiet, transformers
+from extractors.transformers.checkpoints import SPEECH_MODELS, TEXT_MODELS, quiet, transformers
 
 
 def make_miniature(name: str, folder: Path) -> None:
@@ -26,7 +27,34 @@ def make_miniature(name: str, folder: Path) -> None:
         if not is_whisper:
             _tune_front_end(model.feature_extractor)
         model.save_pretrained(folder)
+        if name == "emotion":
+            _add_regression_head(model, folder)
     preprocessor.save_pretrained(folder)
+
+
+def _add_regression_head(model: torch.nn.Module, folder: Path) -> None:
+    """Writes the weights anew as audEERING has them: the encoder below its own name, and the head."""
+    width, labels = model.config.hidden_size, model.config.num_labels
+    tensors = {f"wav2vec2.{key}": tensor.contiguous() for key, tensor in model.state_dict().items()}
+    for part, outputs in (("dense", width), ("out_proj", labels)):
+        layer = torch.nn.Linear(width, outputs)
+        tensors |= {f"classifier.{part}.{key}": tensor.detach() for key, tensor in layer.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def make_text_miniature(name: str, folder: Path) -> None:
+    """Writes the miniature language model of that name, with a tokenizer that spells every word."""
+    settings = dict(miniatures.TEXT[name])
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = [*special, *letters, *(f"##{letter}" for letter in letters), *".,'-"]
+    tokenizer = transformers.BertTokenizer(vocab={word: index for index, word in enumerate(words)})
+    tokenizer.model_max_length = settings["max_position_embeddings"]
+    config_class, model_class = TEXT_MODELS[settings["model_type"]]
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(miniatures.seed(name))
+        model_class(config_class.from_dict(settings | {"vocab_size": len(words)})).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 @torch.no_grad()

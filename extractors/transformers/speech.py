@@ -36,8 +36,9 @@ from torch import nn
 
 from extractors import miniatures, padding
 from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, Extractor, HiddenStates, Size, ViewError
+from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, Size, ViewError
 from extractors.hidden_states import Tap, Totals
+from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.padding import Padded
 from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import DTYPES, batch_seconds, inference, resolve_device, to_device
@@ -54,14 +55,14 @@ from extractors.transformers.emotion import RegressionHead
 from extractors.transformers.group_norm import ValidGroupNorm, patch_front_end
 from extractors.transformers.miniature import make_miniature
 from extractors.transformers.wavlm_attention import patch_attention
-from extractors.view import LAST_HIDDEN_STATE, TransformersView, Upto
+from extractors.view import LAST_HIDDEN_STATE, TransformersView
 from extractors.windows import FrameGrid, Window, plan
 
 _WHISPER_SECONDS = 30.0
 _WHISPER_STRIDE = 320  # a hop of 160 samples, halved by the second convolution
 
 
-class TransformersExtractor(Extractor):
+class TransformersExtractor(AudioExtractor):
     """One speech model of Hugging Face transformers."""
 
     def __init__(self, view: TransformersView, *, device: str, batch_s: float | None, folder: Path = Path()):
@@ -84,12 +85,10 @@ class TransformersExtractor(Extractor):
         self._normalize = not self._is_whisper and self._preprocessor.get("do_normalize", True)
 
         depth = self._config.encoder_layers if self._is_whisper else self._config.num_hidden_layers
-        self.layer_names = _resolve_layers(view, depth)
-        self.frame_layers = tuple(str(layer) for layer in view.frames)
-        if strangers := [name for name in self.frame_layers if name not in self.layer_names]:
-            raise ViewError(f"frames: expected layers that are kept ({_range(self.layer_names)}), got {strangers}")
-        highest = depth if LAST_HIDDEN_STATE in self.layer_names else max(int(name) for name in self.layer_names)
-        self._cut = None if highest == depth else max(1, highest)  # layer "0" is seen at the door of the first layer
+        self.layer_names = kept_layers(view.layers, depth, view.source)
+        self.frame_layers = kept_frames(view.frames, self.layer_names)
+        self._depth = depth_needed(self.layer_names, depth)
+        self._is_cut = self._depth < depth
 
         self.dim = self.frame_dim + (self._config.num_labels if view.logits else 0)
         self._grid = (
@@ -202,7 +201,7 @@ class TransformersExtractor(Extractor):
     def _run(self, inputs: Padded, windows: Sequence[Window]) -> Tap:
         """Runs the model over one batch of normalised windows."""
         # Whisper's last hidden state is what the final norm gives, not the last layer: see the module's docstring.
-        tied = str(len(self._layers)) if self._is_whisper and self._cut is None else None
+        tied = str(self._depth) if self._is_whisper and not self._is_cut else None
         tap = Tap(self.layer_names, self.frame_layers, windows)
         with tap.on(self._layers, but=tied):
             last = self._forward(inputs)
@@ -229,8 +228,7 @@ class TransformersExtractor(Extractor):
 
     def _cut_config(self) -> Any:
         config = type(self._config).from_dict(self._config.to_dict())
-        if self._cut is not None:
-            setattr(config, "encoder_layers" if self._is_whisper else "num_hidden_layers", self._cut)
+        setattr(config, "encoder_layers" if self._is_whisper else "num_hidden_layers", self._depth)
         return config
 
     @cached_property
@@ -299,19 +297,3 @@ def _read_preprocessor(folder: Path, source: str) -> dict[str, Any]:
             "on; set dither to 0 in preprocessor_config.json"
         )
     return settings
-
-
-def _resolve_layers(view: TransformersView, depth: int) -> tuple[str, ...]:
-    """Names of the layers that the view asks for, of a model whose hidden states are 0 … depth."""
-    if view.layers == "all":
-        return tuple(str(layer) for layer in range(depth + 1))
-    asked = range(view.layers.upto + 1) if isinstance(view.layers, Upto) else view.layers
-    if beyond := [layer for layer in asked if layer != LAST_HIDDEN_STATE and layer > depth]:
-        raise ViewError(
-            f"source {view.source!r}: expected layers 0 to {depth} or {LAST_HIDDEN_STATE}, got layer {beyond[-1]}"
-        )
-    return tuple(str(layer) for layer in asked)
-
-
-def _range(names: Sequence[str]) -> str:
-    return f"{names[0]} … {names[-1]}" if len(names) > 4 else ", ".join(names)

@@ -15,7 +15,7 @@ from contextlib import suppress
 import pandas as pd
 
 import extractors
-from pipeline import dvcfile, soundness
+from pipeline import dvcfile, keys, soundness
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.extract import identity, plan, work
@@ -42,8 +42,8 @@ def run(study: Study, names: list[str]) -> None:
             failures than `extract.max_failed`; everything that could be computed has been committed by then.
     """
     views = study.chosen("views", names)
-    utterances = study.read_manifest().drop_duplicates("content")
-    for_each(views, lambda view: _extract(study, view, utterances), "view")
+    manifest = study.read_manifest()
+    for_each(views, lambda view: _extract(study, view, keys.rows(study.params.views[view], manifest)), "view")
 
 
 def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
@@ -66,15 +66,15 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
             todo = utterances[utterances["content"].isin(missing)]
             if len(todo):
-                _check_room(study, view, store, todo, len(utterances))
-                make_absent_audio(study, todo)
+                _check_room(study, view, store, todo, utterances)
+                make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, crew, todo, failures, known)
             else:
-                say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} utterances)")
+                say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {_count(utterances)})")
             failures.write()
             store.sweep()
             known.write(store)
-    _judge(study, failures, view, len(utterances))
+    _judge(study, failures, view, utterances)
 
 
 def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
@@ -115,11 +115,20 @@ def _refuse_renamed(study: Study, view: str, fingerprint: Mapping) -> None:
             )
 
 
-def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame, total: int) -> None:
+def _is_audio(rows: pd.DataFrame) -> bool:
+    return bool(rows["text"].isna().all())
+
+
+def _count(rows: pd.DataFrame) -> str:
+    return f"{len(rows)} {'utterances' if _is_audio(rows) else 'texts'}"
+
+
+def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame, utterances: pd.DataFrame) -> None:
     """Says what a run will do, and refuses it if the disk is too small."""
     seconds = todo["duration_s"].sum()
     needed = Shape.of(store.header).num_bytes(len(todo), seconds)
-    say(f"{view}: {len(todo)} new of {total} utterances, {seconds / 3600:.2f} h of audio, {size(needed)} to write")
+    hours = f", {seconds / 3600:.2f} h of audio" if _is_audio(todo) else ""
+    say(f"{view}: {len(todo)} new of {_count(utterances)}{hours}, {size(needed)} to write")
     free = shutil.disk_usage(store.path).free
     if free < DISK_MARGIN * needed:
         raise StageError(
@@ -139,9 +148,10 @@ def _fill(
 ) -> None:
     """Computes and commits what is to do, and leaves a record of it."""
     started, before = time.monotonic(), len(store)
+    is_audio = _is_audio(todo)
     audio_s = float(todo["duration_s"].sum())
     try:
-        with bar(audio_s / 3600, "h audio", view) as progress:
+        with bar(audio_s / 3600, "h audio" if is_audio else "h of speech", view) as progress:
             _compute(store, crew, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
     except BaseException:
         with suppress(OSError):
@@ -151,15 +161,15 @@ def _fill(
     record = {
         "view": view,
         "utterances": len(store) - before,
-        "audio_s": audio_s,
+        "audio_s": audio_s if is_audio else None,
         "seconds": round(seconds, 3),
         "rows": len(store),
         "bytes": store.num_bytes(),
         "failures": len(failures.rows),
     }
     write_if_changed(study.results("extract") / f"{view}.json", json.dumps(record, indent=1).encode())
-    speed = audio_s / max(seconds, 1e-9)
-    say(f"{view}: computed {record['utterances']} utterances in {seconds:.1f} s ({speed:.0f} h of audio per hour)")
+    speed = f" ({audio_s / max(seconds, 1e-9):.0f} h of audio per hour)" if is_audio else ""
+    say(f"{view}: computed {record['utterances']} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{speed}")
 
 
 def _compute(
@@ -221,12 +231,12 @@ def _compute(
         raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
 
 
-def _judge(study: Study, failures: Failures, view: str, total: int) -> None:
+def _judge(study: Study, failures: Failures, view: str, utterances: pd.DataFrame) -> None:
     limit, count = study.params.extract.max_failed, len(failures.rows)
     if count:
-        say(f"{view}: {count} of {total} utterances cannot be used; {failures.path} lists them with reasons")
-    if count > limit * total:
+        say(f"{view}: {count} of {_count(utterances)} cannot be used; {failures.path} lists them with reasons")
+    if count > limit * len(utterances):
         raise StageError(
-            f"{count} of {total} utterances failed, more than extract.max_failed ({limit:.0%}); "
+            f"{count} of {_count(utterances)} failed, more than extract.max_failed ({limit:.0%}); "
             "mend the files, or raise the limit in params.yaml"
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import extractors
-from extractors import Extractor, HiddenStates, UnusableAudio, audio
+from extractors import Extractor, HiddenStates, TextExtractor, UnusableAudio, audio
 from extractors.contract import SAMPLING_RATE
 from pipeline.errors import StageError
 from pipeline.extract.failures import Failure
@@ -28,6 +28,9 @@ from store.layout import Header
 
 PORTION_S = 600.0
 """Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
+
+TOKENS_PER_S = 5.0
+"""Of a transcript, about: frames without a rate are tokens."""
 
 _MODEL = threading.Lock()
 """Held while the model computes a block; meanwhile the next one is decoded, and the last one written."""
@@ -58,12 +61,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Recording:
-    """One utterance of the manifest, as far as computing it goes."""
+    """One utterance of the manifest, or one text, as far as computing it goes."""
 
     content: str
     audio: str
     start_s: float
     duration_s: float
+    text: str | None = None
+    """For text views, which decode no audio; `content` is its identity then."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Shape:
 
     def num_bytes(self, utterances: int, seconds: float) -> float:
         """Bytes on disk of so many utterances that last so long together."""
-        frames = seconds * self.frame_rate_hz * len(self.frame_layers)
+        frames = seconds * (self.frame_rate_hz or TOKENS_PER_S) * len(self.frame_layers)
         return 4 * (utterances * len(self.layer_names) * self.dim + frames * self.frame_dim)
 
 
@@ -142,12 +147,13 @@ def compute(
     failures: dict[str, Failure] = {}
     portions = _decoded(job, recordings, model)
     first = next(portions)
+    compute_dtype = model.fingerprint["compute_dtype"]
     with _MODEL:
         for portion, waveforms in chain([first], portions):
             usable = [w for w in waveforms if not isinstance(w, Failure)]
-            results = iter(model.extract(usable, SAMPLING_RATE) if usable else [])
+            results = iter(_values(model, usable))
             for recording, waveform in zip(portion, waveforms, strict=True):
-                outcome = waveform if isinstance(waveform, Failure) else _checked(next(results))
+                outcome = waveform if isinstance(waveform, Failure) else _checked(next(results), compute_dtype)
                 (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
             progress(sum(recording.duration_s for recording in portion))
     if states:
@@ -174,9 +180,12 @@ def checkpoint_files(folder: Path | None) -> list[str]:
 
 
 def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
-    """Portions of (recordings, waveforms at 16 kHz or failures); the next is decoded while one is computed."""
+    """Portions of (recordings, waveforms at 16 kHz, texts or failures); the next is decoded while one is computed."""
 
-    def decode(recording: Recording) -> np.ndarray | Failure:
+    def decode(recording: Recording) -> np.ndarray | str | Failure:
+        if recording.text is not None:
+            reason = model.unusable(recording.text)
+            return recording.text if reason is None else Failure(reason, lasting=True)
         path = Path(job.folder, recording.audio)
         try:
             samples = audio.read(path, recording.start_s, recording.duration_s, SAMPLING_RATE)
@@ -198,9 +207,17 @@ def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Ite
             yield portion, waveforms
 
 
-def _checked(states: HiddenStates) -> HiddenStates | Failure:
-    finite = all(np.isfinite(values).all() for values in (states.pooled, *states.frames.values()))
-    return states if finite else Failure("the model's values are not finite", lasting=True)
+def _values(model: Extractor, inputs: Sequence[np.ndarray] | Sequence[str]) -> Sequence[HiddenStates]:
+    if not inputs:
+        return []
+    return model.extract(inputs) if isinstance(model, TextExtractor) else model.extract(inputs, SAMPLING_RATE)
+
+
+def _checked(states: HiddenStates, compute_dtype: object) -> HiddenStates | Failure:
+    if all(np.isfinite(values).all() for values in (states.pooled, *states.frames.values())):
+        return states
+    hint = "; float16 overflows, try bfloat16" if compute_dtype == "float16" else ""
+    return Failure(f"the model's values are not finite{hint}", lasting=True)
 
 
 def _rows(states: dict[str, HiddenStates], frame_layers: Sequence[str]) -> Rows:

@@ -56,6 +56,8 @@ def _wanted(study: Study) -> list[Wanted]:
 
 
 def _map(study: Study, wanted: Wanted) -> figures.Figure:
+    from extractors.view import parse
+    from pipeline import keys
     from pipeline.gather import layer_names
     from store import FeatureStore
 
@@ -67,11 +69,12 @@ def _map(study: Study, wanted: Wanted) -> figures.Figure:
     store = FeatureStore.open(path)
     (layer,) = layer_names(store, "last" if wanted.layer == "last" else [wanted.layer])
     stored = set(store.keys)
-    labelled = study.manifest.dropna(subset=[wanted.label]).drop_duplicates("content")
-    labelled = labelled[labelled["content"].isin(stored)]
+    labelled = study.manifest.assign(key=keys.of(parse(study.params["views"][wanted.view]), study.manifest))
+    labelled = labelled.dropna(subset=[wanted.label]).drop_duplicates("key")
+    labelled = labelled[labelled["key"].isin(stored)]
     if len(labelled) > figures.MOST_POINTS:
         labelled = labelled.sample(figures.MOST_POINTS, random_state=0)
-    features = np.asarray(store.pooled(labelled["content"].tolist(), layers=[layer]), dtype=np.float64)[:, 0]
+    features = np.asarray(store.pooled(labelled["key"].tolist(), layers=[layer]), dtype=np.float64)[:, 0]
     finite = np.isfinite(features).all(axis=1)
     if finite.sum() < FEWEST_POINTS:
         raise ValueError(f"{finite.sum()} utterances have both the label and features, at least {FEWEST_POINTS} needed")

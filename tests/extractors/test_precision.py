@@ -1,0 +1,98 @@
+"""Number formats: how far from float32 each may be, and that none passes for another."""
+
+import numpy as np
+import pytest
+import torch
+
+from extractors.torch_setup import fitting_seconds, inference
+
+# Of a layer's largest value. bfloat16 has 8 bits of mantissa, float16 11; errors add up over the layers.
+MOST = {"tf32": 5e-3, "bfloat16": 5e-2, "float16": 1e-2}
+MODELS = ("wav2vec2", "wavlm", "xls-r", "wavlm-large", "whisper")
+
+
+@pytest.mark.parametrize("compute_dtype", MOST)
+@pytest.mark.parametrize("name", MODELS)
+def test_shorter_formats_are_near_float32_and_not_the_same(name, compute_dtype, load, sounds, relative_error):
+    """In every layer, and float32 is handed over whatever was computed in. (On a CPU, TF32 is float32.)"""
+    source = {"family": "transformers", "source": f"miniature:{name}", "frames": [1]}
+    exact, short = load(**source), load(**source, compute_dtype=compute_dtype)
+    for one, other in zip(exact.extract(sounds, 16_000), short.extract(sounds, 16_000), strict=True):
+        assert other.pooled.dtype == other.frames["1"].dtype == np.float32
+        error = relative_error(other.pooled, one.pooled)
+        assert error < MOST[compute_dtype]
+        assert (error > 1e-5) == (compute_dtype != "tf32" or torch.cuda.is_available())
+
+
+@pytest.mark.parametrize("compute_dtype", ["bfloat16", "float16"])
+def test_alone_is_as_in_a_padded_batch_to_the_formats_own_precision(compute_dtype, load, sounds, relative_error):
+    """Half the digits, half the promise: padding brings no error that the format itself does not have."""
+    extractor = load(family="transformers", source="miniature:wavlm", compute_dtype=compute_dtype)
+    for one, together in zip(sounds, extractor.extract(sounds, 16_000), strict=True):
+        assert relative_error(together.pooled, extractor.extract([one], 16_000)[0].pooled) < MOST[compute_dtype]
+
+
+def test_formats_do_not_share_a_fingerprint(load):
+    """Each is a store of its own."""
+    formats = ("float32", *MOST)
+    found = [load(family="transformers", source="miniature:wavlm", compute_dtype=f).fingerprint for f in formats]
+    assert [fingerprint.pop("compute_dtype") for fingerprint in found] == list(formats)
+    assert all(fingerprint == found[0] for fingerprint in found)
+
+
+def test_tf32_is_off_unless_asked_for():
+    """Also where somebody has switched it on, and their choice comes back afterwards."""
+    knobs = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [knob.fp32_precision for knob in knobs]
+    try:
+        for knob in knobs:
+            knob.fp32_precision = "tf32"
+        with inference():
+            assert [knob.fp32_precision for knob in knobs] == ["ieee", "ieee"]
+        with inference("tf32"):
+            assert [knob.fp32_precision for knob in knobs] == ["tf32", "tf32"]
+        assert [knob.fp32_precision for knob in knobs] == ["tf32", "tf32"]
+    finally:
+        for knob, precision in zip(knobs, before, strict=True):
+            knob.fp32_precision = precision
+
+
+def test_a_small_device_takes_small_batches():
+    """What is free decides, within bounds: an eighth of an hour of audio keeps any chip busy."""
+    assert fitting_seconds(140e9, 40e6) == 480
+    assert fitting_seconds(8e9, 40e6) == pytest.approx(120)
+    assert fitting_seconds(0, 40e6) == 10
+
+
+def test_a_cut_says_what_it_saves(load):
+    """Parameters are counted without weights: those of the network that runs, and those of the whole."""
+    whole, cut = (
+        load(family="transformers", source="miniature:wavlm-large", layers=layers) for layers in ("all", {"upto": 17})
+    )
+    official = transformers.AutoModel.from_pretrained(whole.checkpoint)
+    above = sum(p.numel() for layer in official.encoder.layers[17:] for p in layer.parameters())
+    assert whole.size.parameters == whole.size.whole == cut.size.whole == official.num_parameters()
+    assert cut.size.parameters == whole.size.whole - above
+
+
+def test_wavlm_large_is_as_large_as_published(folder_of_shape):
+    """315 M parameters as a whole. Up to hidden state 17, which the 17th layer puts out, it has 227 M; the 240 M of
+    wavCSE (section 4.3) are those of 18 layers, one more than that hidden state needs."""
+    sizes = [
+        extractors.load({"family": "transformers", "source": str(folder_of_shape), "layers": {"upto": upto}}).size
+        for upto in (17, 18)
+    ]
+    assert [round(size.whole / 1e6) for size in sizes] == [315, 315]
+    assert [round(size.parameters / 1e6) for size in sizes] == [227, 240]
+    assert [round(size.parameters * size.itemsize / 2**30, 3) for size in sizes] == [0.847, 0.894]
+
+
+@pytest.fixture
+def folder_of_shape(tmp_path):
+    """A checkpoint of WavLM Large's shape whose weights are empty, for nobody reads them to count."""
+    shape = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    transformers.WavLMConfig(**shape, **norms).save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    return tmp_path
