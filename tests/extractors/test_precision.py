@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 
+import extractors
 from extractors.torch_setup import fitting_seconds, inference
 
 # Of a layer's largest value. bfloat16 has 8 bits of mantissa, float16 11; errors add up over the layers.
