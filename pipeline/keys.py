@@ -43,8 +43,9 @@ def rows(view: View, manifest: pd.DataFrame) -> pd.DataFrame:
     found = []
     for column in view.columns:
         texts = _texts(manifest, column)
-        table = manifest.assign(text=texts, content=texts.map(of_text, na_action="ignore"), start_s=0.0)
-        found.append(table[texts.notna()].assign(duration_s=texts.str.len() / CHARACTERS_PER_S))
+        spoken = {"content": texts.map(of_text, na_action="ignore"), "text": texts}
+        table = manifest.assign(**spoken, start_s=0.0, duration_s=texts.map(len, na_action="ignore") / CHARACTERS_PER_S)
+        found.append(table[texts.notna()])
     table = pd.concat(found).drop_duplicates("content")[columns].reset_index(drop=True)
     if table.empty:
         raise StageError(f"no utterance has a text in {', '.join(view.columns)}; transcribe the corpus first")
