@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extractors.view import parse as parse_view
 from pipeline import cli
 from pipeline.init import recipes
 from pipeline.params import parse
@@ -68,3 +69,12 @@ def test_its_demo_table_is_of_the_experiments_in_params():
     wanted = [(e.setup, " + ".join(e.views)) for e in params.experiments.values()]
     shown = re.findall(r"^(SVST|SVMT|MVMT-concat|TANGO) +(\S+(?: \+ \S+)?) +\d", TEXT, re.M)
     assert shown == wanted
+
+
+def test_its_table_of_views_can_be_written_into_params():
+    """Each section is a view that the code knows; an ellipsis stands for the family above it."""
+    sections = re.findall(r"^\| [^|]+ \| `(\{family[^`]+\}|… [^`]+)`", TEXT, re.M)
+    assert len(sections) >= 15
+    for section in sections:
+        written = section if section.startswith("{") else f"{{family: transformers, {section.removeprefix('… ')}}}"
+        parse_view(yaml.safe_load(written))
