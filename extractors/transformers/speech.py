@@ -153,21 +153,25 @@ class TransformersExtractor(AudioExtractor):
         totals = Totals(len(waveforms), self.layer_names, self.frame_layers)
         under_way: list[tuple[list[int], Tap]] = []
 
+        def fetch() -> None:
+            for batch in under_way:
+                totals.add(*batch)
+            under_way.clear()
+
         def compute(batch: list[int]) -> None:
             utterances = [pieces[index][0] for index in batch]
             windows = [pieces[index][1] for index in batch]
             cut = [waveforms[u][piece.start : piece.stop] for u, piece in zip(utterances, windows, strict=True)]
             with inference(self._view.compute_dtype):
-                under_way.append((utterances, self._run(padding.pad(cut, [moments[u] for u in utterances]), windows)))
+                tap = self._run(padding.pad(cut, [moments[u] for u in utterances]), windows)
                 # What a GPU has been given is fetched when it has the next batch to work on, so that it never waits.
-                if len(under_way) > 1:
-                    totals.add(*under_way.pop(0))
+                fetch()
+            under_way.append((utterances, tap))
 
         whole = round(_WHISPER_SECONDS * SAMPLING_RATE)
         lengths = [whole if self._is_whisper else piece.stop - piece.start for _, piece in pieces]
         self._batch_samples = run_halving(lengths, self._batch_samples, compute, equal_only=self._padding_shows)
-        for batch in under_way:
-            totals.add(*batch)
+        fetch()
         return [self._with_logits(states) for states in totals.hidden_states()]
 
     def _with_logits(self, states: HiddenStates) -> HiddenStates:
@@ -215,7 +219,9 @@ class TransformersExtractor(AudioExtractor):
         dtype = DTYPES[self._view.compute_dtype]
         if self._is_whisper:
             waveforms = [row[:length] for row, length in zip(inputs.waveforms, inputs.lengths, strict=True)]
-            features = self._feature_extractor(waveforms, sampling_rate=SAMPLING_RATE, return_tensors="np")
+            features = self._feature_extractor(
+                waveforms, sampling_rate=SAMPLING_RATE, return_tensors="np", device=str(self._device)
+            )
             return self._model(to_device(features["input_features"], self._device).to(dtype)).last_hidden_state
         mask = None
         if inputs.is_padded:

@@ -15,7 +15,7 @@ from extractors.miniatures import TRANSFORMERS, miniature
 from extractors.transformers.group_norm import ValidGroupNorm
 from extractors.transformers.miniature import make_miniature
 
-STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large")
+STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large", "emotion")
 
 
 def folder_of(name):
@@ -130,6 +130,42 @@ def test_group_norm_trap_is_cured(load, sounds, relative_error, monkeypatch):
     assert relative_error(extractor.extract(sounds, 16_000)[1].pooled, alone) < 1e-4
     monkeypatch.setattr(ValidGroupNorm, "forward", torch.nn.GroupNorm.forward)
     assert relative_error(extractor.extract(sounds, 16_000)[1].pooled, alone) > 0.1
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_both_ways_to_normalise_valid_frames_agree(affine):
+    """One utterance after the other, and all at once; padding comes out as zero, far from zero or not."""
+    torch.manual_seed(0)
+    norm = ValidGroupNorm(7, 7, affine=affine)
+    if affine:
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    norm.valid_frames = [31, 2, 17]
+    hidden = torch.randn(3, 7, 31) + 50
+    with torch.inference_mode():
+        expected, found = norm(hidden), norm._at_once(hidden)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert not found[1, :, 2:].any()
+
+
+def test_a_batch_that_could_not_be_fetched_is_not_lost(load, sounds, relative_error, monkeypatch):
+    """Memory that runs out while the batch before is being fetched costs neither of the two, nor counts one twice."""
+    from extractors.hidden_states import Totals
+
+    view = {"family": "transformers", "source": "miniature:xls-r"}
+    expected = load(**view).extract(sounds, 16_000)
+    extractor, add, failures = extractors.load(view, device="cpu", batch_s=4), Totals.add, [0]
+
+    def add_when_there_is_room(self, *batch):
+        failures[0] += 1
+        if failures[0] == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        add(self, *batch)
+
+    monkeypatch.setattr(Totals, "add", add_when_there_is_room)
+    for found, right in zip(extractor.extract(sounds, 16_000), expected, strict=True):
+        assert found.num_frames == right.num_frames
+        assert relative_error(found.pooled, right.pooled) < 1e-4
 
 
 def test_running_out_of_memory_halves_the_batch(sounds, relative_error, monkeypatch):
