@@ -52,6 +52,7 @@ def find(
     revision: str | None,
     *,
     needed: Sequence[Sequence[str]],
+    optional: Sequence[str] = (),
     miniatures: Sequence[str],
     make_miniature: Callable[[str, Path], None],
     folder: Path = Path(),
@@ -64,6 +65,7 @@ def find(
         revision: of a hub source; None means its main branch.
         needed: what must be there: of each group, a file that matches one of its patterns. Of the hub's files only the
             first pattern of a group that matches any is fetched, with the shards where it is an index.
+        optional: names of files that are fetched too where the hub offers them, and need not be there.
         miniatures: names of the family's.
         make_miniature: writes the checkpoint of a miniature's name into a folder.
         folder: the study's: where a relative directory begins, and miniatures are kept.
@@ -82,14 +84,39 @@ def find(
             "unpack it and name its folder"
         )
     else:
-        snapshot = _on_hub(source, revision, needed)
+        snapshot = _on_hub(source, revision, needed, optional)
         checkpoint = Checkpoint(snapshot, source, snapshot.name)
     if revision is not None and checkpoint.revision is None:
         raise ViewError(f"source {source!r}: revision {revision!r} is for hub ids; remove it")
-    for group in needed:
-        if not checkpoint.preferred(group):
-            raise ViewError(f"source {source!r}: expected {' or '.join(group)} in {checkpoint.folder}, found none")
+    if missing := [group for group in needed if not checkpoint.preferred(group)]:
+        raise ViewError(
+            f"source {source!r}: expected {_alternatives(missing)} in {checkpoint.folder}, found none; put what is "
+            "missing there"
+        )
     return checkpoint
+
+
+def refuse_code(settings: Mapping[str, object], source: str) -> None:
+    """Refuses a checkpoint that brings Python of its own: one that asks for `trust_remote_code`.
+
+    Without its code, transformers would build another model around its tensors, or none.
+
+    Args:
+        settings: what its config.json, preprocessor_config.json or tokenizer_config.json says.
+        source: of the view, for the message.
+
+    Raises:
+        ViewError: the settings have an `auto_map`, which names the classes that the repository defines.
+    """
+    classes = settings.get("auto_map")
+    if not classes:
+        return
+    named = list(classes.values()) if isinstance(classes, Mapping) else [classes]
+    named = [name for entry in named for name in (entry if isinstance(entry, list | tuple) else [entry]) if name]
+    raise ViewError(
+        f"source {source!r}: expected a model that needs no code of its own, its auto_map names "
+        f"{', '.join(dict.fromkeys(map(str, named)))}, which is never run; choose a checkpoint without auto_map"
+    )
 
 
 def hash_settings(*settings: Mapping[str, object]) -> str:
@@ -121,54 +148,76 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
-def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]]) -> Path:
+def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], optional: Sequence[str]) -> Path:
     """Folder of the snapshot; its name is the commit."""
     import huggingface_hub
     from huggingface_hub import errors
 
+    wanted = f"{source}{'' if revision is None else f' at revision {revision}'}"
+    by_hand = f"put {_listing(needed)} into a folder and name the folder as the source"
+    absent = f"{wanted} is not in the hub's cache, {huggingface_hub.constants.HF_HUB_CACHE},"
     try:
-        cached = Path(huggingface_hub.snapshot_download(source, revision=revision, local_files_only=True))
-        if _is_whole(Checkpoint(cached, source, None), needed):
+        try:
+            cached = Path(huggingface_hub.snapshot_download(source, revision=revision, local_files_only=True))
+        except errors.LocalEntryNotFoundError as error:
+            # The hub's client calls a snapshot incomplete that lacks any file of the repository, needed here or not.
+            if (incomplete := getattr(error, "snapshot_path", None)) is None:
+                raise
+            cached = Path(incomplete)
+        if not (lacking := _lacking(Checkpoint(cached, source, None), needed)):
             return cached
+        absent = f"{wanted} lacks {lacking} in the hub's cache, {cached},"
     except errors.HFValidationError as error:
         raise ViewError(f"source {source!r}: neither a local directory nor a hub id such as owner/name") from error
     except errors.LocalEntryNotFoundError:
         pass  # not in the cache: ask the hub
-    wanted = f"{source}{'' if revision is None else f' at revision {revision}'}"
     try:
         offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
-        patterns = [next((p for p in group if any(fnmatch(name, p) for name in offered)), group[0]) for group in needed]
+        groups = [[p for p in group if any(fnmatch(name, p) for name in offered)] for group in needed]
+        if missing := [group for group, found in zip(needed, groups, strict=True) if not found]:
+            raise ViewError(
+                f"{wanted} on huggingface.co: expected {_alternatives(missing)}, found none; choose a model that has it"
+            )
+        patterns = [found[0] for found in groups]
         # Of model.safetensors.index.json these are model-00001-of-00002.safetensors and so on.
-        shards = [
+        patterns += [
             f"{Path(weights).stem}-*-of-*{Path(weights).suffix}"
             for weights in (pattern.removesuffix(_INDEX) for pattern in patterns if pattern.endswith(_INDEX))
         ]
-        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=[*patterns, *shards]))
+        patterns += [name for name in optional if name in offered]
+        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=patterns))
+    except ViewError:
+        raise
     except errors.GatedRepoError as error:
         raise ViewError(
-            f"{wanted} is gated on huggingface.co: ask for access on its page, then run `hf auth login`"
+            f"{wanted} is gated on huggingface.co: ask for access on its page, then run `hf auth login`; or {by_hand}"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ViewError(f"{source} has no revision {revision!r} on huggingface.co") from error
     except errors.RepositoryNotFoundError as error:
         raise ViewError(
             f"source {source!r}: not a local directory, and huggingface.co has no such model or it is private "
-            "(`hf auth login`)"
+            f"(`hf auth login`); or {by_hand}"
         ) from error
-    except (
-        Exception
-    ) as error:  # offline, no name, time-out, a refused proxy: the hub's client has its own class for each
+    except errors.OfflineModeIsEnabled as error:
         raise ViewError(
-            f"{wanted} is not in the local cache and huggingface.co cannot be reached: put {_listing(needed)} into a "
-            "folder and name the folder as the source"
+            f"{absent} and HF_HUB_OFFLINE keeps it from being fetched: unset that once, or {by_hand}"
         ) from error
+    except Exception as error:  # no name, time-out, a refused proxy: the hub's client has its own class for each
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ViewError(f"{absent} and fetching it from huggingface.co failed ({reason}): {by_hand}") from error
 
 
-def _is_whole(checkpoint: Checkpoint, needed: Sequence[Sequence[str]]) -> bool:
+def _lacking(checkpoint: Checkpoint, needed: Sequence[Sequence[str]]) -> str:
+    """What a snapshot lacks, as a message says it; empty where it is whole."""
     try:
-        return all(checkpoint.preferred(group) for group in needed)
+        return _alternatives([group for group in needed if not checkpoint.preferred(group)])
     except ViewError:
-        return False  # a download that broke off before the last shard
+        return "shards of its weights"  # a download that broke off before the last of them
+
+
+def _alternatives(groups: Sequence[Sequence[str]]) -> str:
+    return ", ".join(" or ".join(group) for group in groups)
 
 
 def _listing(needed: Sequence[Sequence[str]]) -> str:

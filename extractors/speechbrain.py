@@ -3,11 +3,11 @@
 Reads checkpoints in the layout of `speechbrain/spkrec-xvect-voxceleb` and hands over the embedding of
 `EncoderClassifier.encode_batch`, before any normalisation of it.
 
-SpeechBrain describes a model in `hyperparams.yaml`, which can name any Python object and is executed on loading. So it
-is never read here: the network is built below, its sizes taken from the tensors of `embedding_model.ckpt`, which are
-all that is loaded. That leaves out two things of the original on purpose: its statistics pooling adds random noise
-(of about 5e-5) even in eval mode, and its batches are padded, to which neither its normalisation nor its reflecting
-convolutions are indifferent; here only equal lengths share a batch.
+SpeechBrain describes a model in `hyperparams.yaml`, which can name any Python object and is executed on loading. Here
+it is only compared (`extractors.speechbrain_yaml`): the network is built below, its sizes taken from the tensors of
+`embedding_model.ckpt`, which are all that is loaded. That leaves out two things of the original on purpose: its
+statistics pooling adds random noise (of about 5e-5) even in eval mode, and its batches are padded, to which neither its
+normalisation nor its reflecting convolutions are indifferent; here only equal lengths share a batch.
 
 Source: Snyder et al., *X-vectors: robust DNN embeddings for speaker recognition*, ICASSP 2018; SpeechBrain 1.1,
 `lobes/models/Xvector.py`, `processing/features.py` and `nnet/pooling.py`.
@@ -28,6 +28,7 @@ from extractors import miniatures
 from extractors.batching import run_halving
 from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
 from extractors.sources import find, hash_files
+from extractors.speechbrain_yaml import DILATIONS, FILE_NAME, check
 from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
 from extractors.view import SpeechBrainView
 from extractors.windows import FrameGrid, plan
@@ -37,7 +38,6 @@ WEIGHTS = "embedding_model.ckpt"
 _N_FFT, _HOP = 400, 160  # a Hamming window of 25 ms every 10 ms
 _TOP_DB, _AMIN = 80.0, 1e-10  # floor of the filterbanks, below the utterance's loudest band and absolutely
 _STATISTICS_EPS = 1e-5  # added to the standard deviation by SpeechBrain's statistics pooling
-_DILATIONS = (1, 2, 3, 1, 1)  # no tensor tells these
 _CHUNK_FRAMES = 6000  # a minute: what bounds the memory that a long file takes
 _BYTES_PER_S = 4e6  # 100 frames of 1500 channels, a few of them alive at a time
 
@@ -58,11 +58,13 @@ class XVectorExtractor(AudioExtractor):
             view.source,
             view.revision,
             needed=[(WEIGHTS,)],
+            optional=[FILE_NAME],
             miniatures=miniatures.SPEECHBRAIN,
             make_miniature=make_miniature,
             folder=folder,
         )
         self.checkpoint = self._checkpoint.folder
+        self._announced_bands = check(self.checkpoint, view.source)
 
     @property
     def dim(self) -> int:
@@ -71,7 +73,8 @@ class XVectorExtractor(AudioExtractor):
 
     @cached_property
     def fingerprint(self) -> dict[str, object]:
-        """See `Extractor.fingerprint`. A local directory's path is not part of it: `weights` identifies it."""
+        """See `Extractor.fingerprint`. A local directory's path is not part of it: `weights` identifies it. Nor is
+        hyperparams.yaml, which can change no value: what it may say is settled."""
         return {
             "family": "speechbrain",
             "source": self._checkpoint.source,
@@ -113,11 +116,17 @@ class XVectorExtractor(AudioExtractor):
                 f"source {self._view.source!r}: {WEIGHTS} holds more than tensors and was not loaded"
             ) from error
         try:
-            return XVector.from_tensors(tensors).eval().requires_grad_(False).to(self._device)
+            network = XVector.from_tensors(tensors)
         except (KeyError, RuntimeError, AttributeError) as error:
             raise ViewError(
                 f"source {self._view.source!r}: expected the tensors of SpeechBrain's Xvector in {WEIGHTS}, got others"
             ) from error
+        if self._announced_bands not in (None, network.num_bands):
+            raise ViewError(
+                f"source {self._view.source!r}: expected n_mels {network.num_bands} in {FILE_NAME}, as wide as the "
+                f"first convolution in {WEIGHTS}, found {self._announced_bands}; take both from one checkpoint"
+            )
+        return network.eval().requires_grad_(False).to(self._device)
 
 
 def filterbanks(waveforms: Tensor, num_bands: int) -> Tensor:
@@ -168,17 +177,17 @@ class XVector(nn.Module):
         self.num_bands = channels[0]
         self.convolutions = nn.ModuleList(
             nn.Conv1d(inputs, outputs, kernel, dilation=dilation, padding="same", padding_mode="reflect")
-            for (inputs, outputs), kernel, dilation in zip(pairwise(channels), kernels, _DILATIONS, strict=True)
+            for (inputs, outputs), kernel, dilation in zip(pairwise(channels), kernels, DILATIONS, strict=True)
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(outputs) for outputs in channels[1:])
         self.output = nn.Linear(2 * channels[-1], dim)
-        self._context = sum(dilation * (kernel - 1) // 2 for kernel, dilation in zip(kernels, _DILATIONS, strict=True))
+        self._context = sum(dilation * (kernel - 1) // 2 for kernel, dilation in zip(kernels, DILATIONS, strict=True))
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "XVector":
         """Builds the network around the tensors of SpeechBrain's `Xvector`, which numbers convolution, activation and
         norm of all layers in one list."""
-        depth = len(_DILATIONS)
+        depth = len(DILATIONS)
         weights = [tensors[f"blocks.{3 * index}.conv.weight"] for index in range(depth)]
         output = f"blocks.{3 * depth + 1}.w"  # after the statistics pooling, which has no tensors
         channels = [weights[0].shape[1], *(weight.shape[0] for weight in weights)]
@@ -236,7 +245,7 @@ def make_miniature(name: str, folder: Path) -> None:
         tensors |= {f"blocks.{3 * index + 2}.norm.{key}": value for key, value in norm.state_dict().items()}
     torch.save(tensors, folder / WEIGHTS)
     (folder / "hyperparams.yaml").write_text(
-        "# Only SpeechBrain reads this file; Strata builds the network itself.\n"
+        "# Only SpeechBrain builds from this file; Strata builds the network itself and compares.\n"
         "compute_features: !new:speechbrain.lobes.features.Fbank\n"
         f"    n_mels: {channels[0]}\n"
         "embedding_model: !new:speechbrain.lobes.models.Xvector.Xvector\n"
@@ -245,7 +254,7 @@ def make_miniature(name: str, folder: Path) -> None:
         f"    tdnn_blocks: {len(kernels)}\n"
         f"    tdnn_channels: {channels[1:]}\n"
         f"    tdnn_kernel_sizes: {kernels}\n"
-        f"    tdnn_dilations: {list(_DILATIONS)}\n"
+        f"    tdnn_dilations: {list(DILATIONS)}\n"
         f"    lin_neurons: {dim}\n"
         "mean_var_norm: !new:speechbrain.processing.features.InputNormalization\n"
         "    norm_type: sentence\n"

@@ -6,6 +6,9 @@ and one column per label. `speaker`, `split` and `transcript` mean what they say
 label: numeric if each of its values is a number, else text. One value with a leading zero, as in "007", makes a column
 text, for such numbers are names. Empty cells are labels that are missing.
 
+A path leaves the folder neither by ".." nor by a symbolic link. With `absolute_paths: true`, absolute paths and links
+to elsewhere are read (`pipeline.corpora.paths`); DVC then watches the folder alone and not what lies elsewhere.
+
 Knows nothing of audio formats: whether a file can be decoded is for the stage to find out.
 
 Source: https://huggingface.co/docs/datasets/audio_dataset#audiofolder
@@ -17,10 +20,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from pipeline.corpora.paths import OutsideRoot, follow, locate, spelled
 from pipeline.progress import say
 
 MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "sampling_rate"})
@@ -40,6 +44,8 @@ class Folder(Section):
     adapter: Literal["folder"] = "folder"
     root: Path
     """The folder with `metadata.csv`, relative to the study's folder."""
+    absolute_paths: bool = False
+    """Whether `file_name` may be an absolute path, or a link that leads outside the root."""
 
     def watched(self, folder: Path) -> Path:
         """The root."""
@@ -49,8 +55,8 @@ class Folder(Section):
 def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
     """The rows of `metadata.csv`, in its order.
 
-    An utterance is named by its `file_name`, extension included, so that no other row can change the name; a stretch of
-    a file adds where it starts and how long it lasts, as in "talk.wav#1.5+2.0".
+    An utterance is named by its `file_name` (absolute where that is), extension included, so that no other row can
+    change the name; a stretch of a file adds where it starts and how long it lasts, as in "talk.wav#1.5+2.0".
 
     Raises:
         CorpusError: there is no `metadata.csv`, or its header or its encoding makes the whole table unreadable.
@@ -68,16 +74,17 @@ def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
     seen: dict[str, int] = {}
     for line, cells in rows:
         try:
-            utterance = _utterance(root, header, cells, numeric)
+            utterance = _utterance(root, header, cells, numeric, section.absolute_paths)
             if utterance.name in seen:
                 raise _BadRow(f"the same recording as in line {seen[utterance.name]}, which counts")
-        except _BadRow as error:
-            name, audio = _listed(root, header, cells)
+        except (_BadRow, OutsideRoot) as error:
+            name, audio = _listed(root, header, cells, section.absolute_paths)
             yield Problem(name or f"metadata.csv:{line}", f"metadata.csv line {line}: {error}", audio)
             continue
         seen[utterance.name] = line
         yield utterance
-    _mention_unlisted(root, {Path(os.path.abspath(_listed(root, header, cells)[1] or root)) for _, cells in rows})
+    listed = (_listed(root, header, cells, section.absolute_paths)[1] for _, cells in rows)
+    _mention_unlisted(root, {Path(os.path.abspath(audio)) for audio in listed if audio is not None})
 
 
 def _mention_unlisted(root: Path, listed: set[Path]) -> None:
@@ -136,18 +143,20 @@ def _number(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _utterance(root: Path, header: Sequence[str], cells: Sequence[str], numeric: set[str]) -> Utterance:
+def _utterance(
+    root: Path, header: Sequence[str], cells: Sequence[str], numeric: set[str], absolute_paths: bool
+) -> Utterance:
     if len(cells) > len(header):
         raise _BadRow(f"{len(cells)} cells under {len(header)} columns; a comma inside a cell needs quotes")
     # A row that ends early leaves its last labels empty, as spreadsheets and hand-written tables do.
     row = dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=True))
-    name, audio = _listed(root, header, cells)
-    if not name:
+    if not row["file_name"]:
         raise _BadRow("no file_name")
-    if audio is None:
-        raise _BadRow(f"{row['file_name']} lies outside the folder; only paths below it are read")
+    name = spelled(row["file_name"])
+    audio = locate(root, row["file_name"], absolute_paths=absolute_paths)
     if not os.path.isfile(audio):  # unlike Path.is_file, it never raises, whatever the table names
         raise _BadRow(f"no such file: {audio}")
+    follow(root, audio, absolute_paths=absolute_paths)
     start_s, duration_s = _seconds(row, "start_s") or 0.0, _seconds(row, "duration_s")
     if duration_s == 0:
         raise _BadRow("duration_s is 0")
@@ -161,15 +170,14 @@ def _utterance(root: Path, header: Sequence[str], cells: Sequence[str], numeric:
     return Utterance(name, audio, labels, start_s, duration_s)
 
 
-def _listed(root: Path, header: Sequence[str], cells: Sequence[str]) -> tuple[str, Path | None]:
-    """The row's `file_name` in one spelling ("./a.wav" is "a.wav"), and its path unless that leaves the root."""
+def _listed(root: Path, header: Sequence[str], cells: Sequence[str], absolute_paths: bool) -> tuple[str, Path | None]:
+    """The name of a row, which may be bad: empty where it has none; and the path, unless that may not be read."""
     index = header.index("file_name")
     cell = cells[index] if index < len(cells) else ""
-    if not cell:
-        return "", None
-    path = PurePosixPath(cell)
-    inside = not path.is_absolute() and ".." not in path.parts
-    return str(path), root / path if inside else None
+    try:
+        return (spelled(cell), locate(root, cell, absolute_paths=absolute_paths)) if cell else ("", None)
+    except OutsideRoot:
+        return spelled(cell), None
 
 
 def _seconds(row: dict[str, str], column: str) -> float | None:

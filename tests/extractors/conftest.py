@@ -7,6 +7,36 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: before any test
 
+GROUP_NORM = ("wav2vec2", "hubert", "wavlm", "unispeech-sat")
+LAYER_NORM = ("xls-r", "mms", "hubert-large", "wavlm-large")
+VIEWS = {
+    **{name: {"family": "transformers", "source": f"miniature:{name}"} for name in (*GROUP_NORM, *LAYER_NORM)},
+    "whisper": {"family": "transformers", "source": "miniature:whisper"},
+    "xvector": {"family": "speechbrain", "source": "miniature:xvector"},
+    "trillsson": {"family": "tfhub", "source": "miniature:trillsson"},
+    "mfcc": {"family": "mfcc"},
+}
+
+
+@pytest.fixture(scope="session")
+def views():
+    """All views that the contract suite holds to the contract, by name."""
+    return VIEWS
+
+
+@pytest.fixture(params=VIEWS)
+def view(request):
+    """The view of each family and, for transformers, of each way to normalise."""
+    if VIEWS[request.param]["family"] == "tfhub":
+        pytest.importorskip("tensorflow", reason="needs the extra tfhub")
+    return VIEWS[request.param]
+
+
+@pytest.fixture
+def extractor(view, load):
+    """Its extractor."""
+    return load(**view)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
@@ -61,10 +91,40 @@ def sound():
 
 @pytest.fixture(scope="session")
 def relative_error():
-    """Largest error of any layer, relative to the layer's largest value; of arrays [layers, dim]."""
+    """Largest error of any layer, relative to the layer's largest value; of arrays [layers, dim]. Where all values are
+    to be zero, as some layers' are for silence, any other is beyond bounds."""
 
     def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
         assert found.shape == expected.shape
-        return float((np.abs(found - expected).max(axis=-1) / np.abs(expected).max(axis=-1)).max())
+        largest = np.maximum(np.abs(expected).max(axis=-1), 1e-30)
+        return float((np.abs(found - expected).max(axis=-1) / largest).max())
 
     return relative_error
+
+
+@pytest.fixture(scope="session")
+def assert_same(relative_error):
+    """Asserts that hidden states are those expected, layer by layer, to within the promised 1e-4; the message names the
+    layer that is worst."""
+
+    def assert_same(found, expected, layer_names, tolerance=1e-4):
+        assert found.num_frames == expected.num_frames
+        assert np.isfinite(found.pooled).all()
+        pairs = zip(found.pooled[:, None], expected.pooled[:, None], strict=True)
+        errors = dict(zip(layer_names, (relative_error(*pair) for pair in pairs), strict=True))
+        worst = max(errors, key=errors.get)
+        assert errors[worst] < tolerance, f"layer {worst} is off by {errors[worst]:.1e}"
+
+    return assert_same
+
+
+@pytest.fixture(scope="session")
+def grid_frames():
+    """How many frames an extractor's grid has on so many samples at 16 kHz: none where the model has no frames."""
+
+    def grid_frames(extractor, num_samples):
+        if not extractor.frame_rate_hz:
+            return 0
+        return (num_samples - extractor.min_samples) // round(16_000 / extractor.frame_rate_hz) + 1
+
+    return grid_frames

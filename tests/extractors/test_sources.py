@@ -9,7 +9,7 @@ from huggingface_hub import errors
 
 import extractors
 from extractors.contract import ViewError
-from extractors.sources import find, hash_files, hash_settings
+from extractors.sources import find, hash_files, hash_settings, refuse_code
 from extractors.transformers.checkpoints import WEIGHTS
 
 NEEDED = [("config.json",), ("*.safetensors", "*.bin")]
@@ -37,9 +37,12 @@ def test_local_directory(checkpoint):
 
 
 def test_incomplete_directory(checkpoint):
-    """A missing file is named."""
+    """Whatever is missing is named at once, and where to put it."""
     (checkpoint / "a.safetensors").unlink()
-    with pytest.raises(ViewError, match=r"expected \*\.safetensors or \*\.bin in .*, found none"):
+    with pytest.raises(ViewError, match=r"expected \*\.safetensors or \*\.bin in .*/model, found none; put .* there"):
+        lookup(str(checkpoint))
+    (checkpoint / "config.json").unlink()
+    with pytest.raises(ViewError, match=r"expected config\.json, \*\.safetensors or \*\.bin in .*, found none"):
         lookup(str(checkpoint))
 
 
@@ -56,11 +59,65 @@ def test_paths_are_never_asked_of_the_hub(source):
         lookup(source)
 
 
-def test_offline():
-    """Without a network and a cached copy, the message says what to put where; nothing waits."""
-    with pytest.raises(ViewError, match=r"cannot be reached: put config\.json, preprocessor_config\.json") as caught:
+BY_HAND = r"put config\.json, preprocessor_config\.json, model\.safetensors into a folder and name the folder as"
+
+
+def test_offline_by_choice():
+    """Where the user keeps the hub from being asked, the message says by what, and what to put where; nothing waits."""
+    reason = r"not in the hub's cache, /.*, and HF_HUB_OFFLINE keeps it from being fetched: unset that once, or "
+    with pytest.raises(ViewError, match=reason + BY_HAND) as caught:
         extractors.load({"family": "transformers", "source": "facebook/no-such-model-here"})
     assert "\n" not in str(caught.value)
+
+
+def test_no_network(monkeypatch):
+    """A hub that cannot be reached is told apart from that, by the reason; what to put where is the same."""
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("Name or service not known\nand much more")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", unreachable)
+    reason = r"not in the hub's cache, /.*, and fetching it from huggingface\.co failed \(Name or service not known\): "
+    with pytest.raises(ViewError, match=reason + BY_HAND) as caught:
+        extractors.load({"family": "transformers", "source": "facebook/no-such-model-here"})
+    assert "HF_HUB_OFFLINE" not in str(caught.value)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The hub's cache with a snapshot of a repository of three files, of which those named are there."""
+    from huggingface_hub._tree_cache import TreeCacheEntry, write_tree_cache
+
+    def cache(*names):
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        repository = tmp_path / "hub" / "models--owner--model"
+        snapshot = repository / "snapshots" / ("0123abcd" * 5)
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(snapshot.name)
+        entries = {name: TreeCacheEntry(size=0, blob_id="0") for name in ("config.json", "a.safetensors", "README.md")}
+        write_tree_cache(str(repository), snapshot.name, entries)
+        for name in names:
+            (snapshot / name).write_text("")
+        return snapshot
+
+    return cache
+
+
+def test_what_was_fetched_is_found_offline(cache):
+    """A cached snapshot with all that is needed is enough, though its repository has more files than that."""
+    snapshot = cache("config.json", "a.safetensors")
+    found = lookup("owner/model")
+    assert (found.folder, found.revision) == (snapshot, snapshot.name)
+
+
+def test_a_cached_snapshot_that_lacks_a_file(cache):
+    """Of a snapshot that cannot be completed, the message says what it lacks."""
+    cache("config.json")
+    with pytest.raises(
+        ViewError, match=r"owner/model lacks \*\.safetensors or \*\.bin in the hub's cache, .*0123abcd,"
+    ):
+        lookup("owner/model")
 
 
 def test_not_a_hub_id():
@@ -72,8 +129,11 @@ def test_not_a_hub_id():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (errors.GatedRepoError, "is gated on huggingface.co: ask for access"),
-        (errors.RepositoryNotFoundError, "huggingface.co has no such model or it is private"),
+        (
+            errors.GatedRepoError,
+            r"is gated on huggingface\.co: ask for access on its page, .*; or put config\.json, \*",
+        ),
+        (errors.RepositoryNotFoundError, r"huggingface\.co has no such model or it is private .* or put config\.json"),
         (errors.RevisionNotFoundError, "owner/model has no revision 'v9'"),
     ],
 )
@@ -112,6 +172,36 @@ def hub(tmp_path, monkeypatch):
         return asked
 
     return hub
+
+
+def test_a_repository_without_what_is_needed(hub):
+    """What the hub does not offer is said before anything is fetched."""
+    asked = hub("model.safetensors", "model.onnx")
+    with pytest.raises(ViewError, match=r"owner/model on huggingface\.co: expected config\.json, found none; choose"):
+        lookup("owner/model")
+    assert asked == []
+
+
+def test_optional_files_are_fetched_where_there_are_any(hub):
+    """A file that need not be there comes along if the hub has it, and is not missed otherwise."""
+    asked = hub("config.json", "a.safetensors", "hyperparams.yaml")
+    found = lookup("owner/model", optional=["hyperparams.yaml", "more.yaml"])
+    assert asked == ["config.json", "*.safetensors", "hyperparams.yaml"]
+    assert [path.name for path in found.files(("*.yaml",))] == ["hyperparams.yaml"]
+
+
+def test_a_checkpoint_with_code_of_its_own_is_refused():
+    """The classes that its auto_map names are told, whatever form it has; an empty one is none."""
+    for said, named in [
+        ({"AutoConfig": "configuration_x.XConfig", "AutoModel": "modeling_x.XModel"}, "configuration_x.XConfig, model"),
+        ({"AutoTokenizer": ["tokenization_x.XTokenizer", None]}, "tokenization_x.XTokenizer, which"),
+        ("owner/other--modeling_x.XModel", "owner/other--modeling_x.XModel"),
+    ]:
+        with pytest.raises(ViewError, match=f"source 'owner/model': expected .* its auto_map names {named}") as caught:
+            refuse_code({"model_type": "wav2vec2", "auto_map": said}, "owner/model")
+        assert "\n" not in str(caught.value)
+    refuse_code({"model_type": "wav2vec2", "auto_map": {}}, "owner/model")
+    refuse_code({"model_type": "wav2vec2"}, "owner/model")
 
 
 def test_adapters_are_not_fetched(hub):
@@ -160,7 +250,7 @@ def test_relative_sources_begin_at_the_folder(checkpoint, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert lookup("model", folder=tmp_path).folder == checkpoint
     assert lookup(str(checkpoint), folder=tmp_path / "elsewhere").folder == checkpoint
-    with pytest.raises(ViewError, match=r"owner/model is not in the local cache"):
+    with pytest.raises(ViewError, match=r"owner/model is not in the hub's cache"):
         lookup("owner/model", folder=tmp_path)
     with pytest.raises(ViewError, match="expected an existing local directory"):
         lookup("./owner", folder=tmp_path)

@@ -35,10 +35,11 @@ def _without_stand_ins():
 
 
 @pytest.mark.usefixtures("_without_stand_ins")
-@pytest.mark.parametrize("num_samples", [481, 4_801, 31_991])
+@pytest.mark.parametrize("num_samples", [481, 4_801, 31_991, 61 * 16_000 + 7])
 def test_equals_speechbrain(checkpoint, load, sound, num_samples, monkeypatch):
-    """Features and embedding are those of the modules that the checkpoint's hyperparams.yaml names, built by
-    SpeechBrain from that file and run as `EncoderClassifier.encode_batch` does."""
+    """Features and embedding, of short audio and of audio that goes through in pieces, are those of the modules that
+    the checkpoint's hyperparams.yaml names, built by SpeechBrain from that file and run as
+    `EncoderClassifier.encode_batch` does. Left out is the noise that its statistics pooling adds: it is set to zero."""
     without_compiled_torchaudio()
     from hyperpyyaml import load_hyperpyyaml
     from speechbrain.nnet.pooling import StatisticsPooling
@@ -70,17 +71,6 @@ def test_the_embedding_has_the_published_width(load):
     """One layer of 128, and no frames."""
     extractor = load(**VIEW)
     assert (extractor.dim, extractor.layer_names, extractor.frame_rate_hz) == (128, ("embedding",), 0.0)
-
-
-def test_yaml_is_not_executed(checkpoint, sounds):
-    """A hyperparams.yaml that names a Python object is left alone, and SpeechBrain is not even imported for it."""
-    (checkpoint / "hyperparams.yaml").write_text(
-        f"x: !apply:pathlib.Path.touch [!new:pathlib.Path ['{checkpoint}/ran']]"
-    )
-    before = "speechbrain" in sys.modules
-    extractors.load(VIEW | {"source": str(checkpoint)}).extract(sounds, 16_000)
-    assert not (checkpoint / "ran").exists()
-    assert ("speechbrain" in sys.modules) == before
 
 
 def test_a_pickle_with_a_payload_is_not_run(checkpoint, sounds):

@@ -81,8 +81,8 @@ def test_names_tell_extensions_folders_and_segments_apart(write_folder, tmp_path
 @pytest.mark.parametrize(
     ("row", "name", "reason"),
     [
-        ("/etc/passwd,3", "/etc/passwd", "lies outside the folder"),
-        ("../b.wav,3", "../b.wav", "lies outside the folder"),
+        ("/etc/passwd,3", "/etc/passwd", "lies outside the folder; absolute paths are read where absolute_paths is"),
+        ("../b.wav,3", "../b.wav", 'lies outside the folder; paths with ".." are never read'),
         ("x/../../b.wav,3", "x/../../b.wav", "lies outside the folder"),
         ("gone.wav,3", "gone.wav", "no such file"),
         ("x,3", "x", "no such file"),
@@ -115,6 +115,41 @@ def test_a_path_outside_is_never_looked_at(write_folder, tmp_path):
     (problem,) = utterances(write_folder("file_name\n../secret.wav\n"), tmp_path)
     assert isinstance(problem, Problem)
     assert problem.audio is None
+
+
+def test_absolute_paths_where_they_are_allowed(write_folder, tmp_path):
+    """With the option, an absolute path is read and names its utterance; ".." and missing files stay refused."""
+    (tmp_path / "elsewhere.wav").write_bytes(b"RIFF")
+    rows = [f"{tmp_path}/elsewhere.wav", "a.wav", "../elsewhere.wav", f"{tmp_path}/x/../elsewhere.wav", "/no/such.wav"]
+    section = write_folder("file_name\n" + "\n".join(rows), "a.wav").model_copy(update={"absolute_paths": True})
+    outside, inside, *refused = utterances(section, tmp_path)
+    assert (outside.name, outside.audio) == (rows[0], tmp_path / "elsewhere.wav")
+    assert (inside.name, inside.audio) == ("a.wav", tmp_path / "recordings" / "a.wav")
+    assert [problem.name for problem in refused] == rows[2:]
+    assert [problem.reason.split("; ")[-1] for problem in refused[:2]] == ['paths with ".." are never read'] * 2
+    assert "no such file: /no/such.wav" in refused[2].reason
+
+
+def test_links_that_lead_outside(write_folder, tmp_path):
+    """A link to a file or a folder outside the root is refused, and read with the option; one that stays inside is
+    read, also where the root itself is a link."""
+    section = write_folder("file_name\nlink.wav\nfolder/b.wav\ninside.wav\n", "a.wav")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "b.wav").write_bytes(b"RIFF")
+    root = (tmp_path / "recordings").rename(tmp_path / "moved")
+    (tmp_path / "recordings").symlink_to(root)
+    (root / "link.wav").symlink_to(tmp_path / "shared" / "b.wav")
+    (root / "folder").symlink_to(tmp_path / "shared")
+    (root / "inside.wav").symlink_to("a.wav")
+    *refused, inside = utterances(section, tmp_path)
+    assert inside.name == "inside.wav"
+    for line, problem in enumerate(refused, start=2):
+        assert problem.reason == (
+            f"metadata.csv line {line}: a link leads outside the folder, to {tmp_path}/shared/b.wav; "
+            "it is followed where absolute_paths is true"
+        )
+    names = [item.name for item in utterances(section.model_copy(update={"absolute_paths": True}), tmp_path)]
+    assert names == ["link.wav", "folder/b.wav", "inside.wav"]
 
 
 def test_short_row_lacks_its_last_labels(write_folder, tmp_path):
