@@ -13,7 +13,11 @@ from extractors.contract import AudioExtractor, Extractor, HiddenStates, TextExt
 OWN_PROCESS = {"tfhub"}
 """Families whose library wants a process, and a GPU's memory, without PyTorch in it."""
 
+NOTICES = {"opensmile": "openSMILE's licence forbids commercial use of its features"}
+"""What users of a family's values must know, by family; said where they are computed and where they are reported."""
+
 __all__ = [
+    "NOTICES",
     "OWN_PROCESS",
     "AudioExtractor",
     "Extractor",
@@ -30,6 +34,7 @@ _IMPLEMENTATIONS = {
     "speechbrain": ("extractors.speechbrain", "XVectorExtractor"),
     "tfhub": ("extractors.tfhub", "SavedModelExtractor"),
     "mfcc": ("extractors.mfcc", "MFCCExtractor"),
+    "opensmile": ("extractors.opensmile", "OpenSmileExtractor"),
 }
 
 

@@ -37,7 +37,7 @@ class HiddenStates:
     """What one model says about one utterance."""
 
     pooled: np.ndarray
-    """float32 [layers, dim]: each layer's mean over the utterance's valid frames."""
+    """float32 [layers, dim]: each layer's mean over the utterance's valid frames, or what the model has instead."""
     num_frames: int
     """Number of valid frames that `pooled` averages over; 0 where the model has no frames of its own."""
     frames: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -62,7 +62,8 @@ class Extractor(ABC):
     layer_names: tuple[str, ...]
     """Names of the layers in the order of `HiddenStates.pooled`: `"0"`, `"1"`, … for transformer hidden states."""
     frame_layers: tuple[str, ...]
-    """Names of the layers whose frames are kept; a subset of `layer_names`, usually empty."""
+    """Names of the layers whose frames are kept; usually empty. A subset of `layer_names`, except where no layer is a
+    mean of frames (`opensmile`)."""
     dim: int
     """Width of every layer of `HiddenStates.pooled`."""
     frame_rate_hz: float
@@ -74,7 +75,8 @@ class Extractor(ABC):
 
     @property
     def frame_dim(self) -> int:
-        """Width of one kept frame: `dim`, except where `pooled` joins several statistics of the frames (`mfcc`)."""
+        """Width of one kept frame: `dim`, except where `pooled` joins several statistics of the frames (`mfcc`,
+        `opensmile`)."""
         return self.dim
 
     @property

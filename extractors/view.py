@@ -155,10 +155,26 @@ class MFCCView(_Strict):
         return self
 
 
-View = Annotated[TransformersView | TextView | SpeechBrainView | TFHubView | MFCCView, Field(discriminator="family")]
+class OpenSmileView(_Strict):
+    """One of openSMILE's feature sets, eGeMAPS and ComParE among them. Its licence forbids commercial use of the
+    features."""
+
+    family: Literal["opensmile"]
+    feature_set: Literal[
+        "eGeMAPSv02", "eGeMAPSv01b", "eGeMAPSv01a", "GeMAPSv01b", "GeMAPSv01a", "ComParE_2016", "emobase",
+        "IS09", "IS10", "IS11", "IS12", "IS13",
+    ] = "eGeMAPSv02"  # fmt: skip
+    """openSMILE's name of the set: 88 values per utterance in eGeMAPSv02, 6373 in ComParE_2016."""
+    frames: tuple[Literal["lld"], ...] = Field(default=(), max_length=1)
+    """`[lld]` to keep the low-level descriptors, a hundred per second, that the values are functionals of."""
+
+
+View = Annotated[
+    TransformersView | TextView | SpeechBrainView | TFHubView | MFCCView | OpenSmileView, Field(discriminator="family")
+]
 """Any view; the field type for a `views` section."""
 
-FAMILIES = ("transformers", "text", "speechbrain", "tfhub", "mfcc")
+FAMILIES = ("transformers", "text", "speechbrain", "tfhub", "mfcc", "opensmile")
 """The values that `family` can take."""
 
 
@@ -200,7 +216,7 @@ def _one_line(error: Mapping[str, object], family: str) -> str:
 
 
 def _fields(family: str) -> list[str]:
-    models = (TransformersView, TextView, SpeechBrainView, TFHubView, MFCCView)
+    models = (TransformersView, TextView, SpeechBrainView, TFHubView, MFCCView, OpenSmileView)
     return list(models[FAMILIES.index(family)].model_fields)
 
 

@@ -22,7 +22,7 @@ BACKENDS = {
     "zarr": set(),  # a store is written and read by hand; the tests hold it to what Zarr reads and writes
     "obstore": {"store/objects.py"},
     "distributed": {"pipeline/extract/cluster.py"},
-    "opensmile": set(),
+    "opensmile": {"extractors/opensmile.py"},
     "h5py": {"store/hdf5.py"},
 }
 

@@ -54,7 +54,8 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             f"or `strata store drop {path}` to compute it anew"
         )
     job = Job.of(study, view)
-    own_process = study.params.views[view].family in extractors.OWN_PROCESS
+    family = study.params.views[view].family
+    own_process = family in extractors.OWN_PROCESS
     with runner(how, job, own_process) as crew:
         fingerprint = identity.fingerprint(job, view, crew)
         store = _open(study, view, fingerprint, crew, utterances)
@@ -66,6 +67,8 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
             todo = utterances[utterances["content"].isin(missing)]
             if len(todo):
+                if notice := extractors.NOTICES.get(family):
+                    say(f"{view}: {notice}")
                 _check_room(study, view, store, todo, utterances)
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, crew, todo, failures, known)

@@ -130,11 +130,19 @@ class Study:
     @property
     def miniature_views(self) -> list[str]:
         """Views of random weights, by `params.yaml` or by what an experiment recorded of its own views."""
-        sources = [(name, _get(view, "source")) for name, view in self.params["views"].items()]
+        return self._views(lambda view: str(_get(view, "source")).startswith("miniature:"))
+
+    def views_of(self, family: str) -> list[str]:
+        """Views of a family, by `params.yaml` or by what an experiment recorded of its own views."""
+        return self._views(lambda view: _get(view, "family") == family)
+
+    def _views(self, which: Callable[[Any], bool]) -> list[str]:
+        """Names of the views whose section, or whose fingerprint in some result, is among those asked for."""
+        about = list(self.params["views"].items())
         for result in (*self.experiments, *self.eliminations):
-            for name, view in mapping(result.provenance.get("views")).items():
-                sources.append((name, _get(_get(view, "fingerprint"), "source")))
-        return list(dict.fromkeys(name for name, source in sources if str(source).startswith("miniature:")))
+            recorded = mapping(result.provenance.get("views"))
+            about += [(name, _get(view, "fingerprint")) for name, view in recorded.items()]
+        return list(dict.fromkeys(name for name, view in about if which(view)))
 
     def label(self, task: str) -> str:
         """The manifest's column that holds a task's label."""

@@ -1,7 +1,7 @@
 """What must be said beside a study's numbers, and the plain-text summary that says it.
 
 Speech from the demo's synthesiser and models of random weights exercise the whole pipeline, but what comes out is no
-result; a page or a terminal that shows a number says so next to it.
+result; a page or a terminal that shows a number says so next to it. What a licence forbids is said once, at the top.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import extractors
 from pipeline.report import scores
 from pipeline.report.collect import Study
 from pipeline.report.tables import plain
@@ -16,13 +17,13 @@ from pipeline.report.tables import plain
 
 @dataclass(frozen=True)
 class Notice:
-    """One reason why the study's numbers are no results."""
+    """What a reader of the study's numbers must know: why they are no results, or what may not be done with them."""
 
     tag: str
-    """Two words, put beside every table and figure."""
+    """Two words, put beside every table and figure that the notice is about."""
     sentence: str
     about: str
-    """`speech` or `weights`; counts of utterances need no word on weights."""
+    """`speech` or `weights`; counts of utterances need no word on weights. `licence` is put beside nothing."""
 
 
 def notices(study: Study) -> list[Notice]:
@@ -36,6 +37,10 @@ def notices(study: Study) -> list[Notice]:
         subject = _named("view", "views", views)
         sentence = f"{subject} computed by untrained miniatures. Numbers here say nothing of the real models."
         found.append(Notice("random weights", sentence, "weights"))
+    for family, notice in extractors.NOTICES.items():
+        if views := study.views_of(family):
+            sentence = f"{_named('view', 'views', views)} of family {family}: {notice}."
+            found.append(Notice("licence terms", sentence, "licence"))
     return found
 
 

@@ -1,6 +1,7 @@
 """Shared by the extractors' tests: no hub, a cache of their own, one thread, sounds of prime lengths."""
 
 import os
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,10 +13,20 @@ LAYER_NORM = ("xls-r", "mms", "hubert-large", "wavlm-large")
 VIEWS = {
     **{name: {"family": "transformers", "source": f"miniature:{name}"} for name in (*GROUP_NORM, *LAYER_NORM)},
     "whisper": {"family": "transformers", "source": "miniature:whisper"},
+    "emotion": {
+        "family": "transformers",
+        "source": "miniature:emotion",
+        "layers": ["last_hidden_state"],
+        "logits": True,
+    },
     "xvector": {"family": "speechbrain", "source": "miniature:xvector"},
     "trillsson": {"family": "tfhub", "source": "miniature:trillsson"},
     "mfcc": {"family": "mfcc"},
+    "egemaps": {"family": "opensmile"},
+    "compare": {"family": "opensmile", "feature_set": "ComParE_2016"},
 }
+EXTRAS = {"tfhub": "tensorflow", "opensmile": "opensmile"}
+"""Families of an optional extra, and the library that it installs."""
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +35,21 @@ def views():
     return VIEWS
 
 
+@pytest.fixture(scope="session")
+def need_extra():
+    """Skips where a family's library is not installed. Does not import it: how that is done is the extractor's."""
+
+    def need_extra(family):
+        if family in EXTRAS and find_spec(EXTRAS[family]) is None:
+            pytest.skip(f"needs the extra {family}")
+
+    return need_extra
+
+
 @pytest.fixture(params=VIEWS)
-def view(request):
+def view(request, need_extra):
     """The view of each family and, for transformers, of each way to normalise."""
-    if VIEWS[request.param]["family"] == "tfhub":
-        pytest.importorskip("tensorflow", reason="needs the extra tfhub")
+    need_extra(VIEWS[request.param]["family"])
     return VIEWS[request.param]
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
@@ -61,6 +62,8 @@ def test_defaults():
         (SOURCE | {"compute_dtype": "int8"}, "compute_dtype: .*'float32', got 'int8'"),
         ({"family": "mfcc", "num_coefficients": 41}, r"num_coefficients \(41\) may be at most num_mel_bands \(40\)"),
         ({"family": "mfcc", "statistics": "median"}, "statistics: .*'mean' or 'mean_sd', got 'median'"),
+        ({"family": "opensmile", "feature_set": "eGeMAPS"}, "feature_set: .*'eGeMAPSv02'.*, got 'eGeMAPS'"),
+        ({"family": "opensmile", "frames": ["functionals"]}, "frames: .*'lld', got 'functionals'"),
         ({"family": "speechbrain", "source": "x", "frames": ["embedding"]}, "frames: .*at most 0 items"),
     ],
 )
@@ -94,13 +97,15 @@ def test_importing_is_light():
     assert done.stdout.strip() == "[]"
 
 
-def test_missing_extra_names_the_install_line(monkeypatch):
-    """Without TensorFlow a view of its family says how to get it."""
-    import extractors.tfhub
-
-    monkeypatch.setattr(extractors.tfhub, "find_spec", lambda name: None)
-    with pytest.raises(ViewError, match=r"pip install 'strata-speech\[tfhub\]'"):
-        extractors.load({"family": "tfhub", "source": "miniature:trillsson"})
+@pytest.mark.parametrize(
+    "view", [{"family": "tfhub", "source": "miniature:trillsson"}, {"family": "opensmile"}], ids=lambda v: v["family"]
+)
+def test_missing_extra_names_the_install_line(view, monkeypatch):
+    """Without its library a view of an optional family says how to get it."""
+    module = import_module(f"extractors.{view['family']}")
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ViewError, match=rf"pip install 'strata-speech\[{view['family']}\]'"):
+        extractors.load(view)
 
 
 def test_unknown_device():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -47,6 +48,23 @@ def assert_same(found: FeatureStore, expected: FeatureStore, rtol: float = 0.0) 
         for one, other in zip(found[key], arrays, strict=True):
             scale = np.abs(other).max() if np.size(other) else 0.0
             np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * scale)
+
+
+def test_what_a_licence_forbids_is_said_where_values_are_computed(study):
+    """One line on stderr when there is something to compute; a run that is up to date says nothing of it."""
+    if find_spec("opensmile") is None:
+        pytest.skip("needs the extra opensmile")
+    study.params["views"] = {"egemaps": {"family": "opensmile", "frames": ["lld"]}, "mfcc": {"family": "mfcc"}}
+    study.params["experiments"] = study.params["eliminate"] = {}
+    study.write_params().succeeds("corpus")
+    said = study.succeeds("extract").splitlines()
+    assert [line for line in said if "commercial" in line] == [f"egemaps: {extractors.NOTICES['opensmile']}"]
+    store = opened(study, "egemaps")
+    assert store.pooled().shape == (24, 1, 88)
+    assert [frames.shape for frames in store.frames(store.keys, "lld")] == [(n, 25) for n in store.num_frames()]
+    again = study.succeeds("extract", "egemaps")
+    assert "egemaps: up to date" in again
+    assert "commercial" not in again
 
 
 # -- crashes -------------------------------------------------------------------------------------------------------

@@ -116,3 +116,13 @@ def test_random_weights_are_known_from_the_results_too(full):
     metrics["provenance"]["views"]["wavlm"]["fingerprint"]["source"] = "miniature:wavlm"
     path.write_text(json.dumps(metrics))
     assert collect(full.folder, full.params).miniature_views == ["xvector", "wavlm"]
+
+
+def test_the_views_of_a_family_are_known_from_the_results_too(full):
+    """As the weights are: a view that params.yaml no longer has is still in the result that it made."""
+    full.params["views"] = {"egemaps": {"family": "opensmile"}, "mfcc": {"family": "mfcc"}}
+    path = full.folder / "results" / "tango" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["provenance"]["views"]["wavlm"]["fingerprint"]["family"] = "opensmile"
+    path.write_text(json.dumps(metrics))
+    assert collect(full.folder, full.params).views_of("opensmile") == ["egemaps", "wavlm"]

@@ -111,6 +111,19 @@ def test_real_speech_and_real_weights_get_no_notice(empty):
     page = report.build(empty.folder, empty.params).read_text()
     assert "synthetic speech" not in page
     assert "random weights" not in page
+    assert "licence" not in page
+
+
+def test_what_a_licence_forbids_is_told_first(empty):
+    """Above the navigation and in the terminal's summary, for every view of the family; beside no score, which it does
+    not make any worse."""
+    empty.params["views"] |= {"egemaps": {"family": "opensmile"}, "compare": {"family": "opensmile"}}
+    empty.add_experiment("tango", "TANGO", ["egemaps"], {"age": 5.7})
+    page = report.build(empty.folder, empty.params).read_text()
+    told = "The views egemaps and compare are of family opensmile: openSMILE&#39;s licence forbids commercial use"
+    assert told in page.split("<nav")[0]
+    assert page.count("licence terms") == 1
+    assert told.replace("&#39;", "'") in report.summary(empty.folder, empty.params)
 
 
 def test_users_text_stays_text(page):
