@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from extractors.contract import ViewError
-from extractors.sources import Checkpoint
+from extractors.sources import Checkpoint, refuse_code
 from extractors.torch_setup import without_compiled_torchaudio
 
 without_compiled_torchaudio()
@@ -67,6 +67,7 @@ def read_settings(checkpoint: Checkpoint, source: str, model_types: Mapping[str,
         ViewError: it is another model, its weights are elsewhere, or it asks for code of its own to be run.
     """
     settings = read_json(checkpoint.folder / "config.json", source)
+    refuse_code(settings, source)
     model_type = settings.get("model_type")
     if model_type not in model_types:
         raise ViewError(

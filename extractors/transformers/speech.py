@@ -40,7 +40,7 @@ from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, Siz
 from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.padding import Padded
-from extractors.sources import find, hash_files, hash_settings
+from extractors.sources import find, hash_files, hash_settings, refuse_code
 from extractors.torch_setup import DTYPES, batch_seconds, inference, resolve_device, to_device
 from extractors.transformers.checkpoints import (
     SPEECH_MODELS,
@@ -295,6 +295,7 @@ def _configure(settings: dict[str, Any]) -> tuple[Any, type]:
 
 def _read_preprocessor(folder: Path, source: str) -> dict[str, Any]:
     settings = read_json(folder / "preprocessor_config.json", source)
+    refuse_code(settings, source)
     if (rate := settings.get("sampling_rate", SAMPLING_RATE)) != SAMPLING_RATE:
         raise ViewError(f"source {source!r}: expected a model of {SAMPLING_RATE} Hz, got one of {rate} Hz")
     if settings.get("dither"):

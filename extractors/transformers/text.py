@@ -23,12 +23,13 @@ from extractors.batching import run_halving
 from extractors.contract import HiddenStates, TextExtractor
 from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
-from extractors.sources import find, hash_files, hash_settings
+from extractors.sources import find, hash_files, hash_settings, refuse_code
 from extractors.torch_setup import inference, resolve_device, to_device
 from extractors.transformers.checkpoints import (
     TEXT_MODELS,
     WEIGHTS,
     load_model,
+    read_json,
     read_settings,
     read_tensors,
     transformers,
@@ -60,6 +61,7 @@ class LanguageModelExtractor(TextExtractor):
         )
         self.checkpoint = self._checkpoint.folder
         self._settings = read_settings(self._checkpoint, view.source, TEXT_MODELS)
+        refuse_code(read_json(self.checkpoint / TOKENIZER[1], view.source), view.source)
         config_class, self._model_class = TEXT_MODELS[self._settings["model_type"]]
         self._config = config_class.from_dict(self._settings)
         depth = self._config.num_hidden_layers

@@ -1,7 +1,6 @@
 """Every family keeps the one promise: a cached value is a function of the utterance alone."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest

@@ -1,5 +1,8 @@
 """Language models on transcripts: the values of a plain call, of every text alone, whatever its length."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -122,3 +125,13 @@ def test_kin_of_bert(model_type, folder, tmp_path, relative_error):
     assert relative_error(short.pooled, plain_call(tmp_path, "so it is").mean(axis=1)) < 1e-4
     assert long.num_frames > 34
     assert np.isfinite(long.frames["2"]).all()
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_checkpoint_is_refused(file, folder, tmp_path):
+    """Whichever of its files asks for it."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    settings = json.loads((copy / file).read_text()) | {"auto_map": {"AutoTokenizer": ["own.Tokenizer", None]}}
+    (copy / file).write_text(json.dumps(settings))
+    with pytest.raises(ViewError, match=r"its auto_map names own\.Tokenizer, which is never run"):
+        extractors.load({"family": "text", "source": str(copy)})

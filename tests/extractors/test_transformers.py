@@ -381,6 +381,24 @@ def test_other_models_are_refused(checkpoint, file, key, value, message):
         extractors.load({"family": "transformers", "source": str(checkpoint)})
 
 
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_code_that_comes_with_a_checkpoint_is_refused(checkpoint, file):
+    """A repository that asks for `trust_remote_code` is told apart at loading, whichever of its files says so."""
+    settings = json.loads((checkpoint / file).read_text()) | {"auto_map": {"AutoModel": "own.Model"}}
+    (checkpoint / file).write_text(json.dumps(settings))
+    with pytest.raises(ViewError, match=r"its auto_map names own\.Model, which is never run"):
+        extractors.load({"family": "transformers", "source": str(checkpoint)})
+
+
+def test_random_noise_in_the_preprocessor_is_refused(tmp_path):
+    """Whisper's dither would make every value another one the next time."""
+    folder = shutil.copytree(folder_of("whisper"), tmp_path / "checkpoint")
+    settings = json.loads((folder / "preprocessor_config.json").read_text()) | {"dither": 1e-4}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ViewError, match=r"adds random noise \(dither\)"):
+        extractors.load({"family": "transformers", "source": str(folder)})
+
+
 def test_the_preprocessor_decides_on_normalisation(checkpoint, sounds, relative_error):
     """Where the checkpoint says so, loudness does not matter; where it does not, it does; the fingerprint tells."""
     loud = extractors.load({"family": "transformers", "source": str(checkpoint)})
