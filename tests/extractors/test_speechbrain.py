@@ -59,6 +59,49 @@ def test_equals_speechbrain(checkpoint, load, sound, num_samples, monkeypatch):
     assert np.abs(embedding - expected).max() / np.abs(expected).max() < 1e-4
 
 
+@pytest.mark.usefixtures("_without_stand_ins")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_equals_the_encoder_classifier(checkpoint, sounds, monkeypatch):
+    """SpeechBrain's own way in, `EncoderClassifier.from_hparams` on a local directory, gives the same embeddings
+    but for its noise, which stays below a hundredth."""
+    without_compiled_torchaudio()
+    from speechbrain.inference.classifiers import EncoderClassifier
+    from speechbrain.nnet.pooling import StatisticsPooling
+
+    hyperparams = checkpoint / "hyperparams.yaml"
+    hyperparams.write_text(hyperparams.read_text() + REST_OF_A_PUBLISHED_FILE)
+    official = EncoderClassifier.from_hparams(str(checkpoint), savedir=str(checkpoint), run_opts={"device": "cpu"})
+    found = extractors.load(VIEW | {"source": str(checkpoint)}, device="cpu").extract(sounds, 16_000)
+
+    def largest_error():
+        expected = [official.encode_batch(torch.from_numpy(waveform)[None])[0, 0].numpy() for waveform in sounds]
+        pairs = zip(found, expected, strict=True)
+        return max(np.abs(one.pooled[0] - other).max() / np.abs(other).max() for one, other in pairs)
+
+    assert largest_error() < 1e-2
+    monkeypatch.setattr(StatisticsPooling, "_get_gauss_noise", lambda self, shape, device: torch.zeros(shape))
+    assert largest_error() < 1e-4
+
+
+REST_OF_A_PUBLISHED_FILE = """
+classifier: !new:speechbrain.lobes.models.Xvector.Classifier
+    input_shape: [null, null, 128]
+    activation: !name:torch.nn.LeakyReLU
+    lin_blocks: 1
+    lin_neurons: 16
+    out_neurons: 7
+modules:
+    compute_features: !ref <compute_features>
+    mean_var_norm: !ref <mean_var_norm>
+    embedding_model: !ref <embedding_model>
+    classifier: !ref <classifier>
+label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        embedding_model: !ref <embedding_model>
+"""
+
+
 def test_long_audio_in_pieces_is_as_in_one(load, sound, relative_error, monkeypatch):
     """The pieces that bound the memory leave no seam: neither in the features nor in the statistics."""
     extractor, waveform = load(**VIEW), sound(79_999)
