@@ -18,7 +18,7 @@ import numpy as np
 
 import extractors
 from extractors import Extractor, HiddenStates, UnusableAudio, audio
-from extractors.contract import SAMPLING_RATE
+from extractors.contract import SAMPLING_RATE, Size
 from pipeline.errors import StageError
 from pipeline.extract.failures import Failure
 from pipeline.study import Study
@@ -114,6 +114,11 @@ def shape(job: Job) -> Shape:
     return Shape.of(extractor(job))
 
 
+def size(job: Job) -> Size | None:
+    """How large the model is, where it knows."""
+    return extractor(job).size
+
+
 def compute(
     job: Job, block: int, recordings: Sequence[Recording], progress: Callable[[float], object] = lambda _: None
 ) -> Report:
@@ -140,7 +145,7 @@ def compute(
         return Report(block)
     states: dict[str, HiddenStates] = {}
     failures: dict[str, Failure] = {}
-    portions = _decoded(job, recordings, model)
+    portions = decoded(job, recordings, model)
     first = next(portions)
     with _MODEL:
         for portion, waveforms in chain([first], portions):
@@ -151,7 +156,7 @@ def compute(
                 (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
             progress(sum(recording.duration_s for recording in portion))
     if states:
-        store.write_block(block, _rows(states, store.header.frame_layers), claim)
+        store.write_block(block, rows(states, store.header.frame_layers), claim)
     return Report(block, claim, list(states), [s.num_frames for s in states.values()], failures)
 
 
@@ -173,7 +178,7 @@ def checkpoint_files(folder: Path | None) -> list[str]:
     return [f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for path, s in found]
 
 
-def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
+def decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
     """Portions of (recordings, waveforms at 16 kHz or failures); the next is decoded while one is computed."""
 
     def decode(recording: Recording) -> np.ndarray | Failure:
@@ -203,7 +208,8 @@ def _checked(states: HiddenStates) -> HiddenStates | Failure:
     return states if finite else Failure("the model's values are not finite", lasting=True)
 
 
-def _rows(states: dict[str, HiddenStates], frame_layers: Sequence[str]) -> Rows:
+def rows(states: dict[str, HiddenStates], frame_layers: Sequence[str]) -> Rows:
+    """Values by content as a store takes them."""
     found = list(states.values())
     return Rows(
         keys=list(states),

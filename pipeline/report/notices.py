@@ -27,12 +27,17 @@ class Notice:
 
 def notices(study: Study) -> list[Notice]:
     """The reasons that apply to this study; none for real speech and real weights."""
+    return about(study.synthetic_corpora, study.miniature_views)
+
+
+def about(synthetic_corpora: Sequence[str], miniature_views: Sequence[str]) -> list[Notice]:
+    """The reasons that follow from these names, of which there may be none."""
     found = []
-    if corpora := study.synthetic_corpora:
+    if corpora := synthetic_corpora:
         subject = _named("corpus", "corpora", corpora)
         sentence = f"{subject} made by a small synthesiser. Numbers here say nothing of real speech."
         found.append(Notice("synthetic speech", sentence, "speech"))
-    if views := study.miniature_views:
+    if views := miniature_views:
         subject = _named("view", "views", views)
         sentence = f"{subject} computed by untrained miniatures. Numbers here say nothing of the real models."
         found.append(Notice("random weights", sentence, "weights"))
