@@ -33,6 +33,8 @@ bench: $(VENV)/.core
 	python -m benchmarks.store
 	python -m benchmarks.scale
 	python -m benchmarks.memory
+	python -m benchmarks.extraction
+	python -m benchmarks.precision
 
 lint: $(VENV)/.all
 	ruff check .

@@ -72,6 +72,11 @@ class Extractor(ABC):
     """Folder of the model's files, on which the fingerprint depends beside the view; None where there are none."""
     size: Size | None = None
     """Of the network; None where it is not known or there is none."""
+    device: str = "cpu"
+    """Where the network runs, such as `cpu` or `cuda:0`."""
+    batch_s: float | None = None
+    """Most seconds of audio in a batch, padding included, as far as is known by now; it sinks where one did not fit.
+    None where utterances are computed one by one. Asking loads the weights."""
 
     @property
     def frame_dim(self) -> int:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from extractors import miniatures
 from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
+from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, Size, ViewError
 from extractors.sources import find, hash_files
 from extractors.speechbrain_yaml import DILATIONS, FILE_NAME, check
 from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
@@ -53,7 +53,7 @@ class XVectorExtractor(AudioExtractor):
     def __init__(self, view: SpeechBrainView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._device = resolve_device(device)
-        self._batch_s = batch_s
+        self._asked_batch_s = batch_s
         self._checkpoint = find(
             view.source,
             view.revision,
@@ -88,6 +88,12 @@ class XVectorExtractor(AudioExtractor):
             "pooling": "mean and standard deviation within the network, without noise",
         }
 
+    @cached_property
+    def size(self) -> Size:
+        """See `Extractor.size`. Reads the weights; nothing is ever cut."""
+        parameters = sum(parameter.numel() for parameter in self._network.parameters())
+        return Size(parameters, parameters, torch.float32.itemsize)
+
     def _extract(self, waveforms: Sequence[np.ndarray]) -> list[HiddenStates]:
         results: list[HiddenStates | None] = [None] * len(waveforms)
 
@@ -101,10 +107,20 @@ class XVectorExtractor(AudioExtractor):
         self._batch_samples = run_halving([len(w) for w in waveforms], self._batch_samples, compute, equal_only=True)
         return results
 
+    @property
+    def device(self) -> str:
+        """See `Extractor.device`."""
+        return str(self._device)
+
+    @property
+    def batch_s(self) -> float:
+        """See `Extractor.batch_s`."""
+        return self._batch_samples / SAMPLING_RATE
+
     @cached_property
     def _batch_samples(self) -> float:
         """Most samples of a batch; halved where one does not fit."""
-        return SAMPLING_RATE * batch_seconds(self._batch_s, self._device, _BYTES_PER_S)
+        return SAMPLING_RATE * batch_seconds(self._asked_batch_s, self._device, _BYTES_PER_S)
 
     @cached_property
     def _network(self) -> "XVector":

@@ -63,6 +63,7 @@ class SavedModelExtractor(AudioExtractor):
             raise ViewError("views of family tfhub need TensorFlow: pip install 'strata-speech[tfhub]'")
         self._view = view
         self._device = "/CPU:0" if device == "cpu" else None  # None: TensorFlow's own choice
+        self.device = "cpu" if device == "cpu" else "TensorFlow's choice"
         self._batch_samples = (30.0 if batch_s is None else batch_s) * SAMPLING_RATE
         self._checkpoint = find(
             view.source,

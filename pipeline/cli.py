@@ -25,6 +25,14 @@ STORE_ACTIONS = {
     "drop": "remove a store, so that it is computed anew",
 }
 """Help of each action on one store; export and import take a file as well."""
+BENCH_ACTIONS = {
+    "extract": (
+        "measure how fast this machine extracts views, on a sample of the study's recordings; no store is touched",
+        "VIEW",
+        "strata bench extract wavlm",
+    ),
+}
+"""Help, what its arguments name, and an example of each measurement."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,6 +96,17 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("path", type=Path, metavar="PATH", help="the store, such as features/wavlm.zarr")
         if name in ("export", "import"):
             action.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: PATH with the suffix .h5")
+    bench = commands.add_parser(
+        "bench",
+        help="measure how fast this machine is on this study",
+        epilog="example: strata bench extract wavlm",
+    )
+    actions = bench.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, (help_, argument, example) in BENCH_ACTIONS.items():
+        action = actions.add_parser(name, help=help_, description=help_, parents=[common], epilog=f"example: {example}")
+        action.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
+        action.add_argument("--seconds", type=float, default=120.0, help="of audio in the sample; default: 120")
+        action.add_argument("--json", action="store_true", help="print all that was measured as JSON")
     for name, (help_, argument, example) in STAGES.items():
         command = commands.add_parser(
             name, help=help_, description=help_, parents=[common], epilog=f"example: {example}"
@@ -116,6 +135,9 @@ def _run(options: argparse.Namespace) -> None:
 
     stage = import_module(f"pipeline.{options.command}")
     study = Study(options.params)
+    if options.command == "bench":
+        getattr(stage, options.action)(study, options.names, options.seconds, options.json)
+        return
     if "names" in options:
         stage.run(study, options.names)
     elif "summary" in options:

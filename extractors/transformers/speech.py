@@ -68,7 +68,7 @@ class TransformersExtractor(AudioExtractor):
     def __init__(self, view: TransformersView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._device = resolve_device(device)
-        self._batch_s = batch_s
+        self._asked_batch_s = batch_s
         self._checkpoint = find(
             view.source,
             view.revision,
@@ -179,11 +179,21 @@ class TransformersExtractor(AudioExtractor):
             return states
         return replace(states, pooled=np.concatenate([states.pooled, self._head(states.pooled)], axis=1))
 
+    @property
+    def device(self) -> str:
+        """See `Extractor.device`."""
+        return str(self._device)
+
+    @property
+    def batch_s(self) -> float:
+        """See `Extractor.batch_s`."""
+        return self._batch_samples / SAMPLING_RATE
+
     @cached_property
     def _batch_samples(self) -> float:
         """Most samples of a batch; halved where one does not fit."""
         self._model  # noqa: B018  (what is free is asked once the weights are there)
-        return SAMPLING_RATE * batch_seconds(self._batch_s, self._device, self._bytes_per_s)
+        return SAMPLING_RATE * batch_seconds(self._asked_batch_s, self._device, self._bytes_per_s)
 
     @property
     def _bytes_per_s(self) -> float:

@@ -11,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ from pipeline.extract.runners import Crashed, Runner, runner
 from pipeline.extract.work import Job, Recording, Report, Shape
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
-from pipeline.report.tables import size
+from pipeline.report.tables import millions, size
 from pipeline.study import Study, for_each
 from store import FeatureStore, StoreError
 from store.layout import default_block_rows
@@ -70,6 +71,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 if notice := extractors.NOTICES.get(family):
                     say(f"{view}: {notice}")
                 _check_room(study, view, store, todo, utterances)
+                _say_cut(view, crew, store)
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, crew, todo, failures, known)
             else:
@@ -87,7 +89,11 @@ def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterance
         store.check(fingerprint)
         return store
     _refuse_renamed(study, view, fingerprint)
-    shape = crew.ask(work.shape)
+    return create(path, crew.ask(work.shape), utterances)
+
+
+def create(path: Path, shape: Shape, utterances: pd.DataFrame) -> FeatureStore:
+    """An empty store for values of that shape, its blocks suited to such utterances."""
     mean_s = utterances["duration_s"].mean()
     return FeatureStore.create(
         path,
@@ -138,6 +144,14 @@ def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame
             f"{size(needed)} to write but only {size(free)} free at {store.path}; make room, or keep fewer "
             f"layers or frames in views.{view}"
         )
+
+
+def _say_cut(view: str, crew: Runner, store: FeatureStore) -> None:
+    """A word on what is not computed, where the view stops below the model's last layer."""
+    model = crew.ask(work.size)
+    if model is not None and model.parameters < model.whole:
+        parts = f"{millions(model.parameters)} of {millions(model.whole)} parameters"
+        say(f"{view}: cut after layer {store.layer_names[-1]}: {parts}")
 
 
 def _fill(

@@ -18,7 +18,7 @@ import numpy as np
 
 import extractors
 from extractors import Extractor, HiddenStates, TextExtractor, UnusableAudio, audio
-from extractors.contract import SAMPLING_RATE
+from extractors.contract import SAMPLING_RATE, Size
 from pipeline.errors import StageError
 from pipeline.extract.failures import Failure
 from pipeline.study import Study
@@ -119,6 +119,11 @@ def shape(job: Job) -> Shape:
     return Shape.of(extractor(job))
 
 
+def size(job: Job) -> Size | None:
+    """How large the model is, where it knows."""
+    return extractor(job).size
+
+
 def compute(
     job: Job, block: int, recordings: Sequence[Recording], progress: Callable[[float], object] = lambda _: None
 ) -> Report:
@@ -145,19 +150,19 @@ def compute(
         return Report(block)
     states: dict[str, HiddenStates] = {}
     failures: dict[str, Failure] = {}
-    portions = _decoded(job, recordings, model)
+    portions = decoded(job, recordings, model)
     first = next(portions)
     compute_dtype = model.fingerprint["compute_dtype"]
     with _MODEL:
         for portion, waveforms in chain([first], portions):
             usable = [w for w in waveforms if not isinstance(w, Failure)]
-            results = iter(_values(model, usable))
+            results = iter(values(model, usable))
             for recording, waveform in zip(portion, waveforms, strict=True):
                 outcome = waveform if isinstance(waveform, Failure) else _checked(next(results), compute_dtype)
                 (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
             progress(sum(recording.duration_s for recording in portion))
     if states:
-        store.write_block(block, _rows(states, store.header.frame_layers), claim)
+        store.write_block(block, rows(states, store.header.frame_layers), claim)
     return Report(block, claim, list(states), [s.num_frames for s in states.values()], failures)
 
 
@@ -179,7 +184,7 @@ def checkpoint_files(folder: Path | None) -> list[str]:
     return [f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for path, s in found]
 
 
-def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
+def decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
     """Portions of (recordings, waveforms at 16 kHz, texts or failures); the next is decoded while one is computed."""
 
     def decode(recording: Recording) -> np.ndarray | str | Failure:
@@ -207,7 +212,8 @@ def _decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Ite
             yield portion, waveforms
 
 
-def _values(model: Extractor, inputs: Sequence[np.ndarray] | Sequence[str]) -> Sequence[HiddenStates]:
+def values(model: Extractor, inputs: Sequence[np.ndarray] | Sequence[str]) -> Sequence[HiddenStates]:
+    """What the model says of waveforms at 16 kHz, or of texts."""
     if not inputs:
         return []
     return model.extract(inputs) if isinstance(model, TextExtractor) else model.extract(inputs, SAMPLING_RATE)
@@ -220,7 +226,8 @@ def _checked(states: HiddenStates, compute_dtype: object) -> HiddenStates | Fail
     return Failure(f"the model's values are not finite{hint}", lasting=True)
 
 
-def _rows(states: dict[str, HiddenStates], frame_layers: Sequence[str]) -> Rows:
+def rows(states: dict[str, HiddenStates], frame_layers: Sequence[str]) -> Rows:
+    """Values by content as a store takes them."""
     found = list(states.values())
     return Rows(
         keys=list(states),

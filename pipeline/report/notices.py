@@ -28,19 +28,25 @@ class Notice:
 
 def notices(study: Study) -> list[Notice]:
     """The reasons that apply to this study; none for real speech and real weights."""
-    found = []
-    if corpora := study.synthetic_corpora:
-        subject = _named("corpus", "corpora", corpora)
-        sentence = f"{subject} made by a small synthesiser. Numbers here say nothing of real speech."
-        found.append(Notice("synthetic speech", sentence, "speech"))
-    if views := study.miniature_views:
-        subject = _named("view", "views", views)
-        sentence = f"{subject} computed by untrained miniatures. Numbers here say nothing of the real models."
-        found.append(Notice("random weights", sentence, "weights"))
+    found = about(study.synthetic_corpora, study.miniature_views)
     for family, notice in extractors.NOTICES.items():
         if views := study.views_of(family):
             sentence = f"{_named('view', 'views', views)} of family {family}: {notice}."
             found.append(Notice("licence terms", sentence, "licence"))
+    return found
+
+
+def about(synthetic_corpora: Sequence[str], miniature_views: Sequence[str]) -> list[Notice]:
+    """The reasons that follow from these names, of which there may be none."""
+    found = []
+    if corpora := synthetic_corpora:
+        subject = _named("corpus", "corpora", corpora)
+        sentence = f"{subject} made by a small synthesiser. Numbers here say nothing of real speech."
+        found.append(Notice("synthetic speech", sentence, "speech"))
+    if views := miniature_views:
+        subject = _named("view", "views", views)
+        sentence = f"{subject} computed by untrained miniatures. Numbers here say nothing of the real models."
+        found.append(Notice("random weights", sentence, "weights"))
     return found
 
 

@@ -76,6 +76,13 @@ def size(num_bytes: Any) -> str:
     return f"{num_bytes:.0f} B"
 
 
+def millions(count: Any) -> str:
+    """A number of parameters in millions, to three digits at least."""
+    if not is_number(count):
+        return "–"
+    return f"{count / 1e6:,.0f} M" if count >= 1e8 else f"{count / 1e6:.3g} M"
+
+
 def plain(table: Table) -> str:
     """The table as aligned text; `*` marks the best of a column."""
     lines = [[" ".join(part for part in (c.title, c.small) if part) for c in table.columns]]

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -433,3 +434,13 @@ def test_recordings_that_the_table_does_not_have_are_mentioned(study):
     """A forgotten row is not silence."""
     shutil.copy(study.recordings / "000.wav", study.recordings / "new.wav")
     assert "left out: 1 recordings, the first new.wav" in study.succeeds("corpus")
+
+
+def test_a_cut_model_says_how_much_of_it_is_computed(study):
+    """Where the view stops below the last layer and there is something to do; a whole model has nothing to say."""
+    study.params["views"]["short"] = {**study.params["views"]["wavlm"], "layers": {"upto": 2}}
+    study.write_params().succeeds("corpus")
+    said = study.succeeds("extract")
+    assert re.search(r"^short: cut after layer 2: 0\.\d+ M of 0\.\d+ M parameters$", said, re.M)
+    assert "wavlm: cut" not in said
+    assert "cut" not in study.succeeds("extract", "short")
