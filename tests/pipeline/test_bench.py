@@ -12,7 +12,7 @@ from pipeline import bench
 FIELDS = {
     "view", "utterances", "audio_s", "hours_per_hour", "hands", "notices", "decode_s", "compute_s", "write_s", "rounds",
     "unusable", "device", "batch_s", "compute_dtype", "peak_bytes", "operations", "matrix_rate", "size",
-    "share_of_matrix_rate",
+    "share_of_matrix_rate", "is_text",
 }  # fmt: skip
 
 
