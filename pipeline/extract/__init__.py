@@ -19,9 +19,10 @@ from pipeline import dvcfile, soundness
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.extract import identity, plan, work
-from pipeline.extract.failures import Failures
+from pipeline.extract.decoding import Recording
+from pipeline.extract.failures import Failures, judge
 from pipeline.extract.runners import Crashed, Runner, runner
-from pipeline.extract.work import Job, Recording, Report, Shape
+from pipeline.extract.work import Job, Report, Shape
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.report.tables import size
@@ -62,7 +63,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             known = soundness.Known.read(study.folder, view)
             known.listed = dvcfile.listed(study, view).md5
             known.mend(store)
-            failures = Failures.read(study, view, fingerprint, set(utterances["content"]))
+            failures = Failures.read(study.extract_failures(view), fingerprint, set(utterances["content"]))
             missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
             todo = utterances[utterances["content"].isin(missing)]
             if len(todo):
@@ -74,7 +75,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             failures.write()
             store.sweep()
             known.write(store)
-    _judge(study, failures, view, len(utterances))
+    judge(failures, view, len(utterances), study.params.extract.max_failed)
 
 
 def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
@@ -219,14 +220,3 @@ def _compute(
                 trying(accept, recordings, outcome)
     if errors or crashes:
         raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
-
-
-def _judge(study: Study, failures: Failures, view: str, total: int) -> None:
-    limit, count = study.params.extract.max_failed, len(failures.rows)
-    if count:
-        say(f"{view}: {count} of {total} utterances cannot be used; {failures.path} lists them with reasons")
-    if count > limit * total:
-        raise StageError(
-            f"{count} of {total} utterances failed, more than extract.max_failed ({limit:.0%}); "
-            "mend the files, or raise the limit in params.yaml"
-        )
