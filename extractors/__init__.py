@@ -1,14 +1,18 @@
 """Audio, or text, to hidden states: frozen models of several families behind one contract (`extractors.contract`).
 
-`load` makes the extractor of a view. Importing this package is light: a family's libraries are imported when one of its
-views is loaded.
+`load` makes the extractor of a view, `load_recogniser` what turns audio into text. Importing this package is light: a
+family's libraries are imported when one of its views is loaded.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extractors.contract import AudioExtractor, Extractor, HiddenStates, TextExtractor, UnusableAudio, ViewError
+
+if TYPE_CHECKING:
+    from extractors.transformers.recogniser import Recogniser
 
 OWN_PROCESS = {"tfhub"}
 """Families whose library wants a process, and a GPU's memory, without PyTorch in it."""
@@ -26,6 +30,7 @@ __all__ = [
     "UnusableAudio",
     "ViewError",
     "load",
+    "load_recogniser",
 ]
 
 _IMPLEMENTATIONS = {
@@ -64,3 +69,34 @@ def load(
     checked = parse(view)
     module, name = _IMPLEMENTATIONS[checked.family]
     return getattr(import_module(module), name)(checked, device=device, batch_s=batch_s, folder=Path(folder))
+
+
+def load_recogniser(
+    section: Mapping[str, object],
+    *,
+    device: str = "auto",
+    batch_s: float | None = None,
+    folder: str | Path = Path("."),
+) -> "Recogniser":
+    """Makes a speech recogniser. Finds the checkpoint and reads its settings, but not yet its weights.
+
+    Args:
+        section: one of `transcribe` in params as a plain mapping, or a checked
+            `extractors.recogniser.RecogniserSection`.
+        device: see `load`.
+        batch_s: see `load`; a window counts as 30 s.
+        folder: see `load`.
+
+    Raises:
+        ViewError: the section is wrong, or its checkpoint cannot be found or used.
+
+    Example:
+        >>> recogniser = load_recogniser({"source": "miniature:whisper", "language": "en"})
+        >>> recogniser.fingerprint["language"]
+        'en'
+    """
+    from extractors.recogniser import parse
+
+    checked = parse(section)
+    recogniser = import_module("extractors.transformers.recogniser")
+    return recogniser.Recogniser(checked, device=device, batch_s=batch_s, folder=Path(folder))

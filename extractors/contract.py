@@ -32,6 +32,27 @@ class UnusableText(ValueError):
     """One text that cannot be used; the message is the reason."""
 
 
+def unusable(waveform: np.ndarray, sampling_rate: int, min_samples: int) -> str | None:
+    """The reason why a model cannot take the waveform [samples] of that rate in Hz; None where it can.
+
+    Args:
+        waveform: whatever a file was decoded to.
+        sampling_rate: its own, in Hz.
+        min_samples: fewest samples at 16 kHz that the model takes.
+    """
+    if waveform.ndim != 1:
+        return f"not mono: an array of shape {waveform.shape}, expected one axis of samples"
+    num_samples = round(len(waveform) * SAMPLING_RATE / sampling_rate)
+    if num_samples == 0:
+        return "empty"
+    if num_samples < min_samples:
+        needed_ms, found_ms = (1000 * n / SAMPLING_RATE for n in (min_samples, num_samples))
+        return f"too short for the model: {found_ms:.1f} ms, at least {needed_ms:.1f} ms needed"
+    if not np.isfinite(waveform).all():
+        return "not finite"
+    return None
+
+
 @dataclass(frozen=True)
 class HiddenStates:
     """What one model says about one utterance."""
@@ -122,17 +143,7 @@ class AudioExtractor(Extractor):
 
     def unusable(self, waveform: np.ndarray, sampling_rate: int) -> str | None:
         """The reason why this model cannot take the waveform [samples]; None where it can."""
-        if waveform.ndim != 1:
-            return f"not mono: an array of shape {waveform.shape}, expected one axis of samples"
-        num_samples = round(len(waveform) * SAMPLING_RATE / sampling_rate)
-        if num_samples == 0:
-            return "empty"
-        if num_samples < self.min_samples:
-            needed_ms, found_ms = (1000 * n / SAMPLING_RATE for n in (self.min_samples, num_samples))
-            return f"too short for the model: {found_ms:.1f} ms, at least {needed_ms:.1f} ms needed"
-        if not np.isfinite(waveform).all():
-            return "not finite"
-        return None
+        return unusable(waveform, sampling_rate, self.min_samples)
 
 
 class TextExtractor(Extractor):

@@ -22,7 +22,7 @@ from extractors.contract import ViewError
 PREFIX = "miniature:"
 
 # Raised when what is written below changes: an old miniature on somebody's disk is then made anew.
-_VERSION = "1"
+_VERSION = "2"
 
 _WIDTHS = {
     "hidden_size": 48,
@@ -64,13 +64,9 @@ TRANSFORMERS: dict[str, tuple[dict[str, object], bool | None]] = {
             "decoder_layers": 1,
             "decoder_attention_heads": 4,
             "decoder_ffn_dim": 48,
-            "vocab_size": 64,
-            "pad_token_id": 0,
-            "bos_token_id": 0,
-            "eos_token_id": 0,
-            "decoder_start_token_id": 0,
-            "max_target_positions": 16,
+            "max_target_positions": 32,
             "init_std": 0.15,
+            # The vocabulary's size and the numbers of its special tokens come from the tokenizer made with it.
         },
         None,
     ),

@@ -28,9 +28,10 @@ from pipeline import keys
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.extract import plan, work
+from pipeline.extract.decoding import Recording, decoded
 from pipeline.extract.failures import Failure
 from pipeline.extract.runners import Runner, runner
-from pipeline.extract.work import Job, Recording
+from pipeline.extract.work import Job
 from pipeline.progress import say
 from pipeline.report import notices, tables
 from pipeline.study import Study, for_each
@@ -217,7 +218,7 @@ class _Question:
 
     @staticmethod
     def _usable(job: Job, recordings: Sequence[Recording], model: extractors.Extractor) -> list[np.ndarray]:
-        portions = work.decoded(job, recordings, model)
+        portions = decoded(job.folder, recordings, model.unusable)
         return [waveform for _, portion in portions for waveform in portion if not isinstance(waveform, Failure)]
 
     def _round(

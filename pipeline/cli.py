@@ -11,6 +11,7 @@ from pathlib import Path
 
 STAGES = {
     "corpus": ("list the recordings of all corpora in data/manifest.parquet", None, "strata corpus"),
+    "transcribe": ("recognise the speech that has no text yet", "NAME", "strata transcribe asr"),
     "extract": ("compute the hidden states that the stores lack", "VIEW", "strata extract wavlm xvector"),
     "train": ("train and score experiments on cached views", "EXPERIMENT", "strata train tango"),
     "eliminate": ("rank and drop layers of a view, one by one", "NAME", "strata eliminate wavlm"),

@@ -78,6 +78,15 @@ def lacking(study: Study, view: str) -> str:
     return f"{path} has {here} of the {wanted.num_files} files that dvc.lock lists"
 
 
+def is_elsewhere(study: Study, stage: str, path: Path) -> bool:
+    """Whether dvc.lock lists a file that is not here, made from that stage's section of params.yaml as it is now."""
+    entry = _lock(study).get("stages", {}).get(stage, {})
+    section = entry.get("params", {}).get("params.yaml", {}).get(stage)
+    if path.exists() or section is None or section != study.raw_params.get(stage):
+        return False
+    return any(out["path"] == path.relative_to(study.folder).as_posix() for out in entry.get("outs", []))
+
+
 def pull(study: Study, view: str) -> None:
     """Fetches what is lacking of a view's store from the study's remote.
 

@@ -12,6 +12,7 @@ from typing import Annotated, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 
+from extractors.recogniser import RecogniserSection
 from extractors.view import View
 from pipeline.corpora import Corpus
 from pipeline.errors import StageError
@@ -60,6 +61,8 @@ class Params(Section):
     """The whole of params.yaml."""
 
     corpora: dict[Name, Corpus] = Field(min_length=1)
+    transcribe: dict[Name, RecogniserSection] = {}
+    """Recognisers, whose texts are the column `transcript_<name>` of the manifest's rows."""
     views: dict[Name, View] = {}
     tasks: dict[Name, Task] = {}
     experiments: dict[Name, Experiment] = {}

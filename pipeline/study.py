@@ -46,21 +46,33 @@ class Study:
         """The utterances that a view could not take."""
         return self.folder / "features" / f"{view}.failures.csv"
 
+    @property
+    def transcripts(self) -> Path:
+        """What recognisers heard: see `pipeline.transcripts`."""
+        return self.folder / "data" / "transcripts.parquet"
+
+    @property
+    def transcribe_failures(self) -> Path:
+        """The utterances that a recogniser could not take."""
+        return self.folder / "data" / "transcripts.failures.csv"
+
     def results(self, *names: str) -> Path:
         """The folder of an experiment's results, or `results("eliminate", name)`."""
         return self.folder.joinpath("results", *names)
 
     def read_manifest(self):
-        """The manifest as a DataFrame.
+        """The manifest as a DataFrame, with a column `transcript_<name>` for each recogniser that has been run.
 
         Raises:
-            StageError: there is none yet.
+            StageError: there is none yet, or a label has the name of such a column.
         """
         import pandas as pd
 
+        from pipeline.transcripts import merged
+
         if not self.manifest.exists():
             raise StageError(f"no {self.manifest}: run `strata corpus` first (or `dvc pull`, if it was made elsewhere)")
-        return pd.read_parquet(self.manifest)
+        return merged(pd.read_parquet(self.manifest), self.transcripts, self.params.transcribe)
 
     def chosen(self, section: str, names: Sequence[str]) -> list[str]:
         """The names given on the command line, or all of the section.

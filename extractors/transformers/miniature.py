@@ -8,6 +8,21 @@ from safetensors.torch import save_file
 from extractors import miniatures
 from extractors.transformers.checkpoints import SPEECH_MODELS, TEXT_MODELS, quiet, transformers
 
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_OTHERS = ("red", "green", "blue", "black", "white", "north", "south", "east", "west", "up", "down", "left", "right")
+_WORDS = (*_NUMBERS, *_OTHERS, "yes", "no", "stop", "go")
+"""What the miniature Whisper can say."""
+_LANGUAGES = ("en", "fr", "it")
+_TASKS = ("translate", "transcribe")
+_SPECIAL = [
+    f"<|{name}|>"
+    for name in (
+        *("endoftext", "startoftranscript", *_LANGUAGES, *_TASKS),
+        *("startoflm", "startofprev", "nospeech", "notimestamps"),
+    )
+]
+_TIMES = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
+
 
 def make_miniature(name: str, folder: Path) -> None:
     """Writes the miniature of that name into a folder, as a checkpoint in Hugging Face's layout."""
@@ -17,6 +32,15 @@ def make_miniature(name: str, folder: Path) -> None:
     if is_whisper:
         model_class = transformers.WhisperForConditionalGeneration  # as the real ones: the decoder included
         preprocessor = transformers.WhisperFeatureExtractor()
+        tokenizer = _tokenizer()
+        numbers = tokenizer.convert_tokens_to_ids
+        end = numbers("<|endoftext|>")
+        settings = {
+            **settings,
+            "vocab_size": len(tokenizer),
+            **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), end),
+            "decoder_start_token_id": numbers("<|startoftranscript|>"),
+        }
     else:
         preprocessor = transformers.Wav2Vec2FeatureExtractor(
             do_normalize=do_normalize, return_attention_mask=settings["feat_extract_norm"] == "layer"
@@ -24,7 +48,11 @@ def make_miniature(name: str, folder: Path) -> None:
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(miniatures.seed(name))
         model = model_class(config_class.from_dict(dict(settings)))
-        if not is_whisper:
+        if is_whisper:
+            _tune_decoder(model.model.decoder, times=numbers(_TIMES[0]), end=end)
+            model.generation_config = _generation_config(settings, numbers)
+            tokenizer.save_pretrained(folder)
+        else:
             _tune_front_end(model.feature_extractor)
         model.save_pretrained(folder)
         if name == "emotion":
@@ -55,6 +83,47 @@ def make_text_miniature(name: str, folder: Path) -> None:
         torch.manual_seed(miniatures.seed(name))
         model_class(config_class.from_dict(settings | {"vocab_size": len(words)})).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _tokenizer() -> transformers.WhisperTokenizer:
+    """A Whisper tokenizer of a few words, with the special tokens and times of the multilingual ones."""
+    tokenizer = transformers.WhisperTokenizer(vocab={f"Ġ{word}": i for i, word in enumerate(_WORDS)}, merges=[])
+    for tokens, special in ((_SPECIAL, True), (_TIMES, False)):
+        tokenizer.add_tokens(
+            [transformers.AddedToken(token, special=special, normalized=False) for token in tokens],
+            special_tokens=special,
+        )
+    return tokenizer
+
+
+def _generation_config(settings: dict[str, object], numbers) -> transformers.GenerationConfig:
+    """As the multilingual checkpoints have it."""
+    same = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+    return transformers.GenerationConfig.from_dict(
+        {key: settings[key] for key in same}
+        | {
+            "begin_suppress_tokens": [settings["eos_token_id"]],
+            "is_multilingual": True,
+            "lang_to_id": {f"<|{code}|>": numbers(f"<|{code}|>") for code in _LANGUAGES},
+            "max_initial_timestamp_index": 50,
+            "max_length": settings["max_target_positions"],
+            "no_timestamps_token_id": numbers("<|notimestamps|>"),
+            "prev_sot_token_id": numbers("<|startofprev|>"),
+            "return_timestamps": False,
+            "suppress_tokens": [numbers(token) for token in _SPECIAL if token != "<|endoftext|>"],
+            "task_to_id": {task: numbers(f"<|{task}|>") for task in _TASKS},
+        }
+    )
+
+
+@torch.no_grad()
+def _tune_decoder(decoder: torch.nn.Module, times: int, end: int) -> None:
+    """Teaches a miniature Whisper the manners of trained ones: it says times, the tokens from `times` on, only where it
+    is asked for them, says other words at other places, and comes to an end the sooner the longer it has talked."""
+    tokens, positions = decoder.embed_tokens.weight, decoder.embed_positions.weight
+    tokens[times:].mul_(0.1)
+    tokens[end].normal_(std=tokens[:times].std().item())  # as the padding's it was left at zero
+    positions.mul_(5).add_(0.3 * torch.arange(len(positions))[:, None] * tokens[end])
 
 
 @torch.no_grad()

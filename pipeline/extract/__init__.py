@@ -20,9 +20,10 @@ from pipeline import dvcfile, keys, soundness
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
 from pipeline.extract import identity, plan, work
-from pipeline.extract.failures import Failures
+from pipeline.extract.decoding import Recording
+from pipeline.extract.failures import Failures, judge
 from pipeline.extract.runners import Crashed, Runner, runner
-from pipeline.extract.work import Job, Recording, Report, Shape
+from pipeline.extract.work import Job, Report, Shape
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.report.tables import millions, size
@@ -64,7 +65,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             known = soundness.Known.read(study.folder, view)
             known.listed = dvcfile.listed(study, view).md5
             known.mend(store)
-            failures = Failures.read(study, view, fingerprint, set(utterances["content"]))
+            failures = Failures.read(study.extract_failures(view), fingerprint, set(utterances["content"]))
             missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
             todo = utterances[utterances["content"].isin(missing)]
             if len(todo):
@@ -75,11 +76,13 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, crew, todo, failures, known)
             else:
-                say(f"{view}: up to date ({len(utterances) - len(failures.rows)} of {_count(utterances)})")
+                say(
+                    f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} {_kind(utterances)})"
+                )
             failures.write()
             store.sweep()
             known.write(store)
-    _judge(study, failures, view, utterances)
+    judge(failures, view, len(utterances), study.params.extract.max_failed, _kind(utterances))
 
 
 def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
@@ -128,8 +131,8 @@ def _is_audio(rows: pd.DataFrame) -> bool:
     return bool(rows["text"].isna().all())
 
 
-def _count(rows: pd.DataFrame) -> str:
-    return f"{len(rows)} {'utterances' if _is_audio(rows) else 'texts'}"
+def _kind(rows: pd.DataFrame) -> str:
+    return "utterances" if _is_audio(rows) else "texts"
 
 
 def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame, utterances: pd.DataFrame) -> None:
@@ -137,7 +140,7 @@ def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame
     seconds = todo["duration_s"].sum()
     needed = Shape.of(store.header).num_bytes(len(todo), seconds)
     hours = f", {seconds / 3600:.2f} h of audio" if _is_audio(todo) else ""
-    say(f"{view}: {len(todo)} new of {_count(utterances)}{hours}, {size(needed)} to write")
+    say(f"{view}: {len(todo)} new of {len(utterances)} {_kind(utterances)}{hours}, {size(needed)} to write")
     free = shutil.disk_usage(store.path).free
     if free < DISK_MARGIN * needed:
         raise StageError(
@@ -246,14 +249,3 @@ def _compute(
                 trying(accept, recordings, outcome)
     if errors or crashes:
         raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
-
-
-def _judge(study: Study, failures: Failures, view: str, utterances: pd.DataFrame) -> None:
-    limit, count = study.params.extract.max_failed, len(failures.rows)
-    if count:
-        say(f"{view}: {count} of {_count(utterances)} cannot be used; {failures.path} lists them with reasons")
-    if count > limit * len(utterances):
-        raise StageError(
-            f"{count} of {_count(utterances)} failed, more than extract.max_failed ({limit:.0%}); "
-            "mend the files, or raise the limit in params.yaml"
-        )

@@ -24,8 +24,9 @@ import distributed
 
 from pipeline.errors import StageError
 from pipeline.extract import work
+from pipeline.extract.decoding import Recording
 from pipeline.extract.runners import Answer, Crashed, Progress, Runner
-from pipeline.extract.work import Job, Recording, Report
+from pipeline.extract.work import Job, Report
 from pipeline.params import ExtractStage
 from pipeline.progress import say
 

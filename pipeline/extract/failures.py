@@ -1,4 +1,4 @@
-"""Utterances that a view cannot take: listed with their reasons in features/<view>.failures.csv."""
+"""Utterances that a model cannot take: listed with their reasons in features/<view>.failures.csv and the like."""
 
 import csv
 import hashlib
@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.errors import StageError
 from pipeline.files import failure_table, write_if_changed
-from pipeline.study import Study
+from pipeline.progress import say
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,23 @@ class Failures:
     """Identity of the extractor: another one may succeed."""
     rows: dict[str, Mapping] = field(default_factory=dict)
     """By content."""
+    tag: Mapping[str, str] = field(default_factory=dict)
+    """Further columns, which say whose failures these are in a table that several share."""
+    others: list[Mapping] = field(default_factory=list)
+    """Rows of the others, left as they are."""
 
     @classmethod
-    def read(cls, study: Study, view: str, fingerprint: Mapping, contents: set[str]) -> "Failures":
+    def read(
+        cls, path: Path, fingerprint: Mapping, contents: set[str], tag: Mapping[str, str] | None = None
+    ) -> "Failures":
         """Those of an earlier run that still concern the corpus and the model."""
         identity = json.dumps(fingerprint, sort_keys=True).encode()
-        failures = cls(study.extract_failures(view), hashlib.blake2b(identity, digest_size=8).hexdigest())
+        failures = cls(path, hashlib.blake2b(identity, digest_size=8).hexdigest(), tag=tag or {})
         if failures.path.exists():
             for row in csv.DictReader(io.StringIO(failures.path.read_text(encoding="utf-8"))):
-                if row["content"] in contents and row["model"] == failures.model:
+                if any(row.get(key) != value for key, value in failures.tag.items()):
+                    failures.others.append(row)
+                elif row["content"] in contents and row["model"] == failures.model:
                     failures.rows[row["content"]] = row
         return failures
 
@@ -46,8 +55,25 @@ class Failures:
         """Lists one more."""
         model = self.model if failure.lasting else ""
         named = {"utterance": utterance, "audio": audio, "content": content}
-        self.rows[content] = named | {"model": model, "reason": failure.reason}
+        self.rows[content] = named | {"model": model, "reason": failure.reason} | self.tag
 
     def write(self) -> None:
         """Puts the table in place, if it has changed."""
-        write_if_changed(self.path, failure_table(self.rows.values(), extra=("content", "model")))
+        rows = [*self.others, *self.rows.values()]
+        write_if_changed(self.path, failure_table(rows, extra=("content", "model", *self.tag)))
+
+
+def judge(failures: Failures, name: str, total: int, limit: float, what: str = "utterances") -> None:
+    """Says how many of `total` utterances, or of what else there is, failed.
+
+    Raises:
+        StageError: a larger share than the limit did.
+    """
+    count = len(failures.rows)
+    if count:
+        say(f"{name}: {count} of {total} {what} cannot be used; {failures.path} lists them with reasons")
+    if count > limit * total:
+        raise StageError(
+            f"{count} of {total} {what} failed, more than extract.max_failed ({limit:.0%}); "
+            "mend the files, or raise the limit in params.yaml"
+        )

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from pipeline.extract.work import Recording, Shape
+from pipeline.extract.decoding import Recording
+from pipeline.extract.work import Shape
 
 BLOCK_S = 1800.0
 """Most seconds of audio in a block, one longer recording excepted: what a crash costs …"""

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from pipeline.errors import StageError
 from pipeline.extract import work
-from pipeline.extract.work import Job, Recording, Report
+from pipeline.extract.decoding import Recording
+from pipeline.extract.work import Job, Report
 from pipeline.params import ExtractStage
 
 Answer = TypeVar("Answer")

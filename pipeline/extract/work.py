@@ -8,8 +8,7 @@ folder can do it. Knows no manifest, no lock and no other block.
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -17,17 +16,15 @@ from pathlib import Path
 import numpy as np
 
 import extractors
-from extractors import Extractor, HiddenStates, TextExtractor, UnusableAudio, audio
+from extractors import Extractor, HiddenStates, TextExtractor
 from extractors.contract import SAMPLING_RATE, Size
 from pipeline.errors import StageError
+from pipeline.extract.decoding import Recording, decoded
 from pipeline.extract.failures import Failure
 from pipeline.study import Study
 from store import FeatureStore, FingerprintMismatch
 from store.blocks import Rows
 from store.layout import Header
-
-PORTION_S = 600.0
-"""Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
 
 TOKENS_PER_S = 5.0
 """Of a transcript, about: frames without a rate are tokens."""
@@ -57,18 +54,6 @@ class Job:
         folder, how = study.folder.absolute(), study.params.extract
         section = study.params.views[view].model_dump_json()
         return cls(str(folder), str(Study(folder / "params.yaml").store(view)), section, how.device, how.batch_s)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One utterance of the manifest, or one text, as far as computing it goes."""
-
-    content: str
-    audio: str
-    start_s: float
-    duration_s: float
-    text: str | None = None
-    """For text views, which decode no audio; `content` is its identity then."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +135,7 @@ def compute(
         return Report(block)
     states: dict[str, HiddenStates] = {}
     failures: dict[str, Failure] = {}
-    portions = decoded(job, recordings, model)
+    portions = decoded(job.folder, recordings, model.unusable)
     first = next(portions)
     compute_dtype = model.fingerprint["compute_dtype"]
     with _MODEL:
@@ -182,34 +167,6 @@ def checkpoint_files(folder: Path | None) -> list[str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
     found = [(path, path.stat()) for path in files]
     return [f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for path, s in found]
-
-
-def decoded(job: Job, recordings: Sequence[Recording], model: Extractor) -> Iterator:
-    """Portions of (recordings, waveforms at 16 kHz, texts or failures); the next is decoded while one is computed."""
-
-    def decode(recording: Recording) -> np.ndarray | str | Failure:
-        if recording.text is not None:
-            reason = model.unusable(recording.text)
-            return recording.text if reason is None else Failure(reason, lasting=True)
-        path = Path(job.folder, recording.audio)
-        try:
-            samples = audio.read(path, recording.start_s, recording.duration_s, SAMPLING_RATE)
-            if audio.content(path, recording.start_s, recording.duration_s) != recording.content:
-                return Failure("changed since `strata corpus` listed it; run that again")
-        except (UnusableAudio, OSError) as error:
-            return Failure(str(error))
-        reason = model.unusable(samples, SAMPLING_RATE)
-        return samples if reason is None else Failure(reason, lasting=True)
-
-    ends = np.cumsum([recording.duration_s for recording in recordings])
-    numbers = ends // PORTION_S
-    portions = [[r for r, n in zip(recordings, numbers, strict=True) if n == number] for number in np.unique(numbers)]
-    with ThreadPoolExecutor() as pool:
-        pending = [pool.submit(decode, recording) for recording in portions[0]]
-        for i, portion in enumerate(portions):
-            waveforms = [decoding.result() for decoding in pending]
-            pending = [pool.submit(decode, r) for r in portions[i + 1]] if i + 1 < len(portions) else []
-            yield portion, waveforms
 
 
 def values(model: Extractor, inputs: Sequence[np.ndarray] | Sequence[str]) -> Sequence[HiddenStates]:

@@ -10,11 +10,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import pandas as pd
+
+from extractors.recogniser import parse
+from pipeline.transcripts import merged
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ class Study:
 
 MANIFEST = ("utterance", "duration_s", "speaker", "content")
 """Columns of the manifest that the page cannot do without."""
-SECTIONS = ("corpora", "views", "tasks", "experiments", "eliminate", "extract", "report")
+SECTIONS = ("corpora", "transcribe", "views", "tasks", "experiments", "eliminate", "extract", "report")
 
 
 def collect(folder: Path, params: Mapping) -> Study:
@@ -164,7 +168,8 @@ def collect(folder: Path, params: Mapping) -> Study:
     gaps: list[Gap] = []
 
     manifest_path = folder / "data" / "manifest.parquet"
-    manifest = _read(_manifest, manifest_path, folder, gaps, Gap("the corpus", "strata corpus"))
+    read = partial(_manifest, recognisers=sections["transcribe"])
+    manifest = _read(read, manifest_path, folder, gaps, Gap("the corpus", "strata corpus"))
     for view in sections["views"]:
         if not (folder / "features" / f"{view}.zarr").exists():
             gaps.append(Gap(f"the features of view {view}", f"strata extract {quote(view)}"))
@@ -205,11 +210,12 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _manifest(path: Path) -> pd.DataFrame:
+def _manifest(path: Path, recognisers: Mapping) -> pd.DataFrame:
     manifest = pd.read_parquet(path)
     if absent := [column for column in MANIFEST if column not in manifest.columns]:
         raise ValueError(f"it has no column {', '.join(absent)}")
-    return manifest
+    sections = {name: parse(section) for name, section in recognisers.items()}
+    return merged(manifest, path.with_name("transcripts.parquet"), sections)
 
 
 def _experiments(folder: Path, names: Mapping, gaps: list[Gap]) -> list[Experiment]:
@@ -315,7 +321,8 @@ def _elimination(path: Path) -> Elimination:
 
 
 def _failures(folder: Path, views: Mapping, gaps: list[Gap]) -> dict[str, pd.DataFrame]:
-    files = ["data/corpus.failures.csv", *(f"features/{view}.failures.csv" for view in views)]
+    files = ["data/corpus.failures.csv", "data/transcripts.failures.csv"]
+    files += [f"features/{view}.failures.csv" for view in views]
     failures = {}
     for name in files:
         if (folder / name).exists():

@@ -32,6 +32,7 @@ class StudyFolder:
         self.rows = []
         self.params = {
             "corpora": {"tones": {"adapter": "folder", "root": "recordings"}},
+            "transcribe": {},
             "views": {"mfcc": {"family": "mfcc"}, "wavlm": {"family": "transformers", "source": "miniature:wavlm"}},
             "tasks": {"speaker": {"kind": "classification"}, "pitch": {"kind": "regression"}},
             "experiments": {

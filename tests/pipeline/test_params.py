@@ -57,6 +57,8 @@ def test_the_demo_recipe_is_the_demo():
     [
         (changed("veiws", {}), "params.yaml: veiws: unknown key, did you mean 'views'?"),
         (changed("views.wavlm.sorce", "x"), "views.wavlm.sorce: unknown key, did you mean 'source'?"),
+        (changed("transcribe", {"asr": {"sourc": "x"}}), "transcribe.asr.sourc: unknown key, did you mean 'source'?"),
+        (changed("transcribe", {"a b": {"source": "x"}}), "transcribe"),
         (changed("corpora.demo.speaker", 3), "corpora.demo.speaker: unknown key, did you mean 'speakers'?"),
         (changed("experiments.svst.fold", {}), "experiments.svst.fold: unknown key, did you mean 'folds'?"),
         (changed("experiments.svst.folds.stratifi", "x"), "folds.stratifi: unknown key, did you mean 'stratify'?"),

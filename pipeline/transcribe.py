@@ -1,0 +1,123 @@
+"""`strata transcribe NAME…`: manifest → data/transcripts.parquet, the texts that recognisers have not heard yet.
+
+What is there by the same model and setting is kept (`transcripts`), the rest is decoded ahead of the model and
+transcribed, the longest first. Whatever stops the run, the next one goes on behind the last portion that was written.
+"""
+
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+import extractors
+from extractors.contract import SAMPLING_RATE
+from pipeline import dvcfile
+from pipeline.corpus import make_absent_audio
+from pipeline.errors import StageError
+from pipeline.extract import identity
+from pipeline.extract.decoding import Recording, decoded
+from pipeline.extract.failures import Failure, Failures, judge
+from pipeline.files import failure_table, write_if_changed
+from pipeline.progress import bar, say
+from pipeline.study import Study, for_each
+from pipeline.transcripts import Transcripts
+from store.lock import exclusive
+
+if TYPE_CHECKING:
+    from extractors.transformers.recogniser import Recogniser
+
+PATIENCE = 20
+"""The table is written anew when so many times as long has passed as writing it took."""
+
+
+def run(study: Study, names: list[str]) -> None:
+    """Brings the texts of the named recognisers (all where none is named) up to date.
+
+    Raises:
+        StageError: no manifest, a table that DVC knows but that is not here, or a larger share of failures than
+            `extract.max_failed`; everything that could be transcribed has been written by then.
+    """
+    chosen = study.chosen("transcribe", names)
+    with exclusive(study.transcripts):
+        if not chosen:
+            Transcripts.read(study.transcripts).write()
+            write_if_changed(study.transcribe_failures, failure_table([], extra=("content", "model", "recogniser")))
+            say("transcribe: params.yaml names no recogniser, nothing to do")
+            return
+        if dvcfile.is_elsewhere(study, "transcribe", study.transcripts):
+            raise StageError(
+                f"{study.transcripts} is listed in dvc.lock but is not here: run `dvc pull transcribe` first "
+                "(`dvc push` where it was made, if that has not got it)"
+            )
+        utterances = study.read_manifest().drop_duplicates("content")
+        transcripts = Transcripts.read(study.transcripts)
+        for_each(chosen, lambda name: _transcribe(study, name, utterances, transcripts), "recogniser")
+
+
+def _transcribe(study: Study, name: str, utterances: pd.DataFrame, transcripts: Transcripts) -> None:
+    section, how = study.params.transcribe[name], study.params.extract
+
+    @cache
+    def recogniser() -> "Recogniser":
+        return extractors.load_recogniser(section, device=how.device, batch_s=how.batch_s, folder=study.folder)
+
+    as_json = section.model_dump_json()
+    look = lambda: identity.seen(recogniser(), as_json)  # noqa: E731
+    fingerprint = identity.remembered(study.folder, f"transcribe/{name}", as_json, look)
+    if forgotten := transcripts.begin(name, section, fingerprint):
+        say(f"{name}: another model or setting than before; its {forgotten} texts are made anew")
+    contents = set(utterances["content"])
+    failures = Failures.read(study.transcribe_failures, fingerprint, contents, {"recogniser": name})
+    failures.others = [row for row in failures.others if row["recogniser"] in study.params.transcribe]
+    missing = contents - transcripts.texts[name].keys() - failures.rows.keys()
+    todo = utterances[utterances["content"].isin(missing)]
+    if len(todo):
+        _fill(study, name, recogniser(), todo, len(utterances), transcripts, failures)
+    else:
+        say(f"{name}: up to date ({len(contents) - len(failures.rows)} of {len(contents)} utterances)")
+        transcripts.write()
+        failures.write()
+    judge(failures, name, len(utterances), how.max_failed)
+
+
+def _fill(
+    study: Study,
+    name: str,
+    recogniser: "Recogniser",
+    todo: pd.DataFrame,
+    total: int,
+    transcripts: Transcripts,
+    failures: Failures,
+) -> None:
+    """Transcribes what is to do and writes it, now and then and at the end."""
+    audio_s = float(todo["duration_s"].sum())
+    say(f"{name}: {len(todo)} new of {total} utterances, {audio_s / 3600:.2f} h of audio")
+    make_absent_audio(study, todo)
+    texts, names = transcripts.texts[name], todo.set_index("content")[["utterance", "audio"]]
+    longest_first = todo.sort_values(["duration_s", "content"], ascending=False)
+    recordings = [Recording(r.content, r.audio, r.start_s, r.duration_s) for r in longest_first.itertuples()]
+    started = written = time.monotonic()
+    before, took = len(texts), 0.0
+    try:
+        with bar(audio_s / 3600, "h audio", name) as progress:
+            for portion, waveforms in decoded(study.folder, recordings, recogniser.unusable):
+                usable = [waveform for waveform in waveforms if not isinstance(waveform, Failure)]
+                heard = iter(recogniser.transcribe(usable, SAMPLING_RATE))
+                for recording, waveform in zip(portion, waveforms, strict=True):
+                    if isinstance(waveform, Failure):
+                        failures.add(*names.loc[recording.content], recording.content, waveform)
+                    else:
+                        texts[recording.content] = next(heard)
+                progress.update(sum(recording.duration_s for recording in portion) / 3600)
+                if time.monotonic() - written >= PATIENCE * took:
+                    begun = time.monotonic()
+                    transcripts.write()
+                    written = time.monotonic()
+                    took = written - begun
+    finally:
+        transcripts.write()
+        failures.write()
+    seconds = time.monotonic() - started
+    speed = audio_s / max(seconds, 1e-9)
+    say(f"{name}: transcribed {len(texts) - before} in {seconds:.1f} s ({speed:.0f} h of audio per hour)")

@@ -1,0 +1,218 @@
+"""`strata transcribe`: texts are made once per recording and recogniser, and every later stage sees them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+
+from pipeline.study import Study
+from pipeline.transcripts import Transcripts
+
+ASR = {"source": "miniature:whisper", "max_new_tokens": 4}
+
+
+@pytest.fixture
+def study(study):
+    """A few tones and one recogniser; the corpus is listed."""
+    study.rows = study.rows[:5]
+    study.params["transcribe"] = {"asr": dict(ASR)}
+    study.write_params().add(0).succeeds("corpus")
+    return study
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Makes loading a recogniser an error."""
+
+    def forbid():
+        import extractors
+
+        monkeypatch.setattr(extractors, "load_recogniser", None)
+
+    return forbid
+
+
+def texts(study, name="asr") -> pd.Series:
+    """A recogniser's texts by utterance, as later stages see them."""
+    table = Study(study.folder / "params.yaml").read_manifest()
+    return table.set_index("utterance")[f"transcript_{name}"]
+
+
+def failures(study) -> pd.DataFrame:
+    """The table of what could not be transcribed."""
+    return pd.read_csv(study.folder / "data/transcripts.failures.csv", dtype=str)
+
+
+def test_texts_are_made_once_and_later_stages_see_them(study, no_model):
+    """As a column of the manifest's rows; the second run needs no model, and leaves every byte as it is."""
+    said = study.succeeds("transcribe")
+    assert "asr: 5 new of 5 utterances" in said
+    assert "asr: transcribed 5 in" in said
+    assert texts(study).str.len().gt(0).all()
+    assert failures(study).empty
+    before = (study.folder / "data/transcripts.parquet").read_bytes()
+    no_model()
+    assert "asr: up to date (5 of 5 utterances)" in study.succeeds("transcribe", "asr")
+    assert (study.folder / "data/transcripts.parquet").read_bytes() == before
+    assert list(pd.read_parquet(study.folder / "data/transcripts.parquet")) == ["content", "transcript_asr"]
+    assert "mfcc: 5 new" in study.succeeds("extract", "mfcc")
+
+
+def test_a_grown_corpus_costs_only_its_new_recordings(study):
+    """And what leaves the corpus costs nothing when it comes back."""
+    study.succeeds("transcribe")
+    before = texts(study)
+    study.add(2).succeeds("corpus")
+    assert "asr: 2 new of 7 utterances" in study.succeeds("transcribe")
+    assert texts(study)[before.index].equals(before)
+    rows, study.rows = study.rows, study.rows[3:]
+    study.add(0).succeeds("corpus")
+    assert "up to date" in study.succeeds("transcribe")
+    study.rows = rows
+    study.add(0).succeeds("corpus")
+    assert "asr: up to date (7 of 7" in study.succeeds("transcribe")
+
+
+def test_another_setting_makes_its_column_anew_and_no_other(study):
+    """Until it has been run, later stages see no column of that name; nor once params name it no more."""
+    study.params["transcribe"]["other"] = ASR | {"language": "it"}
+    study.write_params().succeeds("transcribe")
+    first, other = texts(study), texts(study, "other")
+    study.params["transcribe"]["asr"]["max_new_tokens"] = 2
+    study.write_params()
+    assert "transcript_asr" not in Study(study.folder / "params.yaml").read_manifest()
+    said = study.succeeds("transcribe")
+    assert "asr: another model or setting than before; its 5 texts are made anew" in said
+    assert "asr: transcribed 5" in said
+    assert "other: up to date" in said
+    assert [len(text.split()) for text in texts(study)] == [2] * 5
+    assert not texts(study).equals(first)
+    assert texts(study, "other").equals(other)
+    del study.params["transcribe"]["other"]
+    study.write_params()
+    assert "transcript_other" not in Study(study.folder / "params.yaml").read_manifest()
+
+
+def test_bad_files_stop_nothing_and_are_listed_with_reasons(study):
+    """Per recogniser, and tried again where the trouble may pass; more of them than `max_failed` fail the stage."""
+    (study.recordings / "000.wav").unlink()
+    soundfile.write(study.recordings / "001.wav", np.sin(np.arange(9000) / 9), 16_000)
+    study.params["transcribe"]["other"] = ASR | {"max_new_tokens": 2}
+    study.params["extract"] = {"max_failed": 0.5}
+    study.write_params()
+    assert "asr: 2 of 5 utterances cannot be used" in study.succeeds("transcribe")
+    assert texts(study).notna().tolist() == [False, False, True, True, True]
+    listed = failures(study)
+    assert listed["recogniser"].tolist() == ["asr", "asr", "other", "other"]
+    reasons = listed.set_index(["recogniser", "utterance"])["reason"]
+    assert "changed since `strata corpus`" in reasons["asr", "tones/001.wav"]
+    assert reasons["other", "tones/000.wav"] == "missing"
+    study.params["extract"] = {"max_failed": 0.05}
+    study.write_params()
+    line = study.fails("transcribe", "asr")
+    assert "recogniser asr: 2 of 5 utterances failed, more than extract.max_failed (5%)" in line
+    assert len(failures(study)) == 4  # the other's stay
+    study.succeeds("report")
+    assert "data/transcripts.failures.csv" in (study.folder / "report/index.html").read_text()
+
+
+def test_a_killed_run_goes_on_behind_the_last_portion(study, monkeypatch):
+    """After a SIGKILL what was written stays, whole, and only the rest is transcribed."""
+    time_s = np.arange(16_000 * 320) / 16_000
+    study.rows = []
+    for number in range(4):  # each a portion or nearly so
+        soundfile.write(study.recordings / f"long{number}.wav", np.sin(time_s * (900 + number)), 16_000)
+        study.rows.append(f"long{number}.wav,a,1")
+    study.params["transcribe"]["asr"] |= {"max_new_tokens": 1, "window_s": 30}
+    study.write_params().add(0).succeeds("corpus")
+    path = study.folder / "data/transcripts.parquet"
+    command = [sys.executable, "-m", "pipeline.cli", "transcribe"]
+    with subprocess.Popen(command, cwd=study.folder, stderr=subprocess.PIPE, env=os.environ) as run:
+        while not path.exists() and run.poll() is None:
+            time.sleep(0.005)
+        run.send_signal(signal.SIGKILL)
+    kept = Transcripts.read(path).texts["asr"]
+    assert 0 < len(kept) < 4
+    assert f"asr: {4 - len(kept)} new of 4 utterances" in study.succeeds("transcribe")
+    assert Transcripts.read(path).texts["asr"].items() >= kept.items()
+    assert texts(study).notna().all()
+
+
+def test_without_recognisers_there_is_an_empty_table(study):
+    """DVC wants the file; texts of a recogniser that is gone are kept for when it comes back."""
+    study.params["transcribe"] = {}
+    study.write_params()
+    assert "nothing to do" in study.succeeds("transcribe")
+    assert list(pd.read_parquet(study.folder / "data/transcripts.parquet")) == ["content"]
+    assert failures(study).empty
+    study.params["transcribe"] = {"asr": ASR}
+    study.write_params().succeeds("transcribe")
+    study.params["transcribe"] = {}
+    study.write_params().succeeds("transcribe")
+    study.params["transcribe"] = {"asr": ASR}
+    assert "up to date" in study.write_params().succeeds("transcribe")
+
+
+def test_a_study_from_before_goes_on_as_it_was(study):
+    """No section in params, no table, no stage in dvc.yaml: every command works."""
+    del study.params["transcribe"]
+    study.write_params()
+    for stage in (["extract", "mfcc"], ["train", "one"], ["report"]):
+        study.succeeds(*stage)
+    assert not (study.folder / "data/transcripts.parquet").exists()
+    assert "nothing to do" in study.succeeds("transcribe")
+    assert "one: up to date" in study.succeeds("train", "one")
+
+
+def test_a_label_of_the_same_name_is_refused(study):
+    """In one line that says what to rename."""
+    table = study.recordings / "metadata.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},transcript_asr", *(f"{row},x" for row in rows)]))
+    study.succeeds("corpus")
+    assert "the corpus has a label transcript_asr, which is the column of transcribe.asr" in study.fails("transcribe")
+
+
+def test_mistakes_are_named_before_any_work(study):
+    """In params by the nearest known key; a model that is nowhere by its source; a spoilt table by its file."""
+    study.params["transcribe"]["asr"] = ASR | {"langage": "it"}
+    line = study.write_params().fails("transcribe")
+    assert "transcribe.asr.langage: unknown key, did you mean 'language'?" in line
+    study.params["transcribe"]["asr"] = {"source": "./nowhere"}
+    assert "recogniser asr: source './nowhere': expected an existing local directory" in study.write_params().fails(
+        "transcribe"
+    )
+    assert "no transcribe.asl; it has asr" in study.fails("transcribe", "asl")
+    (study.folder / "data/transcripts.parquet").write_bytes(b"PAR1")
+    assert "transcripts.parquet is not a table of transcripts" in study.fails("transcribe")
+
+
+def test_one_writer_at_a_time(study):
+    """The second is told who is at work."""
+    from store.lock import exclusive
+
+    with exclusive(study.folder / "data/transcripts.parquet"):
+        assert "is being written by process" in study.fails("transcribe")
+
+
+def test_a_table_that_dvc_knows_is_pulled_not_made_anew(study):
+    """As long as dvc.lock lists it from the very section that params have now."""
+    path = study.folder / "data/transcripts.parquet"
+    stage = {
+        "cmd": "strata transcribe",
+        "params": {"params.yaml": {"transcribe": study.params["transcribe"]}},
+        "outs": [{"path": "data/transcripts.parquet", "md5": "0" * 32}],
+    }
+    (study.folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"transcribe": stage}}))
+    assert "is listed in dvc.lock but is not here: run `dvc pull transcribe` first" in study.fails("transcribe")
+    assert not path.exists()
+    study.params["transcribe"]["asr"]["max_new_tokens"] = 3
+    study.write_params().succeeds("transcribe")
+    assert path.exists()
