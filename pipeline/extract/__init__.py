@@ -76,9 +76,8 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, crew, todo, failures, known)
             else:
-                say(
-                    f"{view}: up to date ({len(utterances) - len(failures.rows)} of {len(utterances)} {_kind(utterances)})"
-                )
+                done = len(utterances) - len(failures.rows)
+                say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
             failures.write()
             store.sweep()
             known.write(store)
