@@ -34,7 +34,7 @@ from extractors.batching import run_halving
 from extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
 from extractors.recogniser import RecogniserSection
 from extractors.resampling import resample
-from extractors.sources import find, hash_files, hash_settings
+from extractors.sources import find, hash_files, hash_settings, refuse_code
 from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
 from extractors.transformers.checkpoints import (
     SPEECH_MODELS,
@@ -84,12 +84,15 @@ class Recogniser:
         self._config = transformers.WhisperConfig.from_dict(self._settings)
         self._preprocessor = self._read("preprocessor_config.json")
         self._generation = self._read("generation_config.json")
+        self._read("tokenizer_config.json")  # which may ask for code of its own
         self._languages = _languages(self._generation)
         self._language = _language(section, self._languages)
         self._check()
 
     def _read(self, name: str) -> dict[str, Any]:
-        return read_json(self._checkpoint.folder / name, self._section.source)
+        settings = read_json(self._checkpoint.folder / name, self._section.source)
+        refuse_code(settings, self._section.source)
+        return settings
 
     def _check(self) -> None:
         source, room = self._section.source, self._config.max_target_positions - _PROMPT

@@ -197,6 +197,14 @@ class Payload:
         return (exec, ("raise SystemExit('executed')",))
 
 
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_checkpoint_is_refused(folder, file):
+    """Whichever of its files asks for it, before anything is computed."""
+    section = changed(folder, file, auto_map={"AutoTokenizer": ["own.Tokenizer", None]})
+    with pytest.raises(ViewError, match=r"its auto_map names own\.Tokenizer, which is never run"):
+        extractors.load_recogniser(section)
+
+
 def test_a_pickle_with_a_payload_is_not_run(folder, sounds):
     """Weights that hold more than tensors are refused."""
     (folder / "model.safetensors").unlink()
