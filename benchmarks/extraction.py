@@ -15,7 +15,7 @@ from benchmarks import write_table
 from benchmarks.models import SHAPES, Loop, make_checkpoint, sounds
 from extractors.contract import SAMPLING_RATE, Size
 from extractors.speed import count_operations, matrix_rate, synchronize
-from extractors.torch_setup import resolve_device
+from extractors.torch_setup import inference, resolve_device
 
 EQUAL, MIXED = "equal lengths", "mixed lengths"
 UTTERANCES = {
@@ -75,7 +75,8 @@ def _compared(name: str, checkpoint: Path, device: str, rate: float) -> list[Fou
     found = []
     for utterances, seconds in UTTERANCES[device].items():
         waveforms = sounds(seconds)
-        expected = loop.extract(waveforms)
+        with inference():  # without TF32, which PyTorch's convolutions have by default on a GPU
+            expected = loop.extract(waveforms)
         for extractor in subjects.values():  # which warms them up as well
             _check(expected, [states.pooled for states in extractor.extract(waveforms, SAMPLING_RATE)])
         actions = {"loop": lambda waveforms=waveforms: loop.extract(waveforms)}

@@ -97,7 +97,7 @@ class Extractor(ABC):
     """Where the network runs, such as `cpu` or `cuda:0`."""
     batch_s: float | None = None
     """Most seconds of audio in a batch, padding included, as far as is known by now; it sinks where one did not fit.
-    None where utterances are computed one by one. Asking loads the weights."""
+    None where utterances are computed one by one, and for texts. Asking loads the weights."""
 
     @property
     def frame_dim(self) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from extractors.contract import HiddenStates
-from extractors.torch_setup import to_device
+from extractors.torch_setup import to_device, to_host
 from extractors.windows import Window
 
 
@@ -30,15 +30,22 @@ class Tap:
     """Names whose kept frames are wanted."""
     windows: Sequence[Window]
     """Which frames to keep of each item in the batch."""
+    most: float | None = None
+    """Magnitude from which values are no numbers any more, for models that hold them there instead of letting them
+    overflow; None for all others."""
     sums: dict[str, Tensor] = field(default_factory=dict)
-    """float32 [batch, dim] by name, on the device."""
+    """float32 [batch, dim] by name, on the device until `send`."""
     frames: dict[str, Tensor] = field(default_factory=dict)
-    """[batch, time, dim] for each kept name, on the device, in the model's number format."""
+    """[batch, time, dim] for each kept name, on the device until `send`, in the model's number format."""
     _left_out: Tensor | None = None
+    _too_large: Tensor | None = None
+    _sent: torch.cuda.Event | None = None
 
     def take(self, name: str, hidden: Tensor) -> None:
-        """Pools the hidden state [batch, time, dim] of that name where it is wanted. Waits for nothing: on a GPU the
-        values are only fetched by `Totals.add`, when the next batch is on its way."""
+        """Pools the hidden state [batch, time, dim] of that name where it is wanted. Waits for nothing."""
+        if self.most is not None:
+            too_large = hidden.abs().flatten(1).amax(dim=1) >= self.most
+            self._too_large = too_large if self._too_large is None else self._too_large | too_large
         if name in self.pooled_layers:
             if self._left_out is None:  # all hidden states of a batch have the same frames
                 self._left_out = self._where_left_out(hidden)
@@ -54,6 +61,25 @@ class Tap:
             np.array([getattr(window, edge) for window in self.windows])[:, None] for edge in ("first", "last")
         )
         return to_device((time < first) | (time >= last), hidden.device)[:, :, None]
+
+    def send(self) -> None:
+        """Begins to bring everything to the host, in memory that nobody waits for: on a GPU a copy that follows the
+        batch's own work, so that nothing of it is held there while the next one computes."""
+        for name, values in self.sums.items():
+            if self._too_large is not None:
+                values = values.masked_fill(self._too_large[:, None], torch.inf)
+            self.sums[name] = to_host(values)
+        for name, hidden in self.frames.items():
+            self.frames[name] = to_host(hidden)
+        some = next(iter(self.sums.values()))
+        if some.is_pinned():
+            self._sent = torch.cuda.Event()
+            self._sent.record()
+
+    def wait(self) -> None:
+        """Returns when everything is on the host."""
+        if self._sent is not None:
+            self._sent.synchronize()
 
     @contextmanager
     def on(self, layers: nn.ModuleList, *, but: str | None = None) -> Iterator[None]:
@@ -88,14 +114,28 @@ class Totals:
         ]
 
     def add(self, utterances: Sequence[int], tap: Tap) -> None:
-        """Adds a batch: item i is a window of `utterances[i]`. Sums go on in float64."""
-        sums = torch.stack([tap.sums[name] for name in self._layers], dim=1).cpu().numpy().astype(np.float64)
-        frames = {name: hidden.float().cpu().numpy() for name, hidden in tap.frames.items()}
-        for index, (utterance, window) in enumerate(zip(utterances, tap.windows, strict=True)):
-            self._sums[utterance] = self._sums[utterance] + sums[index]
+        """Adds a batch that was sent: item i is a window of `utterances[i]`. Sums go on in float64. Where memory runs
+        out, nothing of the batch has been added."""
+        tap.wait()
+        sums = torch.stack([tap.sums[name] for name in self._layers], dim=1).numpy().astype(np.float64)
+        kept = {
+            # Copies, and without the padding, which would be held as long as they are.
+            name: [
+                hidden[index, window.first : window.last].to(torch.float32, copy=True).numpy()
+                for index, window in enumerate(tap.windows)
+            ]
+            for name, hidden in tap.frames.items()
+        }
+        added = {utterance: self._sums[utterance] for utterance in utterances}
+        for index, utterance in enumerate(utterances):
+            added[utterance] = added[utterance] + sums[index]
+        items = list(zip(utterances, tap.windows, strict=True))
+        for utterance, total in added.items():  # from here on nothing needs memory
+            self._sums[utterance] = total
+        for index, (utterance, window) in enumerate(items):
             self._num_frames[utterance] += window.last - window.first
             for name, parts in self._frames[utterance].items():
-                parts[window.start] = frames[name][index, window.first : window.last].copy()  # without the padding
+                parts[window.start] = kept[name][index]
 
     def hidden_states(self) -> list[HiddenStates]:
         """What the windows of each utterance come to."""

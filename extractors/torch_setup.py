@@ -86,6 +86,26 @@ def to_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
+def to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor on the host. From a GPU it is on its way into pinned memory: whoever reads it must wait for the stream,
+    or for an event recorded behind this call."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def refuse_tf32(device: torch.device, compute_dtype: str) -> None:
+    """Raises ViewError where TF32 is asked for and the device has none: it would compute float32, under a fingerprint
+    that says otherwise."""
+    has_it = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    if compute_dtype == "tf32" and not has_it:
+        raise ViewError(
+            f"compute_dtype: tf32 needs an NVIDIA GPU from Ampere on, this is {device}: run it there, or write "
+            "compute_dtype: float32"
+        )
+
+
 def without_compiled_torchaudio() -> None:
     """Lets torchaudio be imported where its compiled half does not fit the installed torch.
 

@@ -106,6 +106,9 @@ class TextView(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "TextView":
+        # Any other column may be a label, from which heads would then learn to predict it.
+        if strangers := [c for c in self.columns if c != "transcript" and not c.startswith("transcript_")]:
+            raise ValueError(f"columns: expected transcript or transcript_<name of a recogniser>, got {strangers[0]}")
         if self.layers == ():
             raise ValueError("layers names none: expected at least one")
         if LAST_HIDDEN_STATE in (*self.frames, *(self.layers if isinstance(self.layers, tuple) else ())):

@@ -1,6 +1,7 @@
 """Hugging Face models. The one folder that imports transformers.
 
-`speech` turns audio into the hidden states of its encoders. `checkpoints` reads what a checkpoint says and holds;
+`speech` turns audio into the hidden states of its encoders, `text` texts into those of language models, `recogniser`
+audio into texts. `checkpoints` reads what a checkpoint says and holds;
 `group_norm`, `wavlm_attention` and `emotion` are the parts of the models that transformers does not have in the form
 that is needed here; `miniature` writes random checkpoints for demo and tests.
 """

@@ -7,7 +7,9 @@ families of this package meet transformers here, so that it is imported in one w
 import json
 import logging
 import pickle
-from collections.abc import Iterator, Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,11 @@ def read_settings(checkpoint: Checkpoint, source: str, model_types: Mapping[str,
         raise ViewError(
             f"source {source!r}: expected its weights in {WEIGHTS[0]}, config.json names {named}; rename it"
         )
+    if "quantization_config" in settings:
+        raise ViewError(
+            f"source {source!r}: expected weights in a plain number format, config.json has a quantization_config; "
+            "choose the checkpoint that it was made from"
+        )
     return settings
 
 
@@ -99,6 +106,28 @@ def read_tensors(checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
             f"source {source!r}: its weights hold more than tensors and were not loaded; convert them to safetensors"
         ) from error
     return tensors
+
+
+def load_tokenizer(tokenizer_class: type, files: Sequence[Path], source: str, **how: object) -> Any:
+    """A tokenizer made of these files and no others.
+
+    Of what else lies beside them, such as special_tokens_map.json, transformers would take up some: so it is given a
+    folder with copies of those that the fingerprint hashes.
+
+    Raises:
+        ViewError: it cannot be made of them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            shutil.copy(file, folder)
+        try:
+            return tokenizer_class.from_pretrained(folder, local_files_only=True, **how)
+        except Exception as error:  # whatever its parsers raise
+            names = ", ".join(file.name for file in files)
+            raise ViewError(
+                f"source {source!r}: no tokenizer can be made of {names} ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]})"
+            ) from error
 
 
 def load_model(

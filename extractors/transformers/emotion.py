@@ -24,11 +24,11 @@ class RegressionHead:
         self._dense, self._out_proj = dense, out_proj
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], source: str) -> "RegressionHead":
+    def from_tensors(cls, tensors: dict[str, Tensor], num_labels: int, source: str) -> "RegressionHead":
         """The head among a checkpoint's tensors.
 
         Raises:
-            ViewError: it has none of this kind.
+            ViewError: it has none of this kind, or one of another width than config.json says.
         """
         if lacking := [name for name in _NAMES if name not in tensors]:
             raise ViewError(
@@ -36,6 +36,11 @@ class RegressionHead:
                 f"weights lack {lacking[0]}"
             )
         dense, dense_bias, out, out_bias = (tensors[name].float() for name in _NAMES)
+        if len(out) != num_labels:
+            raise ViewError(
+                f"source {source!r}: expected as many labels in config.json (id2label) as its regression head has "
+                f"outputs, {len(out)}, got {num_labels}"
+            )
         return cls((dense, dense_bias), (out, out_bias))
 
     def __call__(self, pooled: np.ndarray) -> np.ndarray:

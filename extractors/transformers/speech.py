@@ -1,7 +1,6 @@
 """Hidden states of Hugging Face models: wav2vec 2.0, XLS-R, MMS, HuBERT, WavLM, UniSpeech-SAT, Whisper's encoder.
 
-Reads checkpoints in Hugging Face's layout and waveforms; hands over pooled layers. The one file that imports
-transformers.
+Reads checkpoints in Hugging Face's layout and waveforms; hands over pooled layers.
 
 **Layers** are those of Hugging Face's `hidden_states`: "0" is the input of the first transformer layer, "i" the output
 of layer i. Where the model ends in a layer norm, that is applied to the last of them or not, as transformers does it:
@@ -41,7 +40,7 @@ from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.padding import Padded
 from extractors.sources import find, hash_files, hash_settings, refuse_code
-from extractors.torch_setup import DTYPES, batch_seconds, inference, resolve_device, to_device
+from extractors.torch_setup import DTYPES, batch_seconds, inference, refuse_tf32, resolve_device, to_device
 from extractors.transformers.checkpoints import (
     SPEECH_MODELS,
     WEIGHTS,
@@ -164,8 +163,8 @@ class TransformersExtractor(AudioExtractor):
             cut = [waveforms[u][piece.start : piece.stop] for u, piece in zip(utterances, windows, strict=True)]
             with inference(self._view.compute_dtype):
                 tap = self._run(padding.pad(cut, [moments[u] for u in utterances]), windows)
-                # What a GPU has been given is fetched when it has the next batch to work on, so that it never waits.
-                fetch()
+                tap.send()
+            fetch()  # the batch before: what a GPU has computed is put together while it works on this one
             under_way.append((utterances, tap))
 
         whole = round(_WHISPER_SECONDS * SAMPLING_RATE)
@@ -216,13 +215,19 @@ class TransformersExtractor(AudioExtractor):
         """Runs the model over one batch of normalised windows."""
         # Whisper's last hidden state is what the final norm gives, not the last layer: see the module's docstring.
         tied = str(self._depth) if self._is_whisper and not self._is_cut else None
-        tap = Tap(self.layer_names, self.frame_layers, windows)
+        tap = Tap(self.layer_names, self.frame_layers, windows, most=self._most)
         with tap.on(self._layers, but=tied):
             last = self._forward(inputs)
         tap.take(LAST_HIDDEN_STATE, last)
         if tied is not None:
             tap.take(tied, last)
         return tap
+
+    @property
+    def _most(self) -> float | None:
+        # transformers holds Whisper's float16 values a thousand below the format's largest: an overflow looks finite.
+        is_held = self._is_whisper and self._view.compute_dtype == "float16"
+        return torch.finfo(torch.float16).max - 1000 if is_held else None
 
     def _forward(self, inputs: Padded) -> torch.Tensor:
         """Runs the model; its last hidden state [batch, time, dim]."""
@@ -251,8 +256,9 @@ class TransformersExtractor(AudioExtractor):
     def _loaded(self) -> tuple[nn.Module, ValidGroupNorm | None, RegressionHead | None]:
         """The encoder, its front end's norm where that must know lengths, and the head whose logits are wanted."""
         source = self._view.source
+        refuse_tf32(self._device, self._view.compute_dtype)
         tensors = read_tensors(self._checkpoint, source)
-        head = RegressionHead.from_tensors(tensors, source) if self._view.logits else None
+        head = RegressionHead.from_tensors(tensors, self._config.num_labels, source) if self._view.logits else None
         # A checkpoint of the whole Whisper keeps its encoder below these names; the decoder is not even read.
         prefix = {"key_mapping": {r"^(model\.)?encoder\.": ""}} if self._is_whisper else {}
         # Only pre-training uses the mask's embedding.

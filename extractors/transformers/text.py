@@ -20,7 +20,7 @@ from torch import nn
 
 from extractors import miniatures
 from extractors.batching import run_halving
-from extractors.contract import HiddenStates, TextExtractor
+from extractors.contract import HiddenStates, TextExtractor, ViewError
 from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.sources import find, hash_files, hash_settings, refuse_code
@@ -29,6 +29,7 @@ from extractors.transformers.checkpoints import (
     TEXT_MODELS,
     WEIGHTS,
     load_model,
+    load_tokenizer,
     read_json,
     read_settings,
     read_tensors,
@@ -40,6 +41,11 @@ from extractors.windows import Window
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 """What the tokenizer follows from."""
+TOKENIZER_CLASSES = (
+    *("BertTokenizer", "DistilBertTokenizer", "RobertaTokenizer", "XLMRobertaTokenizer"),
+    *("PreTrainedTokenizer", "TokenizersBackend"),
+)
+"""Those that a checkpoint may name, with or without "Fast" behind it."""
 _MOST_TOKENS = {"cpu": 512, "cuda": 16_384}
 """Of a batch, padding included."""
 
@@ -61,7 +67,7 @@ class LanguageModelExtractor(TextExtractor):
         )
         self.checkpoint = self._checkpoint.folder
         self._settings = read_settings(self._checkpoint, view.source, TEXT_MODELS)
-        refuse_code(read_json(self.checkpoint / TOKENIZER[1], view.source), view.source)
+        _check_tokenizer(read_json(self.checkpoint / TOKENIZER[1], view.source), view.source)
         config_class, self._model_class = TEXT_MODELS[self._settings["model_type"]]
         self._config = config_class.from_dict(self._settings)
         depth = self._config.num_hidden_layers
@@ -69,6 +75,11 @@ class LanguageModelExtractor(TextExtractor):
         self.frame_layers = kept_frames(view.frames, self.layer_names)
         self._depth = depth_needed(self.layer_names, depth)
         self.dim = self._config.hidden_size
+
+    @property
+    def device(self) -> str:
+        """See `Extractor.device`."""
+        return str(self._device)
 
     @cached_property
     def fingerprint(self) -> dict[str, object]:
@@ -97,6 +108,7 @@ class LanguageModelExtractor(TextExtractor):
             with inference():
                 for name, hidden in enumerate(self._hidden_states([pieces[index][1] for index in batch])):
                     tap.take(str(name), hidden)
+                tap.send()
                 totals.add([pieces[index][0] for index in batch], tap)
 
         self._batch_tokens = run_halving([len(ids) for _, ids, _ in pieces], self._batch_tokens, compute)
@@ -137,8 +149,8 @@ class LanguageModelExtractor(TextExtractor):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return transformers.AutoTokenizer.from_pretrained(
-            self._checkpoint.folder, use_fast=True, trust_remote_code=False, local_files_only=True
+        return load_tokenizer(
+            transformers.AutoTokenizer, self._checkpoint.files(TOKENIZER), self._view.source, trust_remote_code=False
         )
 
     @cached_property
@@ -151,6 +163,16 @@ class LanguageModelExtractor(TextExtractor):
 
 _POOLER = frozenset({"pooler.dense.weight", "pooler.dense.bias"})
 """Made of the last layer's first token, for tasks of pre-training; no hidden state depends on it."""
+
+
+def _check_tokenizer(settings: dict[str, Any], source: str) -> None:
+    refuse_code(settings, source)
+    named = str(settings.get("tokenizer_class") or TOKENIZER_CLASSES[0])
+    if named.removesuffix("Fast") not in TOKENIZER_CLASSES:
+        raise ViewError(
+            f"source {source!r}: expected a tokenizer_class among {', '.join(TOKENIZER_CLASSES)} in "
+            f"tokenizer_config.json, got {named}"
+        )
 
 
 def _edges(special: Sequence[int]) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """audEERING's emotion model: its mean and its logits are those of the call on its model card."""
 
+import json
 import shutil
 
 import numpy as np
@@ -99,6 +100,16 @@ def test_logits_need_the_head_and_the_last_hidden_state(load, sounds, folder, tm
         load(**VIEW | {"layers": "all"}, logits=True)
     with pytest.raises(ViewError, match=r"lack classifier\.dense\.weight"):
         load(**VIEW | {"source": "miniature:xls-r"}, logits=True).extract(sounds, 16_000)
+
+
+def test_a_head_of_another_width_than_the_labels(folder, tmp_path, sounds):
+    """What config.json announces is what a store is made for."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    settings = json.loads((copy / "config.json").read_text()) | {"id2label": {"0": "arousal", "1": "valence"}}
+    settings.pop("label2id", None)
+    (copy / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ViewError, match=r"as many labels .* as its regression head has outputs, 3, got 2"):
+        extractors.load(VIEW | {"source": str(copy), "logits": True}).extract(sounds, 16_000)
 
 
 def test_its_other_layers_are_those_of_any_wav2vec2(load, folder, tmp_path, sounds, relative_error):

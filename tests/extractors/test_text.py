@@ -96,6 +96,7 @@ def test_fingerprint_is_of_the_model_and_not_of_the_columns(load):
         ({"layers": ["last_hidden_state"]}, "last_hidden_state is the highest layer of a language model"),
         ({"source": "miniature:wavlm"}, "expected miniature:bert for this family"),
         ({"columns": []}, "columns"),
+        ({"columns": ["emotion"]}, "columns: expected transcript or transcript_<name of a recogniser>, got emotion"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(settings, message):
@@ -125,6 +126,45 @@ def test_kin_of_bert(model_type, folder, tmp_path, relative_error):
     assert relative_error(short.pooled, plain_call(tmp_path, "so it is").mean(axis=1)) < 1e-4
     assert long.num_frames > 34
     assert np.isfinite(long.frames["2"]).all()
+
+
+def test_stray_files_of_a_tokenizer_are_neither_hashed_nor_read(folder, tmp_path, relative_error):
+    """Only the two files that the fingerprint follows from say what a token is."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    plain = extractors.load({"family": "text", "source": str(copy)}, device="cpu")
+    expected = plain.extract(TEXTS)[0].pooled
+    (copy / "special_tokens_map.json").write_text('{"cls_token": "a", "sep_token": "b"}')
+    (copy / "added_tokens.json").write_text('{"said": 7}')
+    found = extractors.load({"family": "text", "source": str(copy)}, device="cpu")
+    assert found.fingerprint == plain.fingerprint
+    assert relative_error(found.extract(TEXTS)[0].pooled, expected) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tokenizer_class": "RagTokenizer"}, "expected a tokenizer_class among BertTokenizer, .*, got RagTokenizer"),
+        ({"tokenizer_class": "RobertaTokenizerFast"}, None),
+    ],
+)
+def test_only_tokenizers_that_are_known_are_made(settings, message, folder, tmp_path):
+    """Others are told at loading."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    old = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(old | settings))
+    if message is None:
+        extractors.load({"family": "text", "source": str(copy)})
+    else:
+        with pytest.raises(ViewError, match=message):
+            extractors.load({"family": "text", "source": str(copy)})
+
+
+def test_a_tokenizer_that_cannot_be_read(folder, tmp_path):
+    """Is one line, whatever its parser says."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "tokenizer.json").write_text("{}")
+    with pytest.raises(ViewError, match=r"no tokenizer can be made of tokenizer\.json, tokenizer_config\.json \("):
+        extractors.load({"family": "text", "source": str(copy)}).extract(TEXTS)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from extractors.contract import ViewError
 from extractors.miniatures import TRANSFORMERS, miniature
 from extractors.transformers.group_norm import ValidGroupNorm
 from extractors.transformers.miniature import make_miniature
+from extractors.transformers.wavlm_attention import patch_attention
 
 STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large", "emotion")
 
@@ -132,6 +134,31 @@ def test_group_norm_trap_is_cured(load, sounds, relative_error, monkeypatch):
     assert relative_error(extractor.extract(sounds, 16_000)[1].pooled, alone) > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_wavlm_attends_as_eagerly(is_padded):
+    """Fused attention with the gated relative position bias equals the eager module of transformers to within 1e-5, in
+    the layer that makes the bias and in one that is given it."""
+    torch.manual_seed(0)
+    eager = transformers.models.wavlm.modeling_wavlm.WavLMAttention
+    first, second = (eager(28, 7, has_relative_position_bias=has) for has in (True, False))
+    for module in (first, second):
+        torch.nn.init.normal_(module.gru_rel_pos_const)
+    layers = [SimpleNamespace(attention=module.eval()) for module in (first, second)]
+    hidden = torch.randn(3, 31, 28)
+    mask = (torch.arange(31) < torch.tensor([31, 11, 17])[:, None]).long() if is_padded else None
+    with torch.inference_mode():
+        expected, _, bias = first(hidden, attention_mask=mask)
+        expected = [expected, second(expected, attention_mask=mask, position_bias=bias)[0]]
+        patch_attention(layers)
+        found, weights, bias = first(hidden, attention_mask=mask)
+        found = [found, second(found, attention_mask=mask, position_bias=bias)[0]]
+    assert weights is None
+    valid = slice(None) if mask is None else mask.bool()
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one[valid], other[valid], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_both_ways_to_normalise_valid_frames_agree(affine):
     """One utterance after the other, and all at once; padding comes out as zero, far from zero or not."""
@@ -146,6 +173,10 @@ def test_both_ways_to_normalise_valid_frames_agree(affine):
         expected, found = norm(hidden), norm._at_once(hidden)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
     assert not found[1, :, 2:].any()
+    with torch.inference_mode():
+        short = norm.bfloat16()._at_once((hidden - 50).bfloat16())
+    assert short.dtype == torch.bfloat16
+    torch.testing.assert_close(short.float(), expected, rtol=0, atol=0.1)
 
 
 def test_a_batch_that_could_not_be_fetched_is_not_lost(load, sounds, relative_error, monkeypatch):
@@ -154,18 +185,32 @@ def test_a_batch_that_could_not_be_fetched_is_not_lost(load, sounds, relative_er
 
     view = {"family": "transformers", "source": "miniature:xls-r"}
     expected = load(**view).extract(sounds, 16_000)
-    extractor, add, failures = extractors.load(view, device="cpu", batch_s=4), Totals.add, [0]
+    add = Totals.add
 
-    def add_when_there_is_room(self, *batch):
-        failures[0] += 1
-        if failures[0] == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        add(self, *batch)
+    class Cramped(list):
+        """Windows whose last cannot be reached the first time."""
 
-    monkeypatch.setattr(Totals, "add", add_when_there_is_room)
-    for found, right in zip(extractor.extract(sounds, 16_000), expected, strict=True):
-        assert found.num_frames == right.num_frames
-        assert relative_error(found.pooled, right.pooled) < 1e-4
+        failed = False
+
+        def __iter__(self):
+            for index, window in enumerate(super().__iter__()):
+                if index == len(self) - 1 and not Cramped.failed:
+                    Cramped.failed = True
+                    raise MemoryError
+                yield window
+
+    def add_in_a_cramped_place(self, utterances, tap):
+        tap.windows = Cramped(tap.windows)
+        add(self, utterances, tap)
+
+    monkeypatch.setattr(Totals, "add", add_in_a_cramped_place)
+    for frames in ([], [1]):
+        Cramped.failed = False
+        extractor = extractors.load(view | {"frames": frames}, device="cpu", batch_s=4)
+        for found, right in zip(extractor.extract(sounds, 16_000), expected, strict=True):
+            assert found.num_frames == right.num_frames
+            assert relative_error(found.pooled, right.pooled) < 1e-4
+        assert Cramped.failed
 
 
 def test_running_out_of_memory_halves_the_batch(sounds, relative_error, monkeypatch):
@@ -387,6 +432,14 @@ def test_code_that_comes_with_a_checkpoint_is_refused(checkpoint, file):
     settings = json.loads((checkpoint / file).read_text()) | {"auto_map": {"AutoModel": "own.Model"}}
     (checkpoint / file).write_text(json.dumps(settings))
     with pytest.raises(ViewError, match=r"its auto_map names own\.Model, which is never run"):
+        extractors.load({"family": "transformers", "source": str(checkpoint)})
+
+
+def test_quantised_weights_are_refused(checkpoint):
+    """They need another library, and are no longer the published model."""
+    settings = json.loads((checkpoint / "config.json").read_text()) | {"quantization_config": {"load_in_4bit": True}}
+    (checkpoint / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ViewError, match=r"config\.json has a quantization_config; choose the checkpoint"):
         extractors.load({"family": "transformers", "source": str(checkpoint)})
 
 
