@@ -51,9 +51,20 @@ def select(study: Study, views: Sequence[str], tasks: Mapping[str, Task]) -> tup
     if usable.empty:
         raise StageError(f"no utterance is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
     usable = usable.reset_index(drop=True)
-    return usable, {
-        view: Cached(store, keys.of(study.params.views[view], usable).tolist()) for view, store in stores.items()
-    }
+    cached = {view: Cached(store, keys.of(study.params.views[view], usable).tolist()) for view, store in stores.items()}
+    for view, found in cached.items():
+        _mention_shared_texts(view, found, usable)
+    return usable, cached
+
+
+def _mention_shared_texts(view: str, cached: Cached, table: pd.DataFrame) -> None:
+    """Says so where several recordings have one text: folds keep recordings apart, and not what is said in them."""
+    recordings = table.groupby(pd.Series(cached.keys, index=table.index))["content"].transform("nunique")
+    if shared := int((recordings > 1).sum()):
+        say(
+            f"{view}: {shared} of {len(table)} utterances share their text with another recording, so a text that is "
+            "tested may have been trained on; `folds: {disjoint: transcript}` keeps texts apart"
+        )
 
 
 def _open(study: Study, view: str) -> FeatureStore:

@@ -39,7 +39,8 @@ def test_alone_is_as_in_a_padded_batch_to_the_formats_own_precision(compute_dtyp
 def test_formats_do_not_share_a_fingerprint(load):
     """Each is a store of its own."""
     formats = ("float32", "tf32", *MOST)
-    found = [load(family="transformers", source="miniature:wavlm", compute_dtype=f).fingerprint for f in formats]
+    views = [load(family="transformers", source="miniature:wavlm", compute_dtype=name) for name in formats]
+    found = [dict(view.fingerprint) for view in views]
     assert [fingerprint.pop("compute_dtype") for fingerprint in found] == list(formats)
     assert all(fingerprint == found[0] for fingerprint in found)
 

@@ -63,12 +63,25 @@ def test_heads_read_text_beside_audio(spoken):
     spoken.succeeds("extract")
     said = spoken.succeeds("train")
     assert "2 of 24 utterances are not in view bert and are left out" in said
+    assert "bert: 22 of 22 utterances share their text with another recording" in said
+    assert "mfcc: " not in said.replace("mfcc + ", "")
     assert spoken.metrics("both")["num_utterances"] == 22
     assert "keeps layers" in spoken.succeeds("eliminate")
     assert "up to date" in spoken.succeeds("train")
     write(spoken, [f"sentence number {index % 8}" for index in range(1, 23)] + ["", ""])
     spoken.succeeds("corpus")
     assert "up to date" not in spoken.succeeds("train")
+
+
+def test_texts_can_be_kept_apart(spoken):
+    """`disjoint: transcript` puts all who say the same on one side of every split."""
+    spoken.params["experiments"]["both"]["folds"] = {"k": 2, "disjoint": "transcript"}
+    spoken.write_params()
+    spoken.succeeds("extract")
+    spoken.succeeds("train")
+    predicted = pd.read_parquet(spoken.folder / "results/both/predictions.parquet").set_index("utterance")
+    texts = manifest(spoken).set_index("utterance")["transcript"].loc[predicted.index]
+    assert (predicted["fold"].groupby(texts).nunique() == 1).all()
 
 
 def test_each_utterance_has_the_row_of_its_text(spoken):
@@ -84,12 +97,17 @@ def test_each_utterance_has_the_row_of_its_text(spoken):
 
 def test_a_map_of_texts_is_drawn(spoken):
     """The report colours texts by the labels of whoever said them first."""
+    spoken.succeeds("extract")
+    spoken.params["report"] = {"tsne": [{"view": "bert", "label": "nothing"}]}
+    spoken.write_params()
+    spoken.succeeds("report")
+    without = (spoken.folder / "report/index.html").read_text()
     spoken.params["report"] = {"tsne": [{"view": "bert", "label": "speaker"}]}
     spoken.write_params()
-    spoken.succeeds("extract")
     spoken.succeeds("report")
     page = (spoken.folder / "report/index.html").read_text()
     assert "the t-SNE of view bert by speaker (" not in page  # what a map that could not be drawn leaves behind
+    assert page.count("t-SNE") > without.count("t-SNE")
 
 
 def test_columns_that_are_not_there(spoken):
