@@ -143,8 +143,8 @@ class _Description:
         if isinstance(node, yaml.ScalarNode) and node.tag.startswith("tag:yaml.org,2002:"):
             try:
                 return yaml.SafeLoader("").construct_object(node)  # of a standard tag: plain data
-            except (ValueError, yaml.YAMLError):
-                pass
+            except (ValueError, LookupError, AttributeError, ArithmeticError, yaml.YAMLError):
+                pass  # PyYAML checks few of the values that a tag claims: no digit is an IndexError, no date another
         return _text(node)
 
     def arguments(self, name: str) -> dict[str, yaml.Node]:

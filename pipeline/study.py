@@ -60,8 +60,11 @@ class Study:
         """The folder of an experiment's results, or `results("eliminate", name)`."""
         return self.folder.joinpath("results", *names)
 
-    def read_manifest(self):
+    def read_manifest(self, *, check: bool = True):
         """The manifest as a DataFrame, with a column `transcript_<name>` for each recogniser that has been run.
+
+        Args:
+            check: says so where a local checkpoint has changed since it made such a column; once per study.
 
         Raises:
             StageError: there is none yet, or a label has the name of such a column.
@@ -72,7 +75,20 @@ class Study:
 
         if not self.manifest.exists():
             raise StageError(f"no {self.manifest}: run `strata corpus` first (or `dvc pull`, if it was made elsewhere)")
-        return merged(pd.read_parquet(self.manifest), self.transcripts, self.params.transcribe)
+        table = merged(pd.read_parquet(self.manifest), self.transcripts, self.params.transcribe)
+        if check:
+            _ = self._stale_is_said
+        return table
+
+    @cached_property
+    def _stale_is_said(self) -> bool:
+        from pipeline.progress import say
+        from pipeline.transcripts import stale
+
+        found = stale(self.folder, self.transcripts, self.params.transcribe)
+        for column, checkpoint in found.items():
+            say(f"{column} was made by another state of {checkpoint}: run `strata transcribe`")
+        return bool(found)
 
     def chosen(self, section: str, names: Sequence[str]) -> list[str]:
         """The names given on the command line, or all of the section.

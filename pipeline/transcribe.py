@@ -5,13 +5,15 @@ transcribed, the longest first. Whatever stops the run, the next one goes on beh
 """
 
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 import extractors
-from extractors.contract import SAMPLING_RATE
+from extractors.contract import SAMPLING_RATE, UnusableAudio
 from pipeline import dvcfile
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
@@ -21,7 +23,7 @@ from pipeline.extract.failures import Failure, Failures, judge
 from pipeline.files import failure_table, write_if_changed
 from pipeline.progress import bar, say
 from pipeline.study import Study, for_each
-from pipeline.transcripts import Transcripts
+from pipeline.transcripts import Transcripts, memory
 from store.lock import exclusive
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def run(study: Study, names: list[str]) -> None:
                 f"{study.transcripts} is listed in dvc.lock but is not here: run `dvc pull transcribe` first "
                 "(`dvc push` where it was made, if that has not got it)"
             )
-        utterances = study.read_manifest().drop_duplicates("content")
+        utterances = study.read_manifest(check=False).drop_duplicates("content")
         transcripts = Transcripts.read(study.transcripts)
         for_each(chosen, lambda name: _transcribe(study, name, utterances, transcripts), "recogniser")
 
@@ -64,7 +66,7 @@ def _transcribe(study: Study, name: str, utterances: pd.DataFrame, transcripts: 
 
     as_json = section.model_dump_json()
     look = lambda: identity.seen(recogniser(), as_json)  # noqa: E731
-    fingerprint = identity.remembered(study.folder, f"transcribe/{name}", as_json, look)
+    fingerprint = identity.remembered(study.folder, memory(name), as_json, look)
     if forgotten := transcripts.begin(name, section, fingerprint):
         say(f"{name}: another model or setting than before; its {forgotten} texts are made anew")
     contents = set(utterances["content"])
@@ -103,12 +105,13 @@ def _fill(
         with bar(audio_s / 3600, "h audio", name) as progress:
             for portion, waveforms in decoded(study.folder, recordings, recogniser.unusable):
                 usable = [waveform for waveform in waveforms if not isinstance(waveform, Failure)]
-                heard = iter(recogniser.transcribe(usable, SAMPLING_RATE))
+                heard = iter(_heard(recogniser, usable))
                 for recording, waveform in zip(portion, waveforms, strict=True):
-                    if isinstance(waveform, Failure):
-                        failures.add(*names.loc[recording.content], recording.content, waveform)
+                    outcome = waveform if isinstance(waveform, Failure) else next(heard)
+                    if isinstance(outcome, Failure):
+                        failures.add(*names.loc[recording.content], recording.content, outcome)
                     else:
-                        texts[recording.content] = next(heard)
+                        texts[recording.content] = outcome
                 progress.update(sum(recording.duration_s for recording in portion) / 3600)
                 if time.monotonic() - written >= PATIENCE * took:
                     begun = time.monotonic()
@@ -121,3 +124,16 @@ def _fill(
     seconds = time.monotonic() - started
     speed = audio_s / max(seconds, 1e-9)
     say(f"{name}: transcribed {len(texts) - before} in {seconds:.1f} s ({speed:.0f} h of audio per hour)")
+
+
+def _heard(recogniser: "Recogniser", waveforms: Sequence[np.ndarray]) -> list[str | Failure]:
+    """Texts of waveforms at 16 kHz; for one that turns out too large, the reason. Those beside it are heard all the
+    same: they are divided in two until it is alone."""
+    try:
+        return list(recogniser.transcribe(waveforms, SAMPLING_RATE))
+    except UnusableAudio as error:
+        if len(waveforms) == 1:
+            return [Failure(str(error))]  # not lasting: another machine may have the memory
+    # Behind the exception, which keeps alive what it ran out of memory with.
+    middle = len(waveforms) // 2
+    return _heard(recogniser, waveforms[:middle]) + _heard(recogniser, waveforms[middle:])

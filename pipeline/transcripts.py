@@ -109,6 +109,34 @@ def merged(table: pd.DataFrame, path: Path, sections: Mapping[str, RecogniserSec
     return table.assign(**columns)
 
 
+def memory(name: str) -> str:
+    """The name under which `pipeline.extract.identity` remembers a recogniser."""
+    return f"transcribe/{name}"
+
+
+def stale(folder: Path, path: Path, sections: Mapping[str, RecogniserSection]) -> dict[str, Path]:
+    """The columns of `merged` that another state of a local checkpoint made, as far as that can be told by sizes and
+    times of its files, and the checkpoint's folder. Silent where the checkpoint is not here, or was never used here.
+
+    Args:
+        folder: the study's.
+        path: of the table.
+        sections: of params.
+    """
+    if not sections or not path.exists():
+        return {}
+    from pipeline.extract import identity
+
+    found, made_by = {}, json.loads(pq.read_schema(path).metadata[_MADE_BY])
+    for name, section in sections.items():
+        made = made_by.get(name, {})
+        if made.get("section") == _as_kept(section):
+            changed = identity.changed(folder, memory(name), section.model_dump_json(), made["fingerprint"])
+            if changed is not None:
+                found[column(name)] = changed
+    return found
+
+
 def _as_kept(section: RecogniserSection) -> dict[str, object]:
     # Without defaults: an option that a later version adds makes no other section of an old one.
     return section.model_dump(mode="json", exclude_defaults=True)

@@ -16,7 +16,9 @@ far as that is deterministic:
   probability, no speech), and the text so far as a prompt: a text must be a function of its recording alone, and an
   error must not be carried from window to window.
 
-A multilingual model always transcribes and never translates.
+Of a checkpoint's `generation_config.json` only what describes the model is read (`_KEPT`). How to decode is for the
+section alone to say: a language, sampling, beams or more outputs that stand in the file are left out. A multilingual
+model always transcribes and never translates.
 """
 
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from extractors.batching import run_halving
+from extractors.batching import is_out_of_memory, run_halving
 from extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
 from extractors.recogniser import RecogniserSection
 from extractors.resampling import resample
@@ -52,6 +54,15 @@ _WINDOW_S = 30.0
 _TOKENIZER_PARTS = ("vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 _PROMPT = 4
 """Tokens that a window's text begins with: start, language, task, and that no times are wanted."""
+_KEPT = (
+    # The numbers of tokens, and the prompt of English-only models of 2022 (others are told language and task instead).
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "no_timestamps_token_id"),
+    *("prev_sot_token_id", "lang_to_id", "task_to_id", "is_multilingual", "forced_decoder_ids"),
+    # What is never said, or not too often or too late: the same for every recording, whatever its neighbours.
+    *("suppress_tokens", "begin_suppress_tokens", "max_initial_timestamp_index", "max_length", "max_new_tokens"),
+    *("repetition_penalty", "no_repeat_ngram_size", "length_penalty", "early_stopping"),
+)
+"""What is read of `generation_config.json`."""
 _CPU_BATCH_S = 120.0
 _LANGUAGE_CODES = transformers.models.whisper.tokenization_whisper.TO_LANGUAGE_CODE
 """Codes of languages by their English names."""
@@ -83,7 +94,8 @@ class Recogniser:
         self._settings = read_settings(self._checkpoint, section.source, {"whisper": SPEECH_MODELS["whisper"]})
         self._config = transformers.WhisperConfig.from_dict(self._settings)
         self._preprocessor = self._read("preprocessor_config.json")
-        self._generation = self._read("generation_config.json")
+        generation = self._read("generation_config.json")
+        self._generation = {key: generation[key] for key in _KEPT if key in generation}
         self._read("tokenizer_config.json")  # which may ask for code of its own
         self._languages = _languages(self._generation)
         self._language = _language(section, self._languages)
@@ -139,7 +151,8 @@ class Recogniser:
             sampling_rate: of all waveforms, in Hz.
 
         Raises:
-            UnusableAudio: see `unusable`. Nothing has been computed then.
+            UnusableAudio: see `unusable`; nothing has been computed then. Or audio of more than 30 s that does not fit
+                into memory as a whole.
         """
         for waveform in waveforms:
             if (reason := self.unusable(waveform, sampling_rate)) is not None:
@@ -189,9 +202,18 @@ class Recogniser:
 
     def _long(self, waveform: np.ndarray) -> str:
         """Text of a waveform of more than 30 s."""
-        inputs = self._features([waveform], truncation=False, padding="longest", return_attention_mask=True)
-        arguments = {name: to_device(values, self._device) for name, values in inputs.items()}
-        tokens = self._model.generate(**arguments, return_timestamps=True, condition_on_prev_tokens=False, **self._how)
+        model = self._model  # before the audio: where the weights alone do not fit, no recording is to blame
+        try:
+            inputs = self._features([waveform], truncation=False, padding="longest", return_attention_mask=True)
+            arguments = {name: to_device(values, self._device) for name, values in inputs.items()}
+            tokens = model.generate(**arguments, return_timestamps=True, condition_on_prev_tokens=False, **self._how)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            seconds = len(waveform) / SAMPLING_RATE
+            raise UnusableAudio(
+                f"its {seconds:.0f} s do not fit into memory as a whole; give the recogniser a window_s of at most 30"
+            ) from error
         return self._decoded(tokens)[0]
 
     def _features(self, waveforms: Sequence[np.ndarray], **how) -> dict[str, np.ndarray]:
@@ -218,8 +240,7 @@ class Recogniser:
         # The output's weights are the token embedding's, and few checkpoints write them twice.
         unused = frozenset({"proj_out.weight"} if self._config.tie_word_embeddings else ())
         model = load_model(transformers.WhisperForConditionalGeneration, self._config, tensors, source, unused=unused)
-        thresholds = ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold")
-        generation = {key: value for key, value in self._generation.items() if key not in thresholds}
+        generation = dict(self._generation)
         if not generation.get("max_length"):
             generation["max_length"] = self._config.max_target_positions  # else transformers stops after 20 tokens
         model.generation_config = transformers.GenerationConfig.from_dict(generation)

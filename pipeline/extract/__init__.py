@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 import extractors
+from extractors.view import TextView
 from pipeline import dvcfile, keys, soundness
 from pipeline.corpus import make_absent_audio
 from pipeline.errors import StageError
@@ -28,6 +29,7 @@ from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.report.tables import millions, size
 from pipeline.study import Study, for_each
+from pipeline.transcripts import column
 from store import FeatureStore, StoreError
 from store.layout import default_block_rows
 
@@ -45,7 +47,27 @@ def run(study: Study, names: list[str]) -> None:
     """
     views = study.chosen("views", names)
     manifest = study.read_manifest()
-    for_each(views, lambda view: _extract(study, view, keys.rows(study.params.views[view], manifest)), "view")
+    for_each(views, lambda view: _extract(study, view, _rows(study, view, manifest)), "view")
+
+
+def _rows(study: Study, view: str, manifest: pd.DataFrame) -> pd.DataFrame:
+    """What there is to compute; says of a text view how many utterances have nothing for it, and who could help."""
+    section = study.params.views[view]
+    utterances = keys.rows(section, manifest)
+    if isinstance(section, TextView):
+        heard = {column(name) for name in study.params.transcribe}
+        lacking, recognised = [], False
+        for name in section.columns:
+            count = int(keys.of(section.model_copy(update={"columns": (name,)}), manifest).isna().sum())
+            if count:
+                lacking.append(f"{count} of {len(manifest)} utterances have no text in {name}")
+                recognised |= name in heard
+        if lacking:
+            step = (
+                "; run `strata transcribe` (data/transcripts.failures.csv has what it cannot use)" if recognised else ""
+            )
+            say(f"{view}: {', '.join(lacking)}{step}")
+    return utterances
 
 
 def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:

@@ -53,6 +53,8 @@ def decoded(
                 return Failure("changed since `strata corpus` listed it; run that again")
         except (UnusableAudio, OSError) as error:
             return Failure(str(error))
+        except MemoryError:
+            return Failure("does not fit into memory when it is decoded; divide the recording into shorter ones")
         reason = unusable(samples, SAMPLING_RATE)
         return samples if reason is None else Failure(reason, lasting=True)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import extractors
+from extractors.sources import LOCAL_DIRECTORY
 from pipeline.extract import work
 from pipeline.extract.runners import Runner
 from pipeline.extract.work import Job
@@ -42,7 +43,7 @@ def remembered(folder: Path, name: str, section: str, look: Callable[[], Mapping
         section: of params, as JSON.
         look: makes the model and tells what it is, see `seen`.
     """
-    memory = folder / ".strata" / "fingerprints" / f"{name}.json"
+    memory = _memory(folder, name)
     try:
         known = json.loads(memory.read_text())
         if known["causes"] == _causes(section, known["checkpoint"]):
@@ -52,6 +53,35 @@ def remembered(folder: Path, name: str, section: str, look: Callable[[], Mapping
     found = look()
     write_if_changed(memory, json.dumps(found, indent=1).encode())
     return found["fingerprint"]
+
+
+def changed(folder: Path, name: str, section: str, fingerprint: Mapping[str, object]) -> Path | None:
+    """The folder of a local checkpoint, where values of that fingerprint were made by another state of it; None where
+    they were not, and where that cannot be told: without a memory, or without the checkpoint. Loads and hashes nothing.
+
+    Args:
+        folder: the study's.
+        name: of the memory.
+        section: of params, as JSON.
+        fingerprint: of the values at hand.
+    """
+    if fingerprint.get("source") != LOCAL_DIRECTORY:
+        return None  # what a hub has under a commit stays as it is
+    try:
+        known = json.loads(_memory(folder, name).read_text())
+        checkpoint = known["checkpoint"]
+        then, now = known["causes"], _causes(section, checkpoint)
+        here = now[_NUM_OTHER_CAUSES:]
+        if then[0] != section or not here:
+            return None
+        other = then[_NUM_OTHER_CAUSES:] != here or (then == now and known["fingerprint"] != fingerprint)
+        return Path(checkpoint) if other else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _memory(folder: Path, name: str) -> Path:
+    return folder / ".strata" / "fingerprints" / f"{name}.json"
 
 
 def look(job: Job) -> dict[str, object]:
@@ -67,6 +97,10 @@ def seen(model: "Extractor | Recogniser", section: str) -> dict[str, object]:
 
 def _causes(section: str, checkpoint: str | None) -> list[str]:
     return [section, _code(), *work.checkpoint_files(Path(checkpoint) if checkpoint else None)]
+
+
+_NUM_OTHER_CAUSES = 2
+"""How many causes come before the checkpoint's files."""
 
 
 @cache

@@ -109,6 +109,45 @@ def test_windows_are_of_equal_length_and_hear_everything(load, long):
     assert recogniser.transcribe([long], 16_000) == [" ".join(load().transcribe(parts, 16_000))]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"language": "<|fr|>", "task": "translate"},
+        {"return_dict_in_generate": True, "output_scores": True, "output_hidden_states": True},
+        {"num_return_sequences": 2, "num_beams": 3},
+        {"do_sample": True, "temperature": 3.0},
+        {"return_timestamps": True, "return_segments": True, "return_token_timestamps": True},
+        {"stop_strings": ["a"], "max_time": 1e-6, "min_length": 20},
+        {"no_speech_threshold": 0.0, "logprob_threshold": 9.0, "compression_ratio_threshold": 0.0},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_how_to_decode_is_for_the_section_alone(asked, folder, load, long, sounds):
+    """Whatever else the checkpoint's generation_config.json says changes no text, and not the fingerprint's settings."""
+    waveforms = [*sounds[:3], long]
+    recogniser = extractors.load_recogniser(changed(folder, "generation_config.json", **asked), device="cpu")
+    assert recogniser.transcribe(waveforms, 16_000) == load().transcribe(waveforms, 16_000)
+    assert recogniser.fingerprint["config"] == load().fingerprint["config"]
+
+
+def test_long_audio_that_does_not_fit_into_memory_is_told_with_the_way_out(load, long, sounds, monkeypatch):
+    """By its own error, so that the recordings beside it can go on; any other error is passed on as it is."""
+    recogniser = extractors.load_recogniser(SOURCE, device="cpu")
+    original, errors = type(recogniser)._features, [torch.OutOfMemoryError("out of memory"), ZeroDivisionError]
+
+    def features(self, waveforms, **how):
+        if how:
+            raise errors.pop(0)
+        return original(self, waveforms)
+
+    monkeypatch.setattr(type(recogniser), "_features", features)
+    with pytest.raises(UnusableAudio, match=r"its 66 s do not fit into memory.*; give the recogniser a window_s of at"):
+        recogniser.transcribe([sounds[0], long], 16_000)
+    with pytest.raises(ZeroDivisionError):
+        recogniser.transcribe([sounds[0], long], 16_000)
+    assert recogniser.transcribe(sounds[:1], 16_000) == load().transcribe(sounds[:1], 16_000)
+
+
 def test_a_checkpoint_without_times_takes_long_audio_in_windows_only(folder, long):
     """And says so for each recording, before any work."""
     section = changed(folder, "generation_config.json", no_timestamps_token_id=None)

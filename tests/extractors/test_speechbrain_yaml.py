@@ -191,6 +191,13 @@ def test_a_broken_file_is_one_line(text, message, refusal):
     assert message in refusal(text)
 
 
+@pytest.mark.parametrize("value", ["!!int ''", "!!float ''", "!!int '-'", "!!bool maybe", "!!timestamp x", "!!int x"])
+def test_a_value_that_its_tag_does_not_fit_is_one_line(value, refusal):
+    """PyYAML has another error for each; here it is a value that differs, like any other."""
+    assert "tdnn_blocks 5, found '" in refusal(PUBLISHED.replace("tdnn_blocks: 5", f"tdnn_blocks: {value}"))
+    assert "with a number n_mels, found '" in refusal(PUBLISHED.replace("n_mels: 24", f"n_mels: {value}"))
+
+
 def test_bands_that_are_not_the_tensors(checkpoint, sounds):
     """A number of mel bands other than the first convolution's is refused before anything is computed."""
     (checkpoint / "hyperparams.yaml").write_text(PUBLISHED.replace("n_mels: 24", "n_mels: 40"))

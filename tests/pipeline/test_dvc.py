@@ -92,6 +92,15 @@ def test_both_dvc_files_have_the_same_stages():
     assert here == study
 
 
+def test_what_decides_on_rows_and_texts_is_a_dependency():
+    """Of every stage that reads utterances by their texts; and the report depends on all the tables that it shows."""
+    stages = yaml.safe_load((Path(__file__).resolve().parents[2] / "dvc.yaml").read_text())["stages"]
+    for name in ("extract", "train", "eliminate"):
+        assert {"pipeline/keys.py", "pipeline/transcripts.py"} <= set(stages[name]["do"]["deps"]), name
+    report = {"pipeline/transcripts.py", "data/corpus.failures.csv", "data/transcripts.failures.csv"}
+    assert report <= set(stages["report"]["deps"])
+
+
 def test_a_cpu_box_trains_from_pulled_stores_without_audio(repository):
     """The two boxes of the README, with a directory as the remote: no recording and no model on the second."""
     for command in (

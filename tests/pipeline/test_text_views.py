@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import extractors
@@ -48,6 +49,25 @@ def test_every_text_is_computed_once(spoken):
     (expected,) = model.extract(["sentence number 3"])
     np.testing.assert_allclose(store.pooled([key])[0], expected.pooled, atol=1e-5)
     np.testing.assert_allclose(store.frames([key], "4")[0], expected.frames["4"], atol=1e-5)
+
+
+def test_utterances_without_a_text_are_counted(spoken):
+    """So that a transcription that broke off does not shrink the data unnoticed; where none is lacking, nothing is."""
+    spoken.params["transcribe"] = {"asr": {"source": "miniature:whisper", "max_new_tokens": 2}}
+    spoken.params["views"]["heard"] = {**spoken.params["views"]["bert"], "columns": ["transcript_asr"]}
+    spoken.write_params().succeeds("transcribe")
+    assert "have no text" not in spoken.succeeds("extract", "heard")
+    path = spoken.folder / "data/transcripts.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, 21), path)
+    line = "heard: 3 of 24 utterances have no text in transcript_asr; run `strata transcribe` ("
+    said = spoken.succeeds("extract", "heard")
+    assert line in said
+    assert "heard: up to date" in said
+    said = spoken.succeeds("extract", "bert")
+    assert "bert: 2 of 24 utterances have no text in transcript\n" in said  # the corpus's own: nothing to run
+    spoken.succeeds("transcribe")
+    assert "have no text" not in spoken.succeeds("extract", "heard")
 
 
 def test_only_new_texts_are_computed(spoken):

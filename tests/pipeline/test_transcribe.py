@@ -1,6 +1,7 @@
 """`strata transcribe`: texts are made once per recording and recogniser, and every later stage sees them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,102 @@ def test_bad_files_stop_nothing_and_are_listed_with_reasons(study):
     assert len(failures(study)) == 4  # the other's stay
     study.succeeds("report")
     assert "data/transcripts.failures.csv" in (study.folder / "report/index.html").read_text()
+
+
+def test_a_recording_too_large_for_memory_stops_no_other(study, monkeypatch):
+    """It is listed with the way out and tried again by the next run; the rest is transcribed."""
+    from extractors.transformers.recogniser import Recogniser
+
+    soundfile.write(study.recordings / "long.wav", np.sin(np.arange(16_000 * 31) / 9), 16_000)
+    study.rows.append("long.wav,a,1")
+    study.params["extract"] = {"max_failed": 0.5}
+    study.write_params().add(0).succeeds("corpus")
+    original = Recogniser._features
+
+    def features(self, waveforms, **how):
+        if how:  # what longer audio than 30 s is asked for
+            raise MemoryError
+        return original(self, waveforms)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recogniser, "_features", features)
+        assert "asr: 1 of 6 utterances cannot be used" in study.succeeds("transcribe")
+    assert texts(study).notna().sum() == 5
+    assert failures(study)["utterance"].tolist() == ["tones/long.wav"]
+    assert "window_s of at most 30" in failures(study)["reason"][0]
+    assert "asr: 1 new of 6" in study.succeeds("transcribe")
+    assert texts(study).notna().all()
+    assert failures(study).empty
+
+
+def test_a_recording_that_cannot_even_be_decoded_in_memory_stops_no_other(study, monkeypatch):
+    """As any file that cannot be read."""
+    from extractors import audio
+
+    original = audio.read
+
+    def read(path, *how):
+        if path.name == "003.wav":
+            raise MemoryError
+        return original(path, *how)
+
+    monkeypatch.setattr(audio, "read", read)
+    study.params["extract"] = {"max_failed": 0.5}
+    study.write_params().succeeds("transcribe")
+    assert texts(study).isna().tolist() == [False, False, False, True, False]
+    assert "does not fit into memory" in failures(study)["reason"][0]
+
+
+STALE = "transcript_asr was made by another state of"
+
+
+@pytest.fixture
+def local(study):
+    """The checkpoint as a folder of the study's own; its texts are made."""
+    from extractors import load_recogniser
+
+    folder = study.folder / "whisper"
+    shutil.copytree(load_recogniser(ASR).checkpoint, folder)
+    study.params["transcribe"]["asr"]["source"] = "whisper"
+    assert STALE not in study.write_params().succeeds("transcribe")
+    return folder
+
+
+def test_texts_of_another_state_of_the_checkpoint_are_told(study, local, monkeypatch):
+    """Once per command and with the next step, which says nothing of it itself; no model is loaded to find out."""
+    assert STALE not in study.succeeds("extract", "mfcc")
+    tokenizer = local / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("Ġblack", "Ġblank"))
+    with monkeypatch.context() as patch:
+        patch.setattr("extractors.load_recogniser", None)
+        line = f"{STALE} {local}: run `strata transcribe`"
+        assert study.succeeds("extract", "mfcc").count(line) == 1
+        assert study.succeeds("train", "one").count(line) == 1
+    said = study.succeeds("transcribe")
+    assert STALE not in said
+    assert "asr: another model or setting than before; its 5 texts are made anew" in said
+    assert STALE not in study.succeeds("extract", "mfcc")
+
+
+def test_texts_of_an_earlier_state_that_came_back_are_told(study, local):
+    """As `dvc checkout` of an older table does it: the files are those last seen, and the texts are not theirs."""
+    path = study.folder / "data/transcripts.parquet"
+    before = path.read_bytes()
+    tokenizer = local / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("Ġblack", "Ġblank"))
+    study.succeeds("transcribe")
+    assert STALE not in study.succeeds("extract", "mfcc")
+    path.write_bytes(before)
+    assert STALE in study.succeeds("extract", "mfcc")
+
+
+@pytest.mark.parametrize("gone", ["whisper", ".strata"])
+def test_a_box_without_the_checkpoint_hears_nothing_of_it(gone, study, local):
+    """Nor does one that has it, and has never used it."""
+    (local / "tokenizer.json").write_text("{}")
+    assert STALE in study.succeeds("extract", "mfcc")
+    shutil.rmtree(study.folder / gone)
+    assert STALE not in study.succeeds("extract", "mfcc")
 
 
 def test_a_killed_run_goes_on_behind_the_last_portion(study, monkeypatch):
