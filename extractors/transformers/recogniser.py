@@ -42,6 +42,7 @@ from extractors.transformers.checkpoints import (
     SPEECH_MODELS,
     WEIGHTS,
     load_model,
+    load_tokenizer,
     quiet,
     read_json,
     read_settings,
@@ -257,7 +258,7 @@ class Recogniser:
             # transformers 5 knows them by another name and would spell them out.
             special = self._read("special_tokens_map.json").get("additional_special_tokens", [])
             legacy = {"extra_special_tokens": [t["content"] if isinstance(t, dict) else t for t in special]}
-        return transformers.WhisperTokenizer.from_pretrained(folder, local_files_only=True, **legacy)
+        return load_tokenizer(transformers.WhisperTokenizer, self._tokenizer_files, self._section.source, **legacy)
 
     @cached_property
     def _largest_s(self) -> float:

@@ -123,7 +123,7 @@ def test_windows_are_of_equal_length_and_hear_everything(load, long):
     ids=lambda asked: next(iter(asked)),
 )
 def test_how_to_decode_is_for_the_section_alone(asked, folder, load, long, sounds):
-    """Whatever else the checkpoint's generation_config.json says changes no text, and not the fingerprint's settings."""
+    """Whatever else the checkpoint's generation_config.json says changes no text and no fingerprint."""
     waveforms = [*sounds[:3], long]
     recogniser = extractors.load_recogniser(changed(folder, "generation_config.json", **asked), device="cpu")
     assert recogniser.transcribe(waveforms, 16_000) == load().transcribe(waveforms, 16_000)
@@ -242,6 +242,15 @@ def test_code_that_comes_with_a_checkpoint_is_refused(folder, file):
     section = changed(folder, file, auto_map={"AutoTokenizer": ["own.Tokenizer", None]})
     with pytest.raises(ViewError, match=r"its auto_map names own\.Tokenizer, which is never run"):
         extractors.load_recogniser(section)
+
+
+def test_stray_files_of_a_tokenizer_are_neither_hashed_nor_read(folder, load, sounds):
+    """What the fingerprint does not follow from says nothing about the text."""
+    (folder / "special_tokens_map.json").write_text('{"additional_special_tokens": ["Ġone", "Ġseven"]}')
+    recogniser = extractors.load_recogniser({"source": str(folder)}, device="cpu")
+    plain, spoilt = load().fingerprint, recogniser.fingerprint
+    assert {**plain, "source": None} == {**spoilt, "source": None}
+    assert recogniser.transcribe(sounds, 16_000) == load().transcribe(sounds, 16_000)
 
 
 def test_a_pickle_with_a_payload_is_not_run(folder, sounds):
