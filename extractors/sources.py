@@ -155,7 +155,7 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
 
     wanted = f"{source}{'' if revision is None else f' at revision {revision}'}"
     by_hand = f"put {_listing(needed)} into a folder and name the folder as the source"
-    absent = f"{wanted} is not in the hub's cache, {huggingface_hub.constants.HF_HUB_CACHE},"
+    absent = f"{wanted} is no folder here and not in the hub's cache, {huggingface_hub.constants.HF_HUB_CACHE},"
     try:
         try:
             cached = Path(huggingface_hub.snapshot_download(source, revision=revision, local_files_only=True))
@@ -171,6 +171,7 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
         raise ViewError(f"source {source!r}: neither a local directory nor a hub id such as owner/name") from error
     except errors.LocalEntryNotFoundError:
         pass  # not in the cache: ask the hub
+    huggingface_hub.utils.logging.set_verbosity_error()  # it tells of every try; what comes of them is said below
     try:
         offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
         groups = [[p for p in group if any(fnmatch(name, p) for name in offered)] for group in needed]
@@ -221,4 +222,4 @@ def _alternatives(groups: Sequence[Sequence[str]]) -> str:
 
 
 def _listing(needed: Sequence[Sequence[str]]) -> str:
-    return ", ".join(group[0] for group in needed)
+    return ", ".join(dict.fromkeys(group[0] for group in needed))

@@ -209,7 +209,7 @@ def _one_line(error: Mapping[str, object], family: str) -> str:
     # The location begins with the union's tag, and for nested unions it goes on with pydantic's names of branches.
     key = str(error["loc"][1]) if len(error["loc"]) > 1 else ""
     if error["type"] == "extra_forbidden":
-        known = tuple(_fields(family))
+        known = tuple(fields(family))
         return f"view of family {family}: unknown key {key!r}; it knows {', '.join(known)}{_nearest(key, known)}"
     if error["type"] == "missing":
         return f"view of family {family}: {key} is missing"
@@ -218,7 +218,8 @@ def _one_line(error: Mapping[str, object], family: str) -> str:
     return f"view of family {family}: {key + ': ' if key else ''}{message[0].lower()}{message[1:]}{found}"
 
 
-def _fields(family: str) -> list[str]:
+def fields(family: str) -> list[str]:
+    """The keys that a view of that family knows."""
     models = (TransformersView, TextView, SpeechBrainView, TFHubView, MFCCView, OpenSmileView)
     return list(models[FAMILIES.index(family)].model_fields)
 

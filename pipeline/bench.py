@@ -122,6 +122,9 @@ def extract(study: Study, names: list[str], seconds: float, as_json: bool) -> No
         chosen = sample(utterances, seconds)
         make_absent_audio(study, chosen[chosen["text"].isna()])
         say(f"{view}: measuring on {len(chosen)} of {len(utterances)} utterances, {chosen['duration_s'].sum():.0f} s")
+        longest = utterances["duration_s"].max()
+        if longest > 2 * chosen["duration_s"].max():
+            say(f"{view}: recordings of up to {longest:.0f} s are not among them; draw more by --seconds")
         found.append(_measured(study, view, chosen))
         if not as_json:
             print(tables.plain(_table(found[-1])), end="\n\n")
@@ -135,12 +138,20 @@ def sample(utterances: pd.DataFrame, seconds: float) -> pd.DataFrame:
     """About so many seconds of the manifest's rows, the same every time, with the distribution of its durations.
 
     The rows in order of duration are divided into as many equal parts as there are to be utterances, and one is drawn
-    from each.
+    from each. Where a few long recordings hold most of the audio, what is then lacking is filled up by the longest
+    that fit.
     """
     ordered = utterances.sort_values(["duration_s", "content"])
     count = min(len(ordered), max(1, round(seconds / ordered["duration_s"].mean())))
     places = (np.arange(count) + np.random.default_rng(0).uniform(size=count)) * len(ordered) / count
-    return ordered.iloc[np.unique(places.astype(int))]
+    drawn = set(places.astype(int).tolist())
+    durations = ordered["duration_s"].to_numpy()
+    lacking = seconds - durations[sorted(drawn)].sum()
+    for row in range(len(ordered) - 1, -1, -1):
+        if row not in drawn and durations[row] <= lacking:
+            drawn.add(row)
+            lacking -= durations[row]
+    return ordered.iloc[sorted(drawn)]
 
 
 def _measured(study: Study, view: str, chosen: pd.DataFrame) -> Measurement:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 STAGES = {
     "corpus": ("list the recordings of all corpora in data/manifest.parquet", None, "strata corpus"),
-    "transcribe": ("recognise the speech that has no text yet", "NAME", "strata transcribe asr"),
+    "transcribe": ("turn recordings into text, by the recognisers of params.yaml", "NAME", "strata transcribe asr"),
     "extract": ("compute the hidden states that the stores lack", "VIEW", "strata extract wavlm xvector"),
     "train": ("train and score experiments on cached views", "EXPERIMENT", "strata train tango"),
     "eliminate": ("rank and drop layers of a view, one by one", "NAME", "strata eliminate wavlm"),
@@ -60,6 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line as every other error is said."""
+
+    def error(self, message: str):
+        """One line, exit status 1."""
+        self.exit(1, f"strata: {message}; `{self.prog} --help` shows what it takes\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     # One shared parent, so that the options may stand before or behind the command's own arguments.
     common = argparse.ArgumentParser(add_help=False)
@@ -67,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml here"
     )
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="strata",
         description="Hidden states of frozen speech models, laid down once; light heads trained on them.",
         epilog="Every command reads params.yaml of the current folder and writes below it. `dvc repro` runs all.",

@@ -44,7 +44,7 @@ def run(study: Study) -> None:
             if len(unusable) > section.max_failed * (len(found) + len(unusable)):
                 complaints.append(
                     f"{corpus}: {len(unusable)} of {len(found) + len(unusable)} recordings cannot be used, more than "
-                    f"max_failed ({section.max_failed:.0%})"
+                    f"corpora.{corpus}.max_failed ({section.max_failed:.0%})"
                 )
             rows += found
             failures += unusable

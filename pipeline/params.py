@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 
 from extractors.recogniser import RecogniserSection
-from extractors.view import View
+from extractors.view import FAMILIES, View, fields
 from pipeline.corpora import Corpus
 from pipeline.errors import StageError
 from trainers.spec import Elimination, Experiment, Section, Task
@@ -132,22 +132,39 @@ def _where(location: tuple, content: object) -> str:
             path.append(str(part))
             content = content[part]
     last = location[-1] if location else ""
-    if isinstance(last, str) and ("[" in last or "(" in last):  # the name of an alternative
+    is_family = len(location) == 3 and location[0] == "views" and last in FAMILIES  # said of a view as a whole
+    if is_family or (isinstance(last, str) and ("[" in last or "(" in last)):  # the name of an alternative
         last = ""
     return ".".join([*path, *([str(last)] if last != "" else [])])
 
 
 def _what(item: Mapping) -> str:
     if item["type"] == "extra_forbidden":
-        return "unknown key" + _nearest(str(item["loc"][-1]), _known_keys(item["loc"][0]))
+        section, key = item["loc"][0], item["loc"][-1]
+        if section == "views" and len(item["loc"]) == 4:
+            known = fields(family := item["loc"][2])
+            return f"unknown key{_nearest(str(key), known)}; family {family} knows {', '.join(known)}"
+        return "unknown key" + _nearest(str(key), _known_keys(section) - {key})
     if item["type"] == "union_tag_invalid":
         key, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
         known = [name.strip("'") for name in item["ctx"]["expected_tags"].split(", ")]
         return f"unknown {key} {tag!r}{_nearest(tag, known)}; known: {', '.join(known)}"
+    if item["type"] in _EXPECTED:
+        return f"expected {_EXPECTED[item['type']]}, found {item['input']!r}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] in ("missing", "value_error"):
         return "is missing" if item["type"] == "missing" else message
     return f"{message[0].lower()}{message[1:]}, found {item['input']!r}"
+
+
+_EXPECTED = {
+    "model_type": "a mapping such as {source: …}",
+    "tuple_type": "a list, in brackets",
+    "list_type": "a list, in brackets",
+    "dict_type": "a mapping of names to sections",
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underlines, a letter or digit first",
+}
+"""What pydantic says in words of its own."""
 
 
 def _nearest(name: str, known) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extractors import miniatures
 from extractors.view import parse as parse_view
 from pipeline import cli
 from pipeline.init import recipes
@@ -78,3 +79,10 @@ def test_its_table_of_views_can_be_written_into_params():
     for section in sections:
         written = section if section.startswith("{") else f"{{family: transformers, {section.removeprefix('… ')}}}"
         parse_view(yaml.safe_load(written))
+
+
+def test_it_names_every_miniature():
+    """And no other."""
+    sentence = re.search(r"`source: \"miniature:(\w+)\"`((?:, ?\n?`[\w-]+`)+)", TEXT)
+    named = {sentence[1], *re.findall(r"`([\w-]+)`", sentence[2])}
+    assert named == {*miniatures.TRANSFORMERS, *miniatures.TEXT, *miniatures.SPEECHBRAIN, *miniatures.TFHUB}

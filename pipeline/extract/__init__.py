@@ -32,6 +32,7 @@ from pipeline.study import Study, for_each
 from pipeline.transcripts import column
 from store import FeatureStore, StoreError
 from store.layout import default_block_rows
+from store.lock import exclusive
 
 DISK_MARGIN = 1.1
 MOST_ATTEMPTS = 4
@@ -110,10 +111,19 @@ def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterance
     path = study.store(view)
     if FeatureStore.exists(path):
         store = FeatureStore.open(path)
-        store.check(fingerprint)
-        return store
+        if store.holds(fingerprint) or len(store):
+            store.check(fingerprint)
+            return store
+        _remove_empty(path)
     _refuse_renamed(study, view, fingerprint)
     return create(path, crew.ask(work.shape), utterances)
+
+
+def _remove_empty(path: Path) -> None:
+    """Makes room for the store of another view: one that was refused before its first row left nothing behind."""
+    with exclusive(path):
+        if not len(FeatureStore.open(path)):  # nobody has begun to fill it since
+            shutil.rmtree(path)
 
 
 def create(path: Path, shape: Shape, utterances: pd.DataFrame) -> FeatureStore:

@@ -250,7 +250,7 @@ def test_relative_sources_begin_at_the_folder(checkpoint, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert lookup("model", folder=tmp_path).folder == checkpoint
     assert lookup(str(checkpoint), folder=tmp_path / "elsewhere").folder == checkpoint
-    with pytest.raises(ViewError, match=r"owner/model is not in the hub's cache"):
+    with pytest.raises(ViewError, match=r"owner/model is no folder here and not in the hub's cache"):
         lookup("owner/model", folder=tmp_path)
     with pytest.raises(ViewError, match="expected an existing local directory"):
         lookup("./owner", folder=tmp_path)

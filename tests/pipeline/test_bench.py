@@ -157,3 +157,15 @@ def test_a_sample_is_never_empty_and_never_more_than_there_is():
     table = pd.DataFrame({"duration_s": [2.0, 3.0, 5.0], "content": list("abc")})
     assert len(bench.sample(table, 0.1)) == 1
     assert sorted(bench.sample(table, 1e6)["content"]) == list("abc")
+
+
+def test_the_sample_comes_near_what_was_asked_for():
+    """Also where one recording holds most of the audio: the others fill it up, and it is left out."""
+    table = pd.DataFrame(
+        {"duration_s": [720.0, *np.linspace(0.5, 3.5, 45)], "content": [f"{i:02d}" for i in range(46)]}
+    )
+    drawn = bench.sample(table, 60.0)["duration_s"]
+    assert 55 < drawn.sum() <= 62
+    assert drawn.max() < 4
+    assert bench.sample(table, 60.0).equals(bench.sample(table.sample(frac=1, random_state=0), 60.0))
+    assert len(bench.sample(table, 1e6)) == 46

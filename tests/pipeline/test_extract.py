@@ -261,17 +261,18 @@ def test_a_store_that_differs_in_any_one_field_is_refused_by_its_name(study, fie
     study.succeeds("corpus")
     view = extractors.load(study.params["views"]["wavlm"], folder=study.folder)
     assert set(view.fingerprint) == {*FIELDS, "frames", "pooling"}
-    FeatureStore.create(
+    store = FeatureStore.create(
         study.folder / "features/wavlm.zarr",
         fingerprint=view.fingerprint | {field: "another"},
         layer_names=view.layer_names,
         dim=view.dim,
     )
+    store.append(["0" * 32], np.ones((1, len(view.layer_names), view.dim), np.float32), [7])
     line = study.fails("extract", "wavlm")
     assert f"({field}: stored 'another', wanted" in line
     assert "new name" in line
     assert "strata store drop" in line
-    assert len(opened(study, "wavlm")) == 0
+    assert opened(study, "wavlm").keys == ["0" * 32]
 
 
 def edit_json(path, **changes):
@@ -444,3 +445,29 @@ def test_a_cut_model_says_how_much_of_it_is_computed(study):
     assert re.search(r"^short: cut after layer 2: 0\.\d+ M of 0\.\d+ M parameters$", said, re.M)
     assert "wavlm: cut" not in said
     assert "cut" not in study.succeeds("extract", "short")
+
+
+def test_a_view_that_was_refused_leaves_no_store_in_the_way(study):
+    """A checkpoint that turns out wrong when its weights are read does not occupy the view's name."""
+    headless = {"family": "transformers", "source": "miniature:xls-r", "layers": ["last_hidden_state"], "logits": True}
+    study.params["views"]["x"] = headless
+    study.write_params().succeeds("corpus")
+    assert "lack classifier.dense.weight" in study.fails("extract", "x")
+    study.params["views"]["x"] = {"family": "mfcc"}
+    study.write_params()
+    assert "x: 24 new of 24 utterances" in study.succeeds("extract", "x")
+    study.params["views"]["x"] = {"family": "mfcc", "num_coefficients": 13}
+    study.write_params()
+    assert "was written by another view" in study.fails("extract", "x")
+
+
+@pytest.mark.parametrize("arguments", [["extrct"], ["bench"], ["bench", "extract", "mfcc", "--seconds", "abc"]])
+def test_a_wrong_command_line_is_one_line(arguments, capsys):
+    """As every other error, with where to look and exit status 1."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("strata: ")
+    assert "--help` shows what it takes" in lines[0]

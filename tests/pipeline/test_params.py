@@ -1,4 +1,5 @@
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,25 @@ def test_a_file_that_is_absent_or_no_yaml_is_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [1\nb: 2")
     with pytest.raises(ParamsError, match="is not YAML"):
         load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"views": {"e": {"family": "opensmile", "layers": [1]}}},
+         "views.e.layers: unknown key; family opensmile knows family, feature_set, frames"),
+        ({"views": {"b": {"family": "text", "source": "x", "frame": [1]}}},
+         "views.b.frame: unknown key, did you mean 'frames'?; family text knows"),
+        ({"views": {"b": {"family": "text", "source": "x", "layers": ["last_hidden_state"]}}},
+         "views.b: last_hidden_state is the highest layer"),
+        ({"views": {"b": {"family": "text", "source": "x", "columns": "transcript"}}},
+         "views.b.columns: expected a list, in brackets, found 'transcript'"),
+        ({"transcribe": {"asr": "openai/whisper-base"}},
+         "transcribe.asr: expected a mapping such as {source: …}, found 'openai/whisper-base'"),
+        ({"transcribe": {"my asr": {"source": "x"}}}, "expected letters, digits, dots, dashes and underlines"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_views_and_recognisers_are_said_in_our_words(section, message):
+    """With the place as the user wrote it, and what would be right."""
+    with pytest.raises(ParamsError, match=re.escape(message)):
+        parse({"corpora": {"demo": {"adapter": "demo"}}} | section)
