@@ -65,16 +65,16 @@ class Tap:
     def send(self) -> None:
         """Begins to bring everything to the host, in memory that nobody waits for: on a GPU a copy that follows the
         batch's own work, so that nothing of it is held there while the next one computes."""
+        device = next(iter(self.sums.values())).device
         for name, values in self.sums.items():
             if self._too_large is not None:
                 values = values.masked_fill(self._too_large[:, None], torch.inf)
             self.sums[name] = to_host(values)
         for name, hidden in self.frames.items():
             self.frames[name] = to_host(hidden)
-        some = next(iter(self.sums.values()))
-        if some.is_pinned():
+        if device.type == "cuda":
             self._sent = torch.cuda.Event()
-            self._sent.record()
+            self._sent.record(torch.cuda.current_stream(device))  # which need not be the current device's
 
     def wait(self) -> None:
         """Returns when everything is on the host."""
