@@ -71,9 +71,7 @@ def _fits(batch: list[int], compute: Callable[[list[int]], None]) -> bool:
         if not is_out_of_memory(error):
             raise
         if len(batch) == 1:
-            raise MemoryError("a single window does not fit into the device's memory: lower the view's window_s") from (
-                error
-            )
+            raise MemoryError("a single window does not fit into memory: lower the view's window_s") from (error)
         return False
     return True
 

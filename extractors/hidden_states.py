@@ -43,9 +43,7 @@ class Tap:
 
     def take(self, name: str, hidden: Tensor) -> None:
         """Pools the hidden state [batch, time, dim] of that name where it is wanted. Waits for nothing."""
-        if self.most is not None:
-            too_large = hidden.abs().flatten(1).amax(dim=1) >= self.most
-            self._too_large = too_large if self._too_large is None else self._too_large | too_large
+        self._watch(hidden)
         if name in self.pooled_layers:
             if self._left_out is None:  # all hidden states of a batch have the same frames
                 self._left_out = self._where_left_out(hidden)
@@ -53,6 +51,11 @@ class Tap:
             self.sums[name] = hidden.masked_fill(self._left_out, 0).sum(dim=1, dtype=torch.float32)
         if name in self.frame_layers:
             self.frames[name] = hidden
+
+    def _watch(self, hidden: Tensor) -> None:
+        if self.most is not None:
+            too_large = hidden.abs().flatten(1).amax(dim=1) >= self.most
+            self._too_large = too_large if self._too_large is None else self._too_large | too_large
 
     def _where_left_out(self, hidden: Tensor) -> Tensor:
         """bool [batch, time, 1], true for padding and for frames that another window yields."""
@@ -84,17 +87,20 @@ class Tap:
     @contextmanager
     def on(self, layers: nn.ModuleList, *, but: str | None = None) -> Iterator[None]:
         """Takes the input of the first layer as "0" and the output of layer i as str(i + 1), while the model runs; the
-        name `but` is left for the caller to take."""
+        name `but` is left for the caller to take, and only watched here."""
 
         def hook(name: str):
-            return lambda _module, _args, output: self.take(name, output[0] if isinstance(output, tuple) else output)
+            def see(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
+                hidden = output[0] if isinstance(output, tuple) else output
+                if name == but:
+                    self._watch(hidden)
+                else:
+                    self.take(name, hidden)
+
+            return see
 
         handles = [layers[0].register_forward_pre_hook(lambda _module, args: self.take("0", args[0]))]
-        handles += [
-            layer.register_forward_hook(hook(str(number)))
-            for number, layer in enumerate(layers, start=1)
-            if str(number) != but
-        ]
+        handles += [layer.register_forward_hook(hook(str(number))) for number, layer in enumerate(layers, start=1)]
         try:
             yield
         finally:

@@ -138,8 +138,8 @@ def sample(utterances: pd.DataFrame, seconds: float) -> pd.DataFrame:
     """About so many seconds of the manifest's rows, the same every time, with the distribution of its durations.
 
     The rows in order of duration are divided into as many equal parts as there are to be utterances, and one is drawn
-    from each. Where a few long recordings hold most of the audio, what is then lacking is filled up by the longest
-    that fit.
+    from each. Where a few long recordings hold most of the audio, so that these come to less than half of what was
+    asked for, what is lacking is filled up by the longest that fit.
     """
     ordered = utterances.sort_values(["duration_s", "content"])
     count = min(len(ordered), max(1, round(seconds / ordered["duration_s"].mean())))
@@ -147,7 +147,7 @@ def sample(utterances: pd.DataFrame, seconds: float) -> pd.DataFrame:
     drawn = set(places.astype(int).tolist())
     durations = ordered["duration_s"].to_numpy()
     lacking = seconds - durations[sorted(drawn)].sum()
-    for row in range(len(ordered) - 1, -1, -1):
+    for row in range(len(ordered) - 1, -1, -1) if lacking > seconds / 2 else ():
         if row not in drawn and durations[row] <= lacking:
             drawn.add(row)
             lacking -= durations[row]

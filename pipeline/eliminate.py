@@ -21,7 +21,7 @@ def run(study: Study, names: list[str]) -> None:
 def _eliminate(study: Study, name: str) -> None:
     section = study.params.eliminate[name]
     tasks = {task: study.params.tasks[task] for task in section.tasks}
-    table, views = gather.select(study, [section.view], tasks)
+    table, views = gather.select(study, [section.view], tasks, section.folds)
     path = study.results("eliminate", name) / "elimination.json"
     cell = gather.identity(section, tasks, section.folds, table, views)
     if gather.up_to_date(path, cell):

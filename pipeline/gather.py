@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 import trainers
+from extractors.view import TextView
 from pipeline import dvcfile, keys
 from pipeline.corpus import COLUMNS
 from pipeline.errors import StageError
@@ -31,7 +32,9 @@ class Cached:
     """One per utterance."""
 
 
-def select(study: Study, views: Sequence[str], tasks: Mapping[str, Task]) -> tuple[pd.DataFrame, dict[str, Cached]]:
+def select(
+    study: Study, views: Sequence[str], tasks: Mapping[str, Task], folds: Folds
+) -> tuple[pd.DataFrame, dict[str, Cached]]:
     """The manifest's rows that every view has and at least one task is labelled for, and the views' values of them."""
     table = study.read_manifest()
     labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
@@ -53,17 +56,19 @@ def select(study: Study, views: Sequence[str], tasks: Mapping[str, Task]) -> tup
     usable = usable.reset_index(drop=True)
     cached = {view: Cached(store, keys.of(study.params.views[view], usable).tolist()) for view, store in stores.items()}
     for view, found in cached.items():
-        _mention_shared_texts(view, found, usable)
+        section = study.params.views[view]
+        if isinstance(section, TextView) and folds.disjoint != section.columns[0]:
+            _mention_shared_texts(view, section.columns[0], found, usable)
     return usable, cached
 
 
-def _mention_shared_texts(view: str, cached: Cached, table: pd.DataFrame) -> None:
+def _mention_shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -> None:
     """Says so where several recordings have one text: folds keep recordings apart, and not what is said in them."""
     recordings = table.groupby(pd.Series(cached.keys, index=table.index))["content"].transform("nunique")
     if shared := int((recordings > 1).sum()):
         say(
             f"{view}: {shared} of {len(table)} utterances share their text with another recording, so a text that is "
-            "tested may have been trained on; `folds: {disjoint: transcript}` keeps texts apart"
+            f"tested may have been trained on; `folds: {{disjoint: {column}}}` keeps texts apart"
         )
 
 

@@ -18,7 +18,8 @@ from pipeline.corpora import Corpus
 from pipeline.errors import StageError
 from trainers.spec import Elimination, Experiment, Section, Task
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
 """Names become file names and DVC stage names."""
 
 RESERVED = ("eliminate", "extract")
@@ -149,6 +150,8 @@ def _what(item: Mapping) -> str:
         key, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
         known = [name.strip("'") for name in item["ctx"]["expected_tags"].split(", ")]
         return f"unknown {key} {tag!r}{_nearest(tag, known)}; known: {', '.join(known)}"
+    if item.get("ctx", {}).get("pattern") == _NAME:
+        return f"expected a name of letters, digits, dots, dashes and underlines, found {item['input']!r}"
     if item["type"] in _EXPECTED:
         return f"expected {_EXPECTED[item['type']]}, found {item['input']!r}"
     message = item["msg"].removeprefix("Value error, ")
@@ -158,11 +161,10 @@ def _what(item: Mapping) -> str:
 
 
 _EXPECTED = {
-    "model_type": "a mapping such as {source: …}",
+    "model_type": "a mapping of keys to values",
     "tuple_type": "a list, in brackets",
     "list_type": "a list, in brackets",
     "dict_type": "a mapping of names to sections",
-    "string_pattern_mismatch": "letters, digits, dots, dashes and underlines, a letter or digit first",
 }
 """What pydantic says in words of its own."""
 

@@ -27,7 +27,7 @@ def run(study: Study, names: list[str]) -> None:
 def _train(study: Study, name: str) -> None:
     experiment = study.params.experiments[name]
     tasks = {task: study.params.tasks[task] for task in experiment.tasks}
-    table, views = gather.select(study, experiment.views, tasks)
+    table, views = gather.select(study, experiment.views, tasks, experiment.folds)
     folder = study.results(name)
     cell = gather.identity(experiment, tasks, experiment.folds, table, views)
     if gather.up_to_date(folder / "metrics.json", cell) and all((folder / name).exists() for name in OUTPUTS):

@@ -80,7 +80,7 @@ def read_settings(checkpoint: Checkpoint, source: str, model_types: Mapping[str,
         raise ViewError(
             f"source {source!r}: expected its weights in {WEIGHTS[0]}, config.json names {named}; rename it"
         )
-    if "quantization_config" in settings:
+    if settings.get("quantization_config"):
         raise ViewError(
             f"source {source!r}: expected weights in a plain number format, config.json has a quantization_config; "
             "choose the checkpoint that it was made from"

@@ -17,8 +17,8 @@ far as that is deterministic:
   error must not be carried from window to window.
 
 Of a checkpoint's `generation_config.json` only what describes the model is read (`_KEPT`). How to decode is for the
-section alone to say: a language, sampling, beams or more outputs that stand in the file are left out. A multilingual
-model always transcribes and never translates.
+section alone to say: a language, sampling, beams or more outputs that stand in the file are left out; its penalties on
+repetition and length count, as in the official path. A multilingual model always transcribes and never translates.
 """
 
 from collections.abc import Sequence

@@ -149,9 +149,9 @@ class LanguageModelExtractor(TextExtractor):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return load_tokenizer(
-            transformers.AutoTokenizer, self._checkpoint.files(TOKENIZER), self._view.source, trust_remote_code=False
-        )
+        # The configuration says which class it is where tokenizer_config.json does not.
+        how = {"config": self._config, "trust_remote_code": False}
+        return load_tokenizer(transformers.AutoTokenizer, self._checkpoint.files(TOKENIZER), self._view.source, **how)
 
     @cached_property
     def _model(self) -> nn.Module:

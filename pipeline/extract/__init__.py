@@ -62,7 +62,7 @@ def _rows(study: Study, view: str, manifest: pd.DataFrame) -> pd.DataFrame:
             count = int(keys.of(section.model_copy(update={"columns": (name,)}), manifest).isna().sum())
             if count:
                 lacking.append(f"{count} of {len(manifest)} utterances have no text in {name}")
-                recognised |= name in heard
+                recognised |= name in heard and bool(manifest[name].isna().any())  # heard nothing is no reason
         if lacking:
             step = (
                 "; run `strata transcribe` (data/transcripts.failures.csv has what it cannot use)" if recognised else ""
@@ -115,6 +115,7 @@ def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterance
             store.check(fingerprint)
             return store
         _remove_empty(path)
+        return _open(study, view, fingerprint, crew, utterances)  # by now it may be another process's
     _refuse_renamed(study, view, fingerprint)
     return create(path, crew.ask(work.shape), utterances)
 

@@ -53,14 +53,16 @@ def test_tf32_is_refused_where_there_is_none(load, sounds):
         extractor.extract(sounds, 16_000)
 
 
-def test_values_that_whisper_holds_below_overflow_are_no_numbers(load, sounds, tmp_path):
-    """transformers clamps Whisper's float16 values: an overflow anywhere below the layers that are kept is told from a
-    large number, and only where it happened."""
+@pytest.mark.parametrize("loud", [0, 3])
+@pytest.mark.parametrize("layers", ["all", [4]])
+def test_values_that_whisper_holds_below_overflow_are_no_numbers(loud, layers, load, sounds, tmp_path):
+    """transformers clamps Whisper's float16 values: an overflow in any layer, the last before the final norm included,
+    is told from a large number. The weights themselves are within the format's range."""
     folder = shutil.copytree(load(family="transformers", source="miniature:whisper").checkpoint, tmp_path / "loud")
     tensors = load_file(folder / "model.safetensors")
-    name = next(name for name in tensors if name.endswith("encoder.layers.0.fc2.weight"))
-    save_file(tensors | {name: tensors[name] * 1e6}, folder / "model.safetensors", metadata={"format": "pt"})
-    view = {"family": "transformers", "source": str(folder), "layers": [4]}
+    name = next(name for name in tensors if name.endswith(f"encoder.layers.{loud}.fc2.weight"))
+    save_file(tensors | {name: tensors[name] * 1e5}, folder / "model.safetensors", metadata={"format": "pt"})
+    view = {"family": "transformers", "source": str(folder), "layers": layers}
     for compute_dtype, is_finite in (("float32", True), ("bfloat16", True), ("float16", False)):
         states = extractors.load(view | {"compute_dtype": compute_dtype}, device="cpu").extract(sounds[:2], 16_000)
         assert [np.isfinite(one.pooled).all() for one in states] == [is_finite] * 2

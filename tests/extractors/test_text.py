@@ -159,6 +159,18 @@ def test_only_tokenizers_that_are_known_are_made(settings, message, folder, tmp_
             extractors.load({"family": "text", "source": str(copy)})
 
 
+def test_a_tokenizer_of_an_unnamed_class_is_that_of_the_model(folder, tmp_path, relative_error):
+    """Older checkpoints, bert-base-uncased among them, leave tokenizer_class out: their other settings count all the
+    same, as in a plain call."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "model_max_length": 64}))
+    extractor = extractors.load({"family": "text", "source": str(copy)}, device="cpu")
+    official = transformers.AutoTokenizer.from_pretrained(copy)
+    assert type(extractor._tokenizer) is type(official)
+    (states,) = extractor.extract(["Hello World"])
+    assert relative_error(states.pooled, plain_call(copy, "Hello World").mean(axis=1)) < 1e-4
+
+
 def test_a_tokenizer_that_cannot_be_read(folder, tmp_path):
     """Is one line, whatever its parser says."""
     copy = shutil.copytree(folder, tmp_path / "copy")

@@ -116,8 +116,8 @@ def test_a_file_that_is_absent_or_no_yaml_is_one_line(tmp_path):
         ({"views": {"b": {"family": "text", "source": "x", "columns": "transcript"}}},
          "views.b.columns: expected a list, in brackets, found 'transcript'"),
         ({"transcribe": {"asr": "openai/whisper-base"}},
-         "transcribe.asr: expected a mapping such as {source: …}, found 'openai/whisper-base'"),
-        ({"transcribe": {"my asr": {"source": "x"}}}, "expected letters, digits, dots, dashes and underlines"),
+         "transcribe.asr: expected a mapping of keys to values, found 'openai/whisper-base'"),
+        ({"transcribe": {"my asr": {"source": "x"}}}, "expected a name of letters, digits, dots, dashes and underlines"),
     ],
 )  # fmt: skip
 def test_mistakes_in_views_and_recognisers_are_said_in_our_words(section, message):
