@@ -117,7 +117,7 @@ def test_a_file_that_is_absent_or_no_yaml_is_one_line(tmp_path):
          "views.b.columns: expected a list, in brackets, found 'transcript'"),
         ({"transcribe": {"asr": "openai/whisper-base"}},
          "transcribe.asr: expected a mapping of keys to values, found 'openai/whisper-base'"),
-        ({"transcribe": {"my asr": {"source": "x"}}}, "expected a name of letters, digits, dots, dashes and underlines"),
+        ({"transcribe": {"my asr": {"source": "x"}}}, "expected a name of letters, digits, dots, dashes"),
     ],
 )  # fmt: skip
 def test_mistakes_in_views_and_recognisers_are_said_in_our_words(section, message):
