@@ -123,7 +123,7 @@ def test_too_many_bad_files_fail_after_the_good_ones_are_done(study):
     """The rest of the work is not lost, and the message says where to look."""
     study.rows += ["missing1.wav,a,1", "missing2.wav,a,1"]
     study.add(0)
-    assert "2 of 26 recordings cannot be used, more than max_failed (5%)" in study.fails("corpus")
+    assert "2 of 26 recordings cannot be used, more than corpora.tones.max_failed (5%)" in study.fails("corpus")
     assert len(pd.read_parquet(study.folder / "data/manifest.parquet")) == 24
 
 
