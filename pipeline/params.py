@@ -16,6 +16,7 @@ from extractors.recogniser import RecogniserSection
 from extractors.view import FAMILIES, View, fields
 from pipeline.corpora import Corpus
 from pipeline.errors import StageError
+from trainers import grid
 from trainers.spec import Elimination, Experiment, Section, Task
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -73,9 +74,14 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_exist(self):
-        uses = [(f"experiments.{name}", e.views, e.tasks) for name, e in self.experiments.items()]
-        uses += [(f"eliminate.{name}", [e.view], e.tasks) for name, e in self.eliminate.items()]
-        for where, views, tasks in uses:
+        uses = [
+            (f"experiments.{name}", cell.corpora, cell.views, cell.tasks)
+            for name in self.experiments
+            for cell in self.cells(name).values()
+        ]
+        uses += [(f"eliminate.{name}", [], [e.view], e.tasks) for name, e in self.eliminate.items()]
+        for where, corpora, views, tasks in uses:
+            _require(where, "corpus", corpora, self.corpora)
             _require(where, "view", views, self.views)
             _require(where, "task", tasks, self.tasks)
         _require("report.tsne", "view", [picture.view for picture in self.report.tsne], self.views)
@@ -83,6 +89,17 @@ class Params(Section):
             if name in self.experiments:
                 raise ValueError(f"experiments.{name}: this name is reserved; choose another")
         return self
+
+    def cells(self, name: str) -> dict[str, Experiment]:
+        """The experiments that one section stands for, by the folder of each below `results/<name>`: see trainers.grid.
+
+        Raises:
+            ValueError: a grid that cannot be.
+        """
+        try:
+            return grid.cells(self.experiments[name], list(self.corpora))
+        except ValueError as error:
+            raise ValueError(f"experiments.{name}: {error}") from None
 
 
 def load(path: Path) -> Params:

@@ -75,6 +75,9 @@ class Fusion(Section):
     """How two or more views become one vector."""
 
     kind: Literal["concat", "ot"]
+    support: Literal["position", "batch"] = "position"
+    """Between what mass is transported: the positions of one utterance's two signals, with a plan for every utterance;
+    or the utterances of a batch, with one plan for all, which makes an answer depend on who shares the batch."""
     direction: Literal["both", "x1->x2", "x2->x1"] = "both"
     epsilon: PositiveFloat = 0.1
     """Entropic regularisation of the transport plan, on a cost scaled to [0, 1]."""
@@ -86,8 +89,10 @@ class Fusion(Section):
 
 
 class Experiment(Optimisation):
-    """One named training configuration, cross-validated."""
+    """One named training configuration, cross-validated; with a `grid`, many of them (`trainers.grid`)."""
 
+    corpora: list[str] = []
+    """Corpora whose utterances take part; all where none is named."""
     views: list[str] = Field(min_length=1)
     layers: Literal["last", "all"] | list[str | int] = "last"
     """Which cached layers of each view enter; several are averaged with learned weights."""
@@ -104,6 +109,8 @@ class Experiment(Optimisation):
     """False trains one model per task (the paper's single-task setup)."""
     folds: Folds = Folds()
     seeds: list[int] = Field([0], min_length=1)
+    grid: dict[str, Literal["each", "pairs"] | list] = {}
+    """Values that fields of this section take in turn, every combination a cell that is trained for itself."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,14 +121,17 @@ class Experiment(Optimisation):
 
     @model_validator(mode="after")
     def _names_once(self):
-        for key in ("views", "tasks", "layers", "seeds"):
+        for key in ("views", "tasks", "layers", "seeds", "corpora"):
             names = getattr(self, key)
-            if not isinstance(names, str) and (not names or len(set(map(str, names))) < len(names)):
+            empty = not names and key != "corpora"
+            if not isinstance(names, str) and (empty or len(set(map(str, names))) < len(names)):
                 raise ValueError(f"{key} must name at least one, and each once; got {names}")
         return self
 
     @model_validator(mode="after")
     def _fusion_fits_views(self):
+        if self.grid:  # the cells are checked, each for itself
+            return self
         if (len(self.views) > 1) != (self.fusion is not None):
             raise ValueError("fusion is for two views or more: give both or neither")
         if self.fusion and self.fusion.kind == "ot" and (len(self.views) != 2 or self.encoder != "cnn"):
