@@ -1,8 +1,8 @@
 """Grids: one section of params.yaml that stands for many experiments, its cells.
 
 A grid names fields and the values that each takes; a cell is one combination. Fields of fields are written with a dot
-(`fusion.epsilon`). For a field that is a list, the words `each` and `pairs` stand for each of its elements alone and for
-every two of them, in order:
+(`fusion.epsilon`). For a field that is a list, the words `each` and `pairs` stand for each of its elements alone and
+for every two of them, in order:
 
     views: [wavlm, whisper, xvector]
     grid: {views: pairs, fusion: [concat, ot], fusion.epsilon: [0.1, 0.01]}
