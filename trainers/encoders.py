@@ -1,9 +1,12 @@
 """What each view's vector goes through before fusion: convolution blocks, and fully connected networks."""
 
+import itertools
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from trainers.convolution import conv_relu_pool
 
 
 class ConvBlocks(nn.Module):
@@ -16,13 +19,7 @@ class ConvBlocks(nn.Module):
     def __init__(self, dim: int, channels: Sequence[int]):
         super().__init__()
         widths = [1, *channels]
-        self.blocks = nn.Sequential(
-            *(
-                layer
-                for fan_in, fan_out in zip(widths, channels, strict=False)
-                for layer in (nn.Conv1d(fan_in, fan_out, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2, ceil_mode=True))
-            )
-        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(*fans, 3, padding=1) for fans in itertools.pairwise(widths))
         self.num_positions = dim
         for _ in channels:
             self.num_positions = -(-self.num_positions // 2)
@@ -30,7 +27,10 @@ class ConvBlocks(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch positions channels"]:
         """One vector of channels per position."""
-        return self.blocks(x.unsqueeze(1)).transpose(1, 2)
+        x = x.unsqueeze(2)
+        for convolution in self.convolutions:
+            x = conv_relu_pool(x, convolution.weight, convolution.bias)
+        return x
 
 
 class FullyConnected(nn.Sequential):

@@ -138,7 +138,7 @@ def _train(experiment: Experiment, job: _Job, features: Sequence[np.ndarray]) ->
         torch.manual_seed(job.seed)
         shapes = [f.shape[1:] for f in features]
         model = Heads(shapes, experiment, {goal.name: goal.num_outputs for goal in job.group})
-        model.standardise([f[job.train] for f in features])
+        model.prepare([f[job.train] for f in features])
         tensors = [torch.from_numpy(np.require(f, requirements="W")) for f in features]
         curve = fit(model, tensors, job.group, job.train, job.valid, experiment, job.seed)
         if job.fold is None:

@@ -1,44 +1,16 @@
 """Fusion by optimal transport (TANGO §4.1, eqs 1–3): what one view says, carried to where the other says the same.
 
-The support points of a view are its positions after the convolution blocks, and every utterance has a transport plan of
-its own, so that a prediction does not depend on who else is in the batch. (The paper leaves the points open.)
+The paper leaves the points of the transport open. Here they are the positions of a view after the convolution blocks,
+and every utterance has a plan of its own, so that an answer never depends on who else is in the batch. `support: batch`
+makes the utterances of a batch the points instead, for comparison.
 """
-
-import os
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainers.spec import Fusion
-
-os.environ.setdefault("POT_BACKEND_DISABLE_TENSORFLOW", "1")  # else `import ot` loads TensorFlow: 8 s and 0.9 GB
-
-
-def cost(x1: Float[Tensor, "batch n dim"], x2: Float[Tensor, "batch m dim"]) -> Float[Tensor, "batch n m"]:
-    """Euclidean distances between the points of two views, scaled to [0, 1] per utterance (eq 3)."""
-    squared = (x1.square().sum(-1).unsqueeze(2) + x2.square().sum(-1).unsqueeze(1) - 2 * x1 @ x2.mT).clamp_min(0)
-    distances = torch.sqrt(squared + 1e-12)  # the offset keeps the gradient finite where two points coincide
-    return distances / distances.amax(dim=(1, 2), keepdim=True)
-
-
-def transport_plan(
-    costs: Float[Tensor, "batch n m"], epsilon: float, iterations: int, tolerance: float
-) -> Float[Tensor, "batch n m"]:
-    """Entropic transport plans with uniform marginals, by Sinkhorn in the log domain; gradients flow through them.
-
-    Args:
-        costs: cost matrices.
-        epsilon: entropic regularisation.
-        iterations: at most this many.
-        tolerance: stop once no potential of the whole batch moves by more; 0 runs all iterations, which makes each plan
-            independent of the rest of the batch.
-    """
-    from ot.batch import solve_batch
-
-    return solve_batch(
-        costs, reg=epsilon, method="log_sinkhorn", max_iter=iterations, tol=tolerance, grad="autodiff"
-    ).plan
+from trainers.transport import cost, transport_plan
 
 
 class OptimalTransport(nn.Module):
@@ -50,28 +22,61 @@ class OptimalTransport(nn.Module):
 
     def num_outputs(self, positions: tuple[int, int], channels: int) -> int:
         """Width of the fused vector."""
-        first, second = positions
-        to_first, to_second = (self.fusion.direction in ("both", d) for d in ("x2->x1", "x1->x2"))
-        return channels * (first * (1 + to_first) + second * (1 + to_second))
+        of_x1, of_x2 = (channels * number for number in positions)
+        carried = positions if self.fusion.support == "position" else positions[::-1]
+        to_x1, to_x2 = (channels * number for number in carried)
+        return of_x1 + of_x2 + to_x1 * self._carries("x2->x1") + to_x2 * self._carries("x1->x2")
 
     def forward(
-        self, x1: Float[Tensor, "batch n channels"], x2: Float[Tensor, "batch m channels"]
+        self,
+        x1: Float[Tensor, "batch n channels"],
+        x2: Float[Tensor, "batch m channels"],
+        reference: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "batch fused"]:
-        """Gates, transports and joins the two views."""
+        """Gates, transports and joins the two views.
+
+        Args:
+            x1: the first view's positions.
+            x2: the second view's.
+            reference: the same of fixed training utterances, [others, n, channels] and [others, m, channels], for
+                `support: batch` outside of training: each utterance is then transported among these alone.
+        """
         x1, x2 = nn.functional.silu(x1), nn.functional.silu(x2)  # the paper's gate x·σ(x)
-        # Early stopping looks at the whole batch, so only training uses it: a prediction is one utterance's alone.
-        tolerance = self.fusion.tolerance if self.training else 0.0
-        plan = transport_plan(cost(x1, x2), self.fusion.epsilon, self.fusion.iterations, tolerance)
+        if self.fusion.support == "position":
+            plan = self._plan(x1, x2)
+            to_x1, to_x2 = self._carry(plan, x2), self._carry(plan.mT, x1)
+        elif reference is None:
+            plan = self._plan(x1.mean(1).unsqueeze(0), x2.mean(1).unsqueeze(0))
+            to_x1, to_x2 = (
+                self._carry(p, x.flatten(1).unsqueeze(0)).squeeze(0) for p, x in ((plan, x2), (plan.mT, x1))
+            )
+        else:
+            others1, others2 = map(nn.functional.silu, reference)
+            plan = self._plan(_among(x1.mean(1), others1.mean(1)), _among(x2.mean(1), others2.mean(1)))
+            # The utterance itself is the last row and column of its plan.
+            to_x1 = self._carry(plan[:, -1:], _among(x2.flatten(1), others2.flatten(1)))
+            to_x2 = self._carry(plan.mT[:, -1:], _among(x1.flatten(1), others1.flatten(1)))
         sides = [x1, x2]
-        if self.fusion.direction in ("both", "x2->x1"):
-            sides.append(self._carry(plan, x2))
-        if self.fusion.direction in ("both", "x1->x2"):
-            sides.append(self._carry(plan.mT, x1))
+        sides += [to_x1] if self._carries("x2->x1") else []
+        sides += [to_x2] if self._carries("x1->x2") else []
         return torch.cat([side.flatten(1) for side in sides], dim=1)
 
+    def _carries(self, direction: str) -> bool:
+        return self.fusion.direction in ("both", direction)
+
+    def _plan(self, x1: Tensor, x2: Tensor) -> Tensor:
+        # Early stopping looks at the whole batch, so only training uses it: an answer is one utterance's alone.
+        tolerance = self.fusion.tolerance if self.training else 0.0
+        return transport_plan(cost(x1, x2), self.fusion.epsilon, self.fusion.iterations, tolerance)
+
     def _carry(
-        self, plan: Float[Tensor, "batch n m"], x: Float[Tensor, "batch m channels"]
-    ) -> Float[Tensor, "batch n channels"]:
+        self, plan: Float[Tensor, "sets n m"], x: Float[Tensor, "sets m channels"]
+    ) -> Float[Tensor, "sets n channels"]:
         if self.fusion.transported == "barycentric":
             plan = plan / plan.sum(2, keepdim=True).clamp_min(1e-12)
         return plan @ x
+
+
+def _among(x: Float[Tensor, "batch dim"], others: Float[Tensor, "others dim"]) -> Float[Tensor, "batch points dim"]:
+    """For every utterance the set of the others and itself, itself last."""
+    return torch.cat([others.expand(len(x), -1, -1), x.unsqueeze(1)], dim=1)

@@ -93,18 +93,33 @@ class Heads(nn.Module):
             own = [nn.Linear(width, experiment.head), nn.ReLU()] if own_layer else []
             self.heads.append(nn.Sequential(*own, nn.Linear(experiment.head if own_layer else width, num_outputs)))
         self.tasks = tuple(outputs)
+        # Where utterances are the points of the transport, answers are given among these training utterances.
+        self.num_references = 0
+        if experiment.fusion is not None and experiment.fusion.support == "batch":
+            self.num_references = experiment.batch_size - 1
+            for i, (layers, dim) in enumerate(shapes):
+                self.register_buffer(f"reference_{i}", torch.zeros(self.num_references, layers, dim))
         # Where regression targets lie and how far they spread in the training data; (0, 1) for classes.
         self.register_buffer("target_mean", torch.zeros(len(outputs)))
         self.register_buffer("target_scale", torch.ones(len(outputs)))
 
-    def standardise(self, features: Sequence[np.ndarray]) -> None:
-        """Fits the standardisation of every view on training data [utterances, layers, dim]."""
+    def prepare(self, features: Sequence[np.ndarray]) -> None:
+        """Takes from training data [utterances, layers, dim] per view what is not learned by gradient."""
         for view, values in zip(self.views, features, strict=True):
             view.standardise.fit(values)
+        chosen = np.resize(torch.randperm(len(features[0])).numpy(), self.num_references) if self.num_references else []
+        for i, values in enumerate(features if self.num_references else ()):
+            getattr(self, f"reference_{i}").copy_(torch.from_numpy(values[chosen]))
 
     def forward(self, *features: Float[Tensor, "batch _ _"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Logits (or standardised values) of every task, from one [batch, layers, dim] per view."""
         encoded = [view(x) for view, x in zip(self.views, features, strict=True)]
-        joined = self.fusion(*encoded) if self.fusion is not None else torch.cat(encoded, dim=1)
+        joined = self.fusion(*encoded, self._references()) if self.fusion is not None else torch.cat(encoded, dim=1)
         shared = self.shared(joined)
         return {task: head(shared) for task, head in zip(self.tasks, self.heads, strict=True)}
+
+    def _references(self) -> tuple[Tensor, Tensor] | None:
+        """The encoded training utterances among which answers are given; in training, the batch takes their part."""
+        if self.training or not self.num_references:
+            return None
+        return tuple(view(getattr(self, f"reference_{i}")) for i, view in enumerate(self.views))

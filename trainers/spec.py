@@ -79,11 +79,11 @@ class Fusion(Section):
     """Between what mass is transported: the positions of one utterance's two signals, with a plan for every utterance;
     or the utterances of a batch, with one plan for all, which makes an answer depend on who shares the batch."""
     direction: Literal["both", "x1->x2", "x2->x1"] = "both"
-    epsilon: PositiveFloat = 0.1
+    epsilon: float = Field(0.1, ge=1 / 700)
     """Entropic regularisation of the transport plan, on a cost scaled to [0, 1]."""
     iterations: PositiveInt = 50
-    tolerance: PositiveFloat = 1e-4
-    """Sinkhorn stops early in training once its potentials move by less; predictions always run all iterations."""
+    tolerance: float = Field(1e-6, ge=0)
+    """In training Sinkhorn stops once its scalings change by less; predictions always run all iterations."""
     transported: Literal["barycentric", "literal"] = "barycentric"
     """`literal` is the paper's γ·x; `barycentric` divides by the rows' mass, which keeps the scale of x."""
 
@@ -146,6 +146,8 @@ class Experiment(Optimisation):
         name = "MVMT-concat"
         if self.fusion.kind == "ot":
             name = "TANGO" if self.fusion.direction == "both" else f"TANGO {self.fusion.direction}"
+            name += ", batch support" if self.fusion.support == "batch" else ""
+            name += ", literal" if self.fusion.transported == "literal" else ""
         return name if self.joint else f"{name}, a model per task"
 
 
