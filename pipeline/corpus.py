@@ -7,6 +7,8 @@ its size and time of change, so that a second run only looks at what is new.
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
 
@@ -31,8 +33,8 @@ def run(study: Study) -> None:
     """Writes the manifest and the table of unusable recordings.
 
     Raises:
-        StageError: no usable recording, or a larger share of unusable ones in a corpus than its `max_failed`; what is
-            usable has been written by then.
+        StageError: a corpus's `rename` does not fit its labels; no usable recording, or a larger share of unusable ones
+            in a corpus than its `max_failed`. In the last case what is usable has been written by then.
     """
     rows, failures, complaints = [], [], []
     with _Inspector(study) as inspector:
@@ -93,7 +95,7 @@ class _Inspector:
 
     def inspect(self, corpus: str, section: Section) -> tuple[list[dict], list[dict]]:
         """Manifest rows and failures of one corpus, in the corpus's order."""
-        items = list(adapter(section.adapter).utterances(section, self.study.folder))
+        items = _renamed(corpus, section, list(adapter(section.adapter).utterances(section, self.study.folder)))
         look = partial(self._look, silence_dbfs=section.silence_dbfs)
         rows, failures = [], []
         with bar(len(items), "files", corpus) as progress:
@@ -141,6 +143,28 @@ class _Inspector:
 def _code() -> str:
     """Identity of the code that looks into files: what other code remembered is looked at again."""
     return hashlib.blake2b(Path(audio.__file__).read_bytes(), digest_size=8).hexdigest()
+
+
+def _renamed(corpus: str, section: Section, items: list[Utterance | Problem]) -> list[Utterance | Problem]:
+    """The items with their labels called as the section wants them."""
+    labels = dict.fromkeys(column for item in items if isinstance(item, Utterance) for column in item.labels)
+    if not labels:  # not one utterance: that is what is to be told
+        return items
+    where = f"corpora.{corpus}.rename"
+    for old, new in section.rename.items():
+        if old not in labels:
+            nearest = get_close_matches(old, labels, n=1)
+            hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+            raise StageError(f"{where}: no label {old!r} in this corpus{hint}; it has {', '.join(labels)}")
+        if new in labels and new not in section.rename:
+            raise StageError(f"{where}: {old} cannot be called {new}, which the corpus has too; rename {new} as well")
+    called = {column: section.rename.get(column, column) for column in labels}
+    return [
+        replace(item, labels={called[column]: value for column, value in item.labels.items()})
+        if isinstance(item, Utterance)
+        else item
+        for item in items
+    ]
 
 
 def _manifest(rows: list[dict]) -> pd.DataFrame:

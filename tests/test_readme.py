@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from extractors import miniatures
 from extractors.view import parse as parse_view
 from pipeline import cli
+from pipeline.corpora import ADAPTERS, Corpus
 from pipeline.init import recipes
 from pipeline.params import parse
 
@@ -53,7 +55,7 @@ def test_its_tables_name_the_packages_recipes_and_files_that_exist():
     packages = set(re.findall(r"^\| `(\w+)/`", TEXT, re.M))
     assert packages == {file.parent.name for file in ROOT.glob("*/__init__.py")} | {"tests"}
     assert f"a recipe: {', '.join(recipes())}" in TEXT
-    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", TEXT):
         assert (ROOT / link).exists(), link
 
 
@@ -79,6 +81,20 @@ def test_its_table_of_views_can_be_written_into_params():
     for section in sections:
         written = section if section.startswith("{") else f"{{family: transformers, {section.removeprefix('… ')}}}"
         parse_view(yaml.safe_load(written))
+
+
+def test_its_table_of_corpora_is_what_the_adapters_read(tmp_path):
+    """Each row's example is a recording of that corpus, with the labels that the row names, from where it says."""
+    rows = re.findall(r"^\| `([\w-]+)` \| `([\w-]+\.wav)`[^|]* \| ([^|]+) \| \[[^]]+\]\(([^)]+)\)", TEXT, re.M)
+    assert {row[0] for row in rows} == set(ADAPTERS) - {"demo", "folder", "prompts"}
+    for name, example, labels, source in rows:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / example).touch()
+        section = TypeAdapter(Corpus).validate_python({"adapter": name, "root": name})
+        (item,) = ADAPTERS[name].utterances(section, tmp_path)
+        assert set(item.labels) == {"speaker", "gender", "age", *re.findall(r"`(\w+)`", labels)}
+        assert f"`{item.labels['speaker']}`" in TEXT
+        assert source == ADAPTERS[name].SOURCE
 
 
 def test_it_names_every_miniature():

@@ -13,12 +13,19 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pipeline.corpora import demo, folder, prompts
+from pipeline.corpora import baved, crema_d, demo, emo_db, folder, prompts
 from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
 
 __all__ = ["ADAPTERS", "Corpus", "CorpusError", "Problem", "Section", "Utterance", "adapter"]
 
-ADAPTERS: dict[str, ModuleType] = {"demo": demo, "folder": folder, "prompts": prompts}
+ADAPTERS: dict[str, ModuleType] = {
+    "baved": baved,
+    "crema-d": crema_d,
+    "demo": demo,
+    "emo-db": emo_db,
+    "folder": folder,
+    "prompts": prompts,
+}
 """Module of each adapter, by the name that `params.yaml` calls it."""
 
 
@@ -45,7 +52,7 @@ def _names_a_known_adapter(section: Any) -> Any:
 
 
 Corpus = Annotated[
-    demo.Demo | folder.Folder | prompts.Prompts,
+    baved.Baved | crema_d.CremaD | demo.Demo | emo_db.EmoDB | folder.Folder | prompts.Prompts,
     Field(discriminator="adapter"),
     BeforeValidator(_names_a_known_adapter),
 ]

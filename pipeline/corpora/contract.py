@@ -11,9 +11,16 @@ raises. `tests/pipeline/corpora/test_contract.py` holds every adapter to this.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "sampling_rate"})
+"""Columns that the manifest fills in by itself, so that no label may be called so."""
+SEGMENT_COLUMNS = frozenset({"start_s", "duration_s"})
+"""Columns that say which stretch of a file an utterance is: no labels either."""
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+"""Extensions of recordings, those that lose nothing first."""
 
 
 class CorpusError(ValueError):
@@ -60,8 +67,23 @@ class Section(BaseModel):
     """Share of unusable recordings past which the stage fails."""
     silence_dbfs: float = Field(-60.0, lt=0)
     """A recording whose peak is below this, in dB relative to full scale, is silent."""
+    rename: dict[str, Annotated[str, StringConstraints(min_length=1)]] = {}
+    """Label columns that enter the manifest under another name: from → to, so that corpora which call the same thing
+    differently serve the same task."""
     adapter: str
     """Name of the adapter, one of `pipeline.corpora.ADAPTERS`."""
+
+    @field_validator("rename")
+    @classmethod
+    def _new_names_are_free(cls, rename: dict[str, str]) -> dict[str, str]:
+        for old, new in rename.items():
+            if new in MANIFEST_COLUMNS | SEGMENT_COLUMNS:
+                raise ValueError(
+                    f"{old} cannot be called {new}, which the manifest fills in by itself; choose another name"
+                )
+            if clash := [other for other in rename if rename[other] == new and other != old]:
+                raise ValueError(f"{old} and {clash[0]} cannot both be called {new}; choose another name for one")
+        return rename
 
     def watched(self, folder: Path) -> Path | None:
         """The directory that the corpus reads and DVC does not see; None where the corpus makes its own audio.

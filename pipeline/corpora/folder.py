@@ -23,14 +23,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from pipeline.corpora.contract import AUDIO_SUFFIXES, MANIFEST_COLUMNS, CorpusError, Problem, Section, Utterance
 from pipeline.corpora.paths import OutsideRoot, follow, locate, spelled
 from pipeline.progress import say
 
-MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "sampling_rate"})
-"""Columns that the manifest fills in by itself, so that no label may be called so."""
-
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 _TEXT_COLUMNS = frozenset({"speaker", "split", "transcript"})
 _NO_LABELS = frozenset({"file_name", "start_s", "duration_s"})
 # Stricter than float(), which takes "nan", "inf" and "1_000" for numbers.

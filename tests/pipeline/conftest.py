@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,22 @@ def tone(path: Path, pitch_hz: float, seconds: float = 0.4) -> Path:
     noise = np.random.default_rng(int(pitch_hz)).normal(size=time.size)
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch_hz * time) + 0.02 * noise, SAMPLING_RATE)
     return path
+
+
+@pytest.fixture
+def plant():
+    """A function that writes a tiny recording, each of another pitch, at every path given below a root."""
+
+    def write(root: Path, *paths: str) -> Path:
+        for path in paths:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            time = np.arange(800) / SAMPLING_RATE
+            wave = 0.3 * np.sin(2 * np.pi * (100 + zlib.crc32(Path(path).name.encode()) % 3001) * time)
+            with (root / path).open("wb") as file:
+                soundfile.write(file, wave, SAMPLING_RATE, format="wav")
+        return root
+
+    return write
 
 
 class StudyFolder:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.corpora import ADAPTERS, Corpus, Problem, Utterance, adapter
-from pipeline.corpora.folder import MANIFEST_COLUMNS
+from pipeline.corpora.contract import MANIFEST_COLUMNS
 
 
 def read(section, folder):
@@ -46,7 +46,7 @@ def test_every_utterance_has_its_file(section, tmp_path):
 def test_problems_say_why_in_one_line(section, tmp_path):
     """Each problem has a name and a reason that fits a table."""
     problems = [item for item in read(section, tmp_path) if isinstance(item, Problem)]
-    assert len(problems) == {"demo": 0, "folder": 2, "prompts": 1}[section.adapter]
+    assert len(problems) == {"demo": 0, "folder": 2}.get(section.adapter, 1)
     assert all(problem.name and problem.reason and "\n" not in problem.reason for problem in problems)
 
 
@@ -71,6 +71,24 @@ def test_unknown_option_is_refused(section):
         TypeAdapter(Corpus).validate_python({**section.model_dump(), "sede": 5})
 
 
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        ({"a": "content"}, "a cannot be called content, which the manifest fills in by itself"),
+        ({"a": "duration_s"}, "a cannot be called duration_s, which the manifest fills in by itself"),
+        ({"a": "x", "b": "x"}, "a and b cannot both be called x"),
+        ({"a": ""}, "at least 1 character"),
+        ({"a": 5}, "valid string"),
+    ],
+)
+def test_new_names_of_labels_must_be_free(section, rename, message):
+    """A label can be renamed in every corpus, and neither to a column of the manifest's own nor to another's name."""
+    renamed = TypeAdapter(Corpus).validate_python({**section.model_dump(), "rename": {"a": "b", "b": "a"}})
+    assert renamed.rename == {"a": "b", "b": "a"}
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(Corpus).validate_python({**section.model_dump(), "rename": rename})
+
+
 def test_watched_directory(section, tmp_path):
     """A corpus of found recordings names the directory it reads; only the synthetic one has none."""
     watched = section.watched(tmp_path)
@@ -84,8 +102,12 @@ def test_watched_directory(section, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("foldr", "unknown corpus adapter 'foldr': did you mean 'folder'\\? known are demo, folder, prompts"),
-        ("xyz", "unknown corpus adapter 'xyz': known are demo, folder, prompts"),
+        (
+            "foldr",
+            "unknown corpus adapter 'foldr': did you mean 'folder'\\? "
+            "known are baved, crema-d, demo, emo-db, folder, prompts",
+        ),
+        ("xyz", "unknown corpus adapter 'xyz': known are baved, crema-d, demo, emo-db, folder, prompts"),
     ],
 )
 def test_unknown_adapter_lists_the_known_ones(name, message):
@@ -98,7 +120,9 @@ def test_unknown_adapter_lists_the_known_ones(name, message):
 
 def test_section_without_an_adapter_lists_the_known_ones():
     """A section that forgets its adapter is told which there are."""
-    with pytest.raises(ValidationError, match="no `adapter`: expected one of demo, folder, prompts"):
+    with pytest.raises(
+        ValidationError, match="no `adapter`: expected one of baved, crema-d, demo, emo-db, folder, prompts"
+    ):
         TypeAdapter(Corpus).validate_python({"root": "recordings"})
 
 

@@ -1,0 +1,177 @@
+"""Corpora whose labels stand in the names of their files: finds the recordings below a root, in any layout.
+
+Copies of such a corpus differ in their folders and agree in the names of the recordings. So every folder below the
+root is looked into, a recording is known by its name alone, without folder and extension, and an adapter says what a
+name means. What begins with a dot (`._a.wav`, `.DS_Store`, `.git`) is passed over.
+
+- One recording in several formats, as in a checkout with WAV and MP3, counts once: the one that lost nothing.
+- A link that leads outside the root is a problem unless `absolute_paths` is true (`pipeline.corpora.paths`).
+- A name with a code that the corpus does not publish is none of the corpus's: a problem, and no guess.
+
+Feeds `crema_d.py`, `baved.py` and `emo_db.py`. Knows no corpus and decodes no audio.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.corpora.contract import AUDIO_SUFFIXES, CorpusError, Problem, Section, Utterance
+from pipeline.corpora.paths import OutsideRoot, follow
+from pipeline.progress import say
+
+_POINTER = b"version https://git-lfs"
+_POINTER_BYTES = 1024  # Git LFS promises that its pointers are smaller
+
+
+class Tree(Section):
+    """Options of every corpus that is a tree of folders."""
+
+    root: Path
+    """The folder that holds the corpus, relative to the study's folder."""
+    absolute_paths: bool = False
+    """Whether links may lead outside the root."""
+
+    def watched(self, folder: Path) -> Path:
+        """The root."""
+        return folder / self.root.expanduser()
+
+
+class Unusable(ValueError):
+    """A file that is no recording of the corpus, or cannot be read; the message is the reason, for a failures table."""
+
+
+@dataclass
+class Found:
+    """What lies below a root."""
+
+    root: Path
+    files: list[Path] = field(default_factory=list)
+    """All that are not hidden, sorted."""
+    problems: list[Problem] = field(default_factory=list)
+    """What may not or cannot be looked into."""
+
+    def inside(self, path: Path) -> str:
+        """A path as seen from the root, fit for a table: bytes that are no UTF-8 are written out."""
+        return os.fsencode(path.relative_to(self.root)).decode("utf-8", "backslashreplace")
+
+
+def look_into(section: Tree, folder: Path) -> Found:
+    """All files below the section's root, the folders that links lead to included.
+
+    Raises:
+        CorpusError: there is no such folder.
+    """
+    root = section.watched(folder)
+    if not root.is_dir():
+        raise CorpusError(f"no such folder: {root}; `root` is relative to the folder of params.yaml")
+    found = Found(root)
+    # A link may lead back to a folder above it, or to one that is listed anyway: each real folder counts once.
+    pending, seen = [root], {os.path.realpath(root)}
+    while pending:
+        directory = pending.pop()
+        try:
+            names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
+        except OSError as error:
+            found.problems.append(Problem(found.inside(directory), f"cannot be listed: {error.strerror}"))
+            continue
+        for path in (directory / name for name in names):
+            if not os.path.isdir(path):
+                found.files.append(path)
+            elif (real := os.path.realpath(path)) not in seen:
+                try:
+                    follow(root, path, absolute_paths=section.absolute_paths)
+                except OutsideRoot as error:
+                    found.problems.append(Problem(found.inside(path), str(error)))
+                else:
+                    seen.add(real)
+                    pending.append(path)
+    found.files.sort()
+    return found
+
+
+def code(table: Mapping[str, str | None], what: str, key: str) -> str | None:
+    """What a code in a name stands for.
+
+    Raises:
+        Unusable: the corpus publishes no such code.
+    """
+    if key not in table:
+        raise Unusable(f"unknown {what} {key!r}; the corpus has {', '.join(table)}")
+    return table[key]
+
+
+def read(
+    section: Tree, found: Found, labels: Callable[[str], Mapping[str, str | float | None]], example: str, source: str
+) -> list[Utterance | Problem]:
+    """An utterance for every name, and a problem for all else that has an audio file's extension.
+
+    Args:
+        section: says whether links may lead outside.
+        found: what lies below its root.
+        labels: from the name of a recording, without its extension, to its labels; raises Unusable.
+        example: a name as it should be.
+        source: where the corpus can be had.
+
+    Raises:
+        CorpusError: there is no usable recording.
+    """
+    recordings = [path for path in found.files if path.suffix.lower() in AUDIO_SUFFIXES]
+    recordings.sort(
+        key=lambda path: AUDIO_SUFFIXES.index(path.suffix.lower())
+    )  # stable: else in the order of the paths
+    items, counted, other_formats = [*found.problems], {}, []
+    for path in recordings:
+        where, first = found.inside(path), counted.get(path.stem)
+        try:
+            meant = labels(path.stem)
+            if first is not None and first.suffix.lower() != path.suffix.lower():
+                other_formats.append(where)
+                continue
+            if first is not None:
+                raise Unusable(f"the same recording as {found.inside(first)}, which counts")
+            counted[path.stem] = path
+            _check(section, found.root, path)
+        except (Unusable, OutsideRoot) as error:
+            told = isinstance(error, Unusable) and _is_text(path)
+            items.append(Problem(where, str(error), path if told else None))
+        else:
+            items.append(Utterance(path.stem, path, meant))
+    if not any(isinstance(item, Utterance) for item in items):
+        first = f", the first {items[0].name} ({items[0].reason})" if items else ""
+        raise CorpusError(
+            f"no usable recording under {found.root}: expected files such as {example}, found "
+            f"{len(recordings)} with an audio file's extension{first}; let `root` lead to a copy of {source}"
+        )
+    if other_formats:
+        say(f"{found.root}: left out {len(other_formats)} that are there in another format too: {other_formats[0]}, …")
+    return sorted(items, key=lambda item: item.name)
+
+
+def mention_unknown(speakers: set[str], known: set[str], table: str) -> None:
+    """Says which speakers a table does not have, so that their age and gender are missing."""
+    if lacking := sorted(speakers - known):
+        say(f"not in {table}: {len(lacking)} speakers, the first {lacking[0]}; they have no age and no gender")
+
+
+def _check(section: Tree, root: Path, path: Path) -> None:
+    """Whether a file is there and may be read, and is not merely what Git LFS leaves in its place."""
+    if not os.path.isfile(path):
+        raise Unusable(f"not a file, or a link that leads nowhere: {path}")
+    follow(root, path, absolute_paths=section.absolute_paths)
+    if not _is_text(path):
+        raise Unusable("its path is not UTF-8, which the manifest is; rename the folder")
+    try:
+        if path.stat().st_size < _POINTER_BYTES and path.read_bytes().startswith(_POINTER):
+            raise Unusable("a pointer of Git LFS, not the recording; run `git lfs pull` in the checkout")
+    except OSError as error:
+        raise Unusable(f"cannot be read: {error.strerror}") from error
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a path can be written into a table: file systems know names that are no UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
