@@ -21,7 +21,8 @@ def run(study: Study, names: list[str]) -> None:
 def _eliminate(study: Study, name: str) -> None:
     section = study.params.eliminate[name]
     tasks = {task: study.params.tasks[task] for task in section.tasks}
-    table, views = gather.select(study, [section.view], tasks, section.folds)
+    sources = gather.Sources(study)
+    table, views = sources.select([section.view], tasks, section.folds)
     path = study.results("eliminate", name) / "elimination.json"
     cell = gather.identity(section, tasks, section.folds, table, views)
     if gather.up_to_date(path, cell):
@@ -30,7 +31,7 @@ def _eliminate(study: Study, name: str) -> None:
     from trainers.elimination import eliminate  # torch, only now that there is something to train
 
     layers = gather.layer_names(views[section.view].store, "all")
-    data = gather.dataset(table, views, {section.view: layers})
+    data = sources.dataset(table, views, {section.view: layers})
     say(f"{name}: {gather.shape_note(data)}")
     provenance = gather.provenance(study, views)
     started = time.monotonic()

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from store import FeatureStore
 from trainers.data import Dataset, class_name
 from trainers.spec import Folds, Task
 
+KEPT_BYTES = 4 * 2**30
+"""Of features that are kept in memory for the next experiment; the cells of a grid share their views."""
+
 
 @dataclass(frozen=True)
 class Cached:
@@ -32,60 +35,108 @@ class Cached:
     """One per utterance."""
 
 
-def select(
-    study: Study, views: Sequence[str], tasks: Mapping[str, Task], folds: Folds
-) -> tuple[pd.DataFrame, dict[str, Cached]]:
-    """The manifest's rows that every view has and at least one task is labelled for, and the views' values of them."""
-    table = study.read_manifest()
-    labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
-    labelled = table[table[labels].notna().any(axis=1)] if labels else table
-    stores = {view: _open(study, view) for view in views}
-    usable = labelled
-    for view, store in stores.items():
-        own = keys.of(study.params.views[view], usable)
-        known = own.dropna()
-        there = known[~known.isin(set(store.missing(known.tolist())))].index
-        if len(there) < len(usable):
-            say(
-                f"{len(usable) - len(there)} of {len(usable)} utterances are not in view {view} and are left out; "
-                f"`strata extract {view}` tells why"
-            )
-            usable = usable.loc[there]
-    if usable.empty:
-        raise StageError(f"no utterance is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
-    usable = usable.reset_index(drop=True)
-    cached = {view: Cached(store, keys.of(study.params.views[view], usable).tolist()) for view, store in stores.items()}
-    for view, found in cached.items():
-        section = study.params.views[view]
-        if isinstance(section, TextView) and folds.disjoint != section.columns[0]:
-            _mention_shared_texts(view, section.columns[0], found, usable)
-    return usable, cached
+class Sources:
+    """A study's manifest, stores and arrays, each read once however many experiments use it."""
 
+    def __init__(self, study: Study):
+        self.study = study
+        self._stores: dict[str, FeatureStore] = {}
+        self._keys: dict[str, pd.Series] = {}
+        self._arrays: dict[tuple, np.ndarray] = {}
+        self._said: set[str] = set()
 
-def _mention_shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -> None:
-    """Says so where several recordings have one text: folds keep recordings apart, and not what is said in them."""
-    recordings = table.groupby(pd.Series(cached.keys, index=table.index))["content"].transform("nunique")
-    if shared := int((recordings > 1).sum()):
-        say(
-            f"{view}: {shared} of {len(table)} utterances share their text with another recording, so a text that is "
-            f"tested may have been trained on; `folds: {{disjoint: {column}}}` keeps texts apart"
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row per utterance."""
+        return self.study.read_manifest()
+
+    def select(
+        self, views: Sequence[str], tasks: Mapping[str, Task], folds: Folds, corpora: Sequence[str] = ()
+    ) -> tuple[pd.DataFrame, dict[str, Cached]]:
+        """The rows that every view has and at least one task is labelled for, and the views' values of them.
+
+        Args:
+            views: the views that must have an utterance.
+            tasks: the tasks, one of which at least must be labelled.
+            folds: tells whether utterances that share a text are kept apart.
+            corpora: those whose utterances take part; all where none is named.
+
+        Raises:
+            StageError: nothing is left.
+        """
+        table = self.manifest
+        if corpora:
+            table = table[corpus_names(table).isin(corpora)]
+        labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
+        usable = table[table[labels].notna().any(axis=1)] if labels else table
+        for view in views:
+            there = self._present(view)[usable.index]
+            if not there.all():
+                self._say_once(
+                    f"{(~there).sum()} of {len(usable)} utterances are not in view {view} and are left out; "
+                    f"`strata extract {view}` tells why"
+                )
+                usable = usable[there]
+        if usable.empty:
+            where = f" of {', '.join(corpora)}" if corpora else ""
+            raise StageError(f"no utterance{where} is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
+        cached = {view: Cached(self._stores[view], self._keys[view][usable.index].tolist()) for view in views}
+        usable = usable.reset_index(drop=True)
+        for view, found in cached.items():
+            section = self.study.params.views[view]
+            if isinstance(section, TextView) and folds.disjoint != section.columns[0]:
+                self._say_once(_shared_texts(view, section.columns[0], found, usable))
+        return usable, cached
+
+    def dataset(self, table: pd.DataFrame, views: Mapping[str, Cached], layers: Mapping[str, Sequence[str]]) -> Dataset:
+        """Reads the layers of every view into memory, or finds them there."""
+        return Dataset(
+            utterances=table["utterance"].tolist(),
+            contents=table["content"].tolist(),
+            labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
+            features={view: self._pooled(view, cached, layers[view]) for view, cached in views.items()},
         )
 
+    def _present(self, view: str) -> pd.Series:
+        """Which utterances of the manifest a view has."""
+        if view not in self._stores:
+            if dvcfile.lacking(self.study, view):  # a box that never extracts: another one has pushed it
+                dvcfile.pull(self.study, view)
+            store = FeatureStore.open(self.study.store(view))
+            self._keys[view] = keys.of(self.study.params.views[view], self.manifest)
+            self._stores[view] = store
+        known = self._keys[view]
+        missing = set(self._stores[view].missing(known.dropna().tolist()))
+        return known.notna() & ~known.isin(missing)
 
-def _open(study: Study, view: str) -> FeatureStore:
-    """A view's store; on a box that never extracts, the one that another box has pushed."""
-    if dvcfile.lacking(study, view):
-        dvcfile.pull(study, view)
-    return FeatureStore.open(study.store(view))
+    def _pooled(self, view: str, cached: Cached, layers: Sequence[str]) -> np.ndarray:
+        wanted = (view, tuple(layers), tuple(cached.keys))
+        if wanted not in self._arrays:
+            self._arrays[wanted] = cached.store.pooled(cached.keys, layers)
+            while sum(array.nbytes for array in self._arrays.values()) > KEPT_BYTES and len(self._arrays) > 1:
+                del self._arrays[next(iter(self._arrays))]  # the one that was read first
+        return self._arrays[wanted]
+
+    def _say_once(self, line: str) -> None:
+        if line and line not in self._said:
+            self._said.add(line)
+            say(line)
 
 
-def dataset(table: pd.DataFrame, views: Mapping[str, Cached], layers: Mapping[str, Sequence[str]]) -> Dataset:
-    """Reads the layers of every view, once, into memory."""
-    return Dataset(
-        utterances=table["utterance"].tolist(),
-        contents=table["content"].tolist(),
-        labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
-        features={view: cached.store.pooled(cached.keys, layers[view]) for view, cached in views.items()},
+def corpus_names(table: pd.DataFrame) -> pd.Series:
+    """The corpus of each utterance of a manifest."""
+    return table["utterance"].str.split("/", n=1).str[0]
+
+
+def _shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -> str:
+    """A warning where several recordings have one text: folds keep recordings apart, and not what is said in them."""
+    recordings = table.groupby(pd.Series(cached.keys, index=table.index))["content"].transform("nunique")
+    shared = int((recordings > 1).sum())
+    if not shared:
+        return ""
+    return (
+        f"{view}: {shared} of {len(table)} utterances share their text with another recording, so a text that is "
+        f"tested may have been trained on; `folds: {{disjoint: {column}}}` keeps texts apart"
     )
 
 

@@ -1,74 +1,192 @@
-"""`strata train EXPERIMENT…`: cached layers and labels → results/<experiment>/: scores, predictions, a model."""
+"""`strata train EXPERIMENT…`: cached layers and labels → results/<experiment>/: scores, predictions, a model.
+
+A grid's cells lie below their experiment, `results/<experiment>/<cell>/`, each complete in itself and trained when what
+it follows from has changed. The models of all cells are trained side by side, in the order of the cells, and a cell is
+written when its last model is there: a run that is killed loses the models of the one cell that it was busy with.
+"""
 
 import io
 import json
 import os
 import shutil
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
 
 from pipeline import gather
+from pipeline.errors import StageError
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
-from pipeline.study import Study, for_each
+from pipeline.study import Study
+from trainers.spec import Experiment, Task
 
-OUTPUTS = ("predictions.parquet", "curves.parquet", "model/config.json", "model/model.safetensors")
+TABLES = ("predictions.parquet", "curves.parquet")
+MODEL = ("model/config.json", "model/model.safetensors")
 """What stands beside metrics.json."""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One experiment of params.yaml, or one of those that a grid stands for, with its data."""
+
+    title: str
+    """`<experiment>`, or `<experiment>/<cell>`."""
+    grid: Mapping[str, str]
+    """For each field of the grid the part of the cell's name that tells its value."""
+    experiment: Experiment
+    tasks: Mapping[str, Task]
+    table: pd.DataFrame
+    views: Mapping[str, gather.Cached]
+    layers: Mapping[str, Sequence[str]]
+    identity: str
+    """A hash of all that its results follow from."""
+
+    @classmethod
+    def of(cls, sources: gather.Sources, name: str, cell: str, experiment: Experiment) -> "Cell":
+        """Finds the utterances and their labels; reads no features.
+
+        Raises:
+            ValueError, OSError: no utterances, an absent or broken store, a layer that a view does not have.
+        """
+        params = sources.study.params
+        tasks = {task: params.tasks[task] for task in experiment.tasks}
+        table, views = sources.select(experiment.views, tasks, experiment.folds, experiment.corpora)
+        return cls(
+            title=f"{name}/{cell}" if cell else name,
+            grid=dict(zip(params.experiments[name].grid, cell.split("/"), strict=False)),
+            experiment=experiment,
+            tasks=tasks,
+            table=table,
+            views=views,
+            layers={view: gather.layer_names(cached.store, experiment.layers) for view, cached in views.items()},
+            identity=gather.identity(experiment, tasks, experiment.folds, table, views),
+        )
+
+    def folder(self, study: Study) -> Path:
+        """Where its results lie."""
+        return study.results(*self.title.split("/"))
+
+    def is_up_to_date(self, study: Study) -> bool:
+        """Whether its results are there, all of them, and follow from what there is now."""
+        folder, wanted = self.folder(study), (*TABLES, *(MODEL if self.experiment.final else ()))
+        return gather.up_to_date(folder / "metrics.json", self.identity) and all((folder / f).exists() for f in wanted)
+
+
 def run(study: Study, names: list[str]) -> None:
-    """Trains the named experiments (all where none is named) whose inputs have changed.
+    """Trains the named experiments (all where none is named), and of grids the cells, whose inputs have changed.
 
     Raises:
-        StageError: an experiment could not be trained; the others have been.
+        StageError: some could not be trained; the others have been.
     """
-    for_each(study.chosen("experiments", names), lambda name: _train(study, name), "experiment")
+    sources, errors = gather.Sources(study), _Errors()
+    todo: list[Cell] = []
+    for name in study.chosen("experiments", names):
+        cells = study.params.cells(name)
+        found = []
+        for cell, experiment in cells.items():
+            with errors.of(f"{name}/{cell}" if cell else name):
+                found.append(Cell.of(sources, name, cell, experiment))
+        new = [cell for cell in found if not cell.is_up_to_date(study)]
+        if study.params.experiments[name].grid:
+            say(
+                f"{name}: {len(new)} of {len(cells)} cells to train"
+                if new
+                else f"{name}: {len(found)} cells up to date"
+            )
+        elif found and not new:
+            say(f"{name}: up to date")
+        todo += new
+    if todo:
+        _train(study, sources, todo, errors)
+    errors.raise_if_any()
 
 
-def _train(study: Study, name: str) -> None:
-    experiment = study.params.experiments[name]
-    tasks = {task: study.params.tasks[task] for task in experiment.tasks}
-    table, views = gather.select(study, experiment.views, tasks, experiment.folds)
-    folder = study.results(name)
-    cell = gather.identity(experiment, tasks, experiment.folds, table, views)
-    if gather.up_to_date(folder / "metrics.json", cell) and all((folder / name).exists() for name in OUTPUTS):
-        say(f"{name}: up to date")
-        return
+def _train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: "_Errors") -> None:
     from trainers import experiment as trainer  # torch, only now that there is something to train
 
-    layers = {view: gather.layer_names(cached.store, experiment.layers) for view, cached in views.items()}
-    data = gather.dataset(table, views, layers)
-    say(f"{name} ({experiment.setup}): {gather.shape_note(data)}")
-    provenance = gather.provenance(study, views)
-    started = time.monotonic()
-    with bar(trainer.num_models(experiment), "models", name) as progress:
-        outcome = trainer.run(experiment, tasks, data, progress.update, workers=os.cpu_count() or 1)
-    seconds = time.monotonic() - started
+    def plan(cell: Cell):
+        data = sources.dataset(cell.table, cell.views, cell.layers)
+        if not cell.grid:
+            say(f"{cell.title} ({cell.experiment.setup}): {gather.shape_note(data)}")
+        return trainer.plan(cell.experiment, cell.tasks, data)
 
+    started, done = time.monotonic(), 0
+    total = sum(trainer.num_models(cell.experiment) for cell in cells)
+    title = cells[0].title if len(cells) == 1 else f"{len(cells)} experiments"
+    with bar(total, "models", title) as progress:
+        plans = [lambda cell=cell: plan(cell) for cell in cells]
+        outcomes = trainer.run_all(plans, progress.update, workers=os.cpu_count() or 1)
+        for cell, outcome in zip(cells, outcomes, strict=True):
+            with errors.of(cell.title):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                _write(study, cell, outcome)
+                done += 1
+    hours = (time.monotonic() - started) / 3600
+    if done > 1:
+        say(f"{done} experiments in {hours * 60:.1f} min, {done / hours:,.0f} an hour")
+
+
+def _write(study: Study, cell: Cell, outcome) -> None:
+    folder = cell.folder(study)
+    provenance = gather.provenance(study, cell.views)
     metrics = {
-        "experiment": name,
+        "experiment": cell.title,
         **outcome.metrics,
-        "layers": layers,
-        "config": experiment.model_dump(mode="json"),
-        "seconds": {"total": round(seconds, 3)},
+        "corpora": list(gather.corpus_names(cell.table).unique()),
+        "grid": cell.grid,
+        "layers": cell.layers,
+        "config": cell.experiment.model_dump(mode="json"),
+        "seconds": {"total": round(outcome.seconds, 3)},
         "provenance": provenance,
-        "cell": cell,
+        "cell": cell.identity,
     }
     # metrics.json is written last: it says that the rest is there and belongs together.
     (folder / "metrics.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "model", ignore_errors=True)
-    sections = {view: study.params.views[view].model_dump(mode="json") for view in experiment.views}
-    outcome.predictor.save(folder / "model", {"views": sections, "layers": layers, "provenance": provenance})
-    _write_table(folder / "predictions.parquet", outcome.predictions)
-    _write_table(folder / "curves.parquet", outcome.curves)
+    _write_table(folder / TABLES[0], outcome.predictions)
+    _write_table(folder / TABLES[1], outcome.curves)
+    if outcome.predictor:
+        sections = {view: study.params.views[view].model_dump(mode="json") for view in cell.views}
+        extra = {"views": sections, "layers": cell.layers, "provenance": provenance}
+        outcome.predictor.save(folder / "model", extra)
     write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     scores = ", ".join(
         f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"
         for task, metric in outcome.metrics["primary"].items()
     )
-    say(f"{name}: {scores} ({seconds:.1f} s)")
+    say(f"{cell.title}: {scores} ({outcome.seconds:.1f} s)")
 
 
-def _write_table(path, table) -> None:
+def _write_table(path: Path, table: pd.DataFrame) -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_if_changed(path, buffer.getvalue())
+
+
+class _Errors:
+    """What went wrong where: one that fails is no reason to leave the others undone."""
+
+    def __init__(self):
+        self.places: dict[str, list[str]] = {}
+
+    @contextmanager
+    def of(self, title: str):
+        """Takes note of an error in the block, and goes on."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            self.places.setdefault(str(error), []).append(title)
+
+    def raise_if_any(self) -> None:
+        """One error that tells all of them; what went wrong in many places the same way is told once."""
+        lines = [
+            f"experiment {titles[0]}{f' and {len(titles) - 1} more' if len(titles) > 1 else ''}: {message}"
+            for message, titles in self.places.items()
+        ]
+        if lines:
+            raise StageError("; ".join(lines))

@@ -2,8 +2,8 @@
 
 Channels lie last, so that a pooled position and the four inputs that it sees are one row of a matrix: the window of
 inputs times a matrix that holds the kernel twice, one step apart, gives both convolution outputs that the pool looks
-at. Same values and gradients as `nn.Conv1d`, `nn.ReLU`, `nn.MaxPool1d`, which are the oracle in the tests, in about half
-their time on a CPU for signals of this size (`benchmarks/heads.py`).
+at. Same values and gradients as `nn.Conv1d`, `nn.ReLU`, `nn.MaxPool1d`, which are the oracle in the tests, in about
+half their time on a CPU for signals of this size (`benchmarks/heads.py`).
 """
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 def conv_relu_pool(
     x: Float[Tensor, "batch length channels"], weight: Float[Tensor, "out channels 3"], bias: Float[Tensor, " out"]
 ) -> Float[Tensor, "batch pooled out"]:
-    """Convolution with zero padding of 1, ReLU, and the maximum of every two positions; an odd last one stands alone."""
+    """Convolution with zero padding of 1, ReLU, and the maximum of every two positions; an odd last one is alone."""
     return _ConvReluPool.apply(x, weight, bias)
 
 
@@ -48,7 +48,7 @@ class _ConvReluPool(torch.autograd.Function):
         windows, both, second_won, y = ctx.saved_tensors
         batch, length, channels = ctx.shape
         pooled, out = y.shape[1:]
-        grad = grad * (y > 0)
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)  # ReLU's, in one pass
         by_convolved = grad.new_empty(batch, pooled, 2, out)
         torch.mul(grad, second_won, out=by_convolved[:, :, 1])
         torch.sub(grad, by_convolved[:, :, 1], out=by_convolved[:, :, 0])

@@ -1,18 +1,22 @@
-"""One experiment, cross-validated: features and labels in; scores, out-of-fold predictions and a final model out."""
+"""Experiments, cross-validated: features and labels in; scores, out-of-fold predictions and a final model out.
 
-from collections.abc import Callable, Mapping, Sequence
+One experiment or the hundreds of cells of a grid: `plan` says which models one needs, `trainers.jobs` trains those of
+all of them side by side, and `run_all` puts each experiment's answers together as soon as they are there.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
-from joblib import Parallel, delayed
 
 from trainers.data import Dataset, Targets, TrainingError, targets
-from trainers.fit import fit, outputs
-from trainers.folds import cross_validation, hold_out
+from trainers.folds import Fold, cross_validation, hold_out
+from trainers.jobs import Job, Trained, train_all
 from trainers.metrics import PRIMARY, chance, scores, summary
-from trainers.model import Heads
 from trainers.predictor import Predictor, answers
 from trainers.spec import Experiment, Task
 
@@ -22,25 +26,27 @@ class Outcome:
     """What an experiment leaves behind."""
 
     metrics: dict[str, object]
-    """`tasks`: {task: {metric: {mean, sd, folds}}}, `kinds`, `primary`, `chance`, `classes`, `num_folds`, …"""
+    """`tasks`: {task: {metric: {mean, sd, folds}}}, `kinds`, `primary`, `chance`, `classes`, `folds`, …"""
     predictions: pd.DataFrame
     """One row per utterance and seed, predicted by the model of the fold that did not train on it."""
     curves: pd.DataFrame
     """Losses by seed, fold, model (`task_group`) and epoch."""
-    predictor: Predictor
-    """Trained on all utterances but a validation share; for new audio, not for scores."""
+    predictor: Predictor | None
+    """Trained on all utterances but a validation share; for new audio, not for scores. None where not asked for."""
+    seconds: float
+    """Of training, summed over the models."""
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One model to train: the fold's number, or None for the final one."""
+class Plan:
+    """All that one experiment needs to be trained."""
 
-    seed: int
-    fold: int | None
-    group: Sequence[Targets]
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
+    experiment: Experiment
+    utterances: Sequence[str]
+    contents: Sequence[str]
+    goals: Sequence[Targets]
+    folds: Sequence[Fold]
+    jobs: Sequence[Job]
 
 
 def run(
@@ -50,19 +56,66 @@ def run(
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
 ) -> Outcome:
-    """Trains and scores every fold, then one model on everything.
+    """Trains and scores every fold, then one model on everything; see `run_all`.
 
-    The same data and experiment give the same result to the bit on one machine, whatever the number of workers.
+    Raises:
+        TrainingError: labels or folds that cannot work, raised before any training; or a loss that never was finite.
+    """
+    (found,) = run_all([lambda: plan(experiment, tasks, data)], progress, workers)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def run_all(
+    plans: Iterable[Callable[[], Plan]], progress: Callable[[], None] = lambda: None, workers: int = 1
+) -> Iterator[Outcome | Exception]:
+    """Trains many experiments, their models side by side; gives each outcome as soon as its last model is there.
+
+    The same data and experiment give the same result to the bit on one machine, whatever the number of workers and
+    whatever else is trained.
+
+    Args:
+        plans: each makes one plan, called when there soon is a worker for it.
+        progress: called after each trained model.
+        workers: processes that train models side by side.
+
+    Returns:
+        In the order of the plans what came of each; the ValueError or OSError of one that could not be trained.
+    """
+    begun: deque[Plan | Exception] = deque()
+
+    def jobs() -> Iterator[Job]:
+        for make in plans:
+            try:
+                begun.append(make())
+            except (ValueError, OSError) as error:
+                begun.append(error)
+            else:
+                yield from begun[-1].jobs
+
+    found: list[Trained] = []
+    for trained in train_all(jobs(), workers):
+        while isinstance(begun[0], Exception):
+            yield begun.popleft()
+        found.append(trained)
+        progress()
+        if len(found) == len(begun[0].jobs):
+            yield _outcome(begun.popleft(), found)
+            found = []
+    yield from begun
+
+
+def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Plan:
+    """The models that an experiment needs.
 
     Args:
         experiment: what to train.
         tasks: the tasks it names.
         data: features [utterances, layers, dim] of the views it names.
-        progress: called after each trained model; there are `num_models(experiment)`.
-        workers: processes that train models side by side, one thread each: heads are too small to share a core's work.
 
     Raises:
-        TrainingError: labels or folds that cannot work; raised before any training.
+        TrainingError: labels or folds that cannot work.
     """
     for name in experiment.tasks:
         if experiment.folds.disjoint and (tasks[name].label or name) == experiment.folds.disjoint:
@@ -78,79 +131,63 @@ def run(
                 f"task {goal.name}: no fold has labels to train and to test on; label more, or drop the task"
             )
     features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
-
-    nobody = np.empty(0, np.int64)
-    rest, valid = hold_out(
-        data.labels,
-        data.contents,
-        experiment.folds,
-        _final_rows(experiment, folds, len(data)),
-        experiment.folds.validation,
-    )
     jobs = [
-        _Job(seed, number, group, fold.train, fold.valid, fold.test)
+        Job(experiment, features, group, seed, fold.train, fold.valid, fold.test, number)
         for seed in experiment.seeds
         for number, fold in enumerate(folds)
         for group in groups
-    ] + [_Job(experiment.seeds[0], None, group, rest, valid, nobody) for group in groups]
-
-    tables: dict[tuple[int, int], pd.DataFrame] = {}
-    curves, models = [], []
-    parallel = Parallel(n_jobs=workers, return_as="generator")
-    trained = parallel(delayed(_train)(experiment, job, features) for job in jobs)
-    for job, (model, curve, given) in zip(jobs, trained, strict=True):
-        if job.fold is None:
-            models.append(model)
-        else:
-            empty = pd.DataFrame({"utterance": np.take(data.utterances, job.test), "fold": job.fold, "seed": job.seed})
-            table = tables.setdefault((job.seed, job.fold), empty)
-            for goal in job.group:
-                _add_answers(table, goal, given[goal.name], job.test)
-            curves.append(_curve_table(curve, job))
-        progress()
-    predictions = pd.concat(tables.values(), ignore_index=True)
-    return Outcome(
-        metrics=_metrics(experiment, goals, folds, predictions),
-        predictions=predictions,
-        curves=pd.concat(curves, ignore_index=True),
-        predictor=Predictor(models, experiment, goals, [f.shape[1:] for f in features]),
-    )
+    ]
+    if experiment.final:
+        everyone = _final_rows(experiment, folds, len(data))
+        split = experiment.folds
+        sides = hold_out(data.labels, data.contents, split, everyone, split.validation)
+        nobody = np.empty(0, np.int64)
+        jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, nobody, None) for group in groups]
+    return Plan(experiment, data.utterances, data.contents, goals, folds, jobs)
 
 
 def num_models(experiment: Experiment) -> int:
     """How many models `run` trains at most."""
     folds = 1 if experiment.folds.given else experiment.folds.k
-    return (folds * len(experiment.seeds) + 1) * (1 if experiment.joint else len(experiment.tasks))
+    return (folds * len(experiment.seeds) + experiment.final) * (1 if experiment.joint else len(experiment.tasks))
 
 
-def _final_rows(experiment: Experiment, folds, num_utterances: int) -> np.ndarray:
+def _final_rows(experiment: Experiment, folds: Sequence[Fold], num_utterances: int) -> np.ndarray:
     """All utterances; where the corpus names its own test split, that split stays unseen for ever."""
     if experiment.folds.given:
         return np.sort(np.concatenate([folds[0].train, folds[0].valid]))
     return np.arange(num_utterances)
 
 
-def _train(experiment: Experiment, job: _Job, features: Sequence[np.ndarray]) -> tuple[Heads | None, list, dict]:
-    """The trained model (the final ones only), its losses, and its outputs on the job's test utterances."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        torch.manual_seed(job.seed)
-        shapes = [f.shape[1:] for f in features]
-        model = Heads(shapes, experiment, {goal.name: goal.num_outputs for goal in job.group})
-        model.prepare([f[job.train] for f in features])
-        tensors = [torch.from_numpy(np.require(f, requirements="W")) for f in features]
-        curve = fit(model, tensors, job.group, job.train, job.valid, experiment, job.seed)
+def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
+    """What the models of a plan come to; the first error among them, where one could not be trained."""
+    if errors := [each.error for each in trained if each.error]:
+        return errors[0]
+    tables: dict[tuple[int, int], pd.DataFrame] = {}
+    curves, models = [], []
+    for job, found in zip(plan.jobs, trained, strict=True):
         if job.fold is None:
-            return model, curve, {}
-        return None, curve, outputs(model, tensors, job.test)
-    finally:
-        torch.set_num_threads(threads)
+            models.append(found.model)
+            continue
+        empty = pd.DataFrame({"utterance": np.take(plan.utterances, job.test), "fold": job.fold, "seed": job.seed})
+        table = tables.setdefault((job.seed, job.fold), empty)
+        for goal in job.goals:
+            _add_answers(table, goal, found.answers[goal.name], job.test)
+        curves.append(_curve_table(found.curve, job))
+    predictions = pd.concat(tables.values(), ignore_index=True)
+    shapes = [f.shape[1:] for f in plan.jobs[0].features]
+    return Outcome(
+        metrics=_metrics(plan, predictions),
+        predictions=predictions,
+        curves=pd.concat(curves, ignore_index=True),
+        predictor=Predictor(models, plan.experiment, plan.goals, shapes) if models else None,
+        seconds=sum(each.seconds for each in trained),
+    )
 
 
-def _curve_table(curve: list, job: _Job) -> pd.DataFrame:
+def _curve_table(curve: list, job: Job) -> pd.DataFrame:
     table = pd.DataFrame(curve, columns=["epoch", "train_loss", "valid_loss"])
-    return table.assign(seed=job.seed, fold=job.fold, task_group=" + ".join(goal.name for goal in job.group))
+    return table.assign(seed=job.seed, fold=job.fold, task_group=" + ".join(goal.name for goal in job.goals))
 
 
 def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, rows: np.ndarray) -> None:
@@ -162,9 +199,9 @@ def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, rows: n
         table[f"{goal.name}.probabilities"] = list(probabilities)
 
 
-def _metrics(experiment: Experiment, goals: Sequence[Targets], folds, predictions: pd.DataFrame) -> dict[str, object]:
+def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
     tasks, by_chance = {}, {}
-    for goal in goals:
+    for goal in plan.goals:
         kind = goal.task.kind
         per_fold = []
         for _, table in predictions.groupby(["seed", "fold"]):
@@ -174,18 +211,29 @@ def _metrics(experiment: Experiment, goals: Sequence[Targets], folds, prediction
         names = next(list(fold) for fold in per_fold if fold)
         tasks[goal.name] = {name: summary([fold.get(name) for fold in per_fold]) for name in names}
         known = goal.known
-        sides = [(goal.values[f.train][known[f.train]], goal.values[f.test][known[f.test]]) for f in folds]
+        sides = [(goal.values[f.train][known[f.train]], goal.values[f.test][known[f.test]]) for f in plan.folds]
         guesses = [chance(kind, train, test) if len(train) and len(test) else None for train, test in sides]
         by_chance[goal.name] = {PRIMARY[kind]: summary(guesses)["mean"]}
     return {
-        "setup": experiment.setup,
-        "views": experiment.views,
+        "setup": plan.experiment.setup,
+        "views": plan.experiment.views,
         "tasks": tasks,
-        "kinds": {goal.name: goal.task.kind for goal in goals},
-        "primary": {goal.name: PRIMARY[goal.task.kind] for goal in goals},
+        "kinds": {goal.name: goal.task.kind for goal in plan.goals},
+        "primary": {goal.name: PRIMARY[goal.task.kind] for goal in plan.goals},
         "chance": by_chance,
-        "classes": {goal.name: list(goal.classes) for goal in goals if goal.classes},
+        "classes": {goal.name: list(goal.classes) for goal in plan.goals if goal.classes},
         "num_utterances": int(predictions["utterance"].nunique()),
-        "num_folds": len(folds),
-        "seeds": experiment.seeds,
+        "num_folds": len(plan.folds),
+        "folds": _folds_record(plan),
+        "seeds": plan.experiment.seeds,
+    }
+
+
+def _folds_record(plan: Plan) -> dict[str, object]:
+    """What two experiments must share to be compared fold by fold: `hash`; and how large the folds' parts are."""
+    sides = [{"train": fold.train, "valid": fold.valid, "test": fold.test} for fold in plan.folds]
+    names = [{side: np.take(plan.contents, rows).tolist() for side, rows in fold.items()} for fold in sides]
+    return {
+        "hash": hashlib.blake2b(json.dumps(names).encode(), digest_size=16).hexdigest(),
+        "sizes": [{side: len(rows) for side, rows in fold.items()} for fold in sides],
     }

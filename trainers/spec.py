@@ -109,6 +109,8 @@ class Experiment(Optimisation):
     """False trains one model per task (the paper's single-task setup)."""
     folds: Folds = Folds()
     seeds: list[int] = Field([0], min_length=1)
+    final: bool = True
+    """Whether a model for `strata predict` is trained on all utterances besides; in a large grid it takes room."""
     grid: dict[str, Literal["each", "pairs"] | list] = {}
     """Values that fields of this section take in turn, every combination a cell that is trained for itself."""
 

@@ -22,6 +22,11 @@ def test_the_cost_is_the_scaled_distance(points):
         np.testing.assert_allclose(found, distances / distances.max(), rtol=1e-4)
 
 
+def test_gradients_of_the_cost_by_finite_differences(points):
+    """Of both sets, the largest distance included."""
+    assert torch.autograd.gradcheck(cost, [x.double().requires_grad_() for x in points])
+
+
 @pytest.mark.parametrize("epsilon", [0.1, 0.5])
 def test_the_plan_is_pots(points, epsilon):
     """Against POT's own unbatched Sinkhorn, and with the marginals that it must have."""

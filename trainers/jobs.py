@@ -1,0 +1,101 @@
+"""Models to train, one after the other or side by side: what a worker process is given, and what it gives back.
+
+A job knows its rows and its tasks; which folds there are and what becomes of the answers is not its business.
+"""
+
+import ctypes
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
+from trainers.data import Targets, TrainingError
+from trainers.fit import fit, outputs
+from trainers.model import Heads
+from trainers.spec import Experiment
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model: on what it is trained, by what it is stopped, on what it is asked."""
+
+    experiment: Experiment
+    features: Sequence[np.ndarray]
+    """For each view of the experiment float32 [utterances, layers, dim]; shared by the jobs of one experiment."""
+    goals: Sequence[Targets]
+    """The tasks of this model."""
+    seed: int
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    """Utterance numbers; empty where the model itself is wanted, and not its answers."""
+    fold: int | None
+    """Number of the fold; None for the model that is trained on everything."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a job."""
+
+    model: Heads | None
+    """Only of a job without test utterances: the others' would be in nobody's use."""
+    curve: list[tuple[int, float, float]]
+    """Epoch, training loss, validation loss."""
+    answers: dict[str, np.ndarray]
+    """For each task its outputs for the test utterances: see `trainers.fit.outputs`."""
+    seconds: float
+    error: TrainingError | None = None
+    """Why there is none of all this."""
+
+
+def train_all(jobs: Iterable[Job], workers: int) -> Iterator[Trained]:
+    """Trains in the order of the jobs; the next ones are asked for while earlier ones run.
+
+    The same jobs give the same models to the bit on one machine, whatever the number of workers.
+
+    Args:
+        jobs: may be made as they are asked for, which then happens in a thread of its own.
+        workers: processes side by side, one thread each: heads are too small to share a core's work.
+    """
+    yield from Parallel(n_jobs=workers, return_as="generator", batch_size=1)(delayed(train)(job) for job in jobs)
+
+
+def train(job: Job) -> Trained:
+    """Trains one model, on one thread."""
+    _keep_memory()
+    started, threads = time.monotonic(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            torch.manual_seed(job.seed)
+            shapes = [f.shape[1:] for f in job.features]
+            model = Heads(shapes, job.experiment, {goal.name: goal.num_outputs for goal in job.goals})
+            model.prepare([f[job.train] for f in job.features])
+            tensors = [torch.from_numpy(np.require(f, requirements="W")) for f in job.features]
+            curve = fit(model, tensors, job.goals, job.train, job.valid, job.experiment, job.seed)
+            wanted = len(job.test) == 0
+            answers = {} if wanted else outputs(model, tensors, job.test)
+    except TrainingError as error:  # handed on, not raised: the other jobs go on
+        return Trained(None, [], {}, time.monotonic() - started, error)
+    finally:
+        torch.set_num_threads(threads)
+    return Trained(model if wanted else None, curve, answers, time.monotonic() - started)
+
+
+def _keep_memory() -> None:
+    """Lets glibc keep freed memory, where it is the allocator.
+
+    It hands blocks of megabytes back to the system at once otherwise, and every step of training pays for getting the
+    same pages again: a third of the time of a step of TANGO on views of 512 and 1024 dimensions.
+    """
+    if sys.platform == "linux":
+        allocator = ctypes.CDLL(None)
+        if hasattr(allocator, "mallopt"):
+            mmap_threshold, trim_threshold, most = -3, -1, 1 << 30
+            allocator.mallopt(mmap_threshold, most)
+            allocator.mallopt(trim_threshold, most)
