@@ -56,6 +56,7 @@ class LanguageModelExtractor(TextExtractor):
     def __init__(self, view: TextView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._device = resolve_device(device)
+        self.device = str(self._device)
         self._batch_tokens = float(_MOST_TOKENS.get(self._device.type, 512))
         self._checkpoint = find(
             view.source,
@@ -75,11 +76,6 @@ class LanguageModelExtractor(TextExtractor):
         self.frame_layers = kept_frames(view.frames, self.layer_names)
         self._depth = depth_needed(self.layer_names, depth)
         self.dim = self._config.hidden_size
-
-    @property
-    def device(self) -> str:
-        """See `Extractor.device`."""
-        return str(self._device)
 
     @cached_property
     def fingerprint(self) -> dict[str, object]:
