@@ -35,17 +35,17 @@ from torch import nn
 
 from extractors import miniatures, padding
 from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, HiddenStates, Size, ViewError
+from extractors.contract import SAMPLING_RATE, HiddenStates, Size
 from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.padding import Padded
-from extractors.sources import find, hash_files, hash_settings, refuse_code
+from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import DTYPES, TorchExtractor, inference, refuse_tf32, to_device
 from extractors.transformers.checkpoints import (
     SPEECH_MODELS,
     WEIGHTS,
     load_model,
-    read_json,
+    read_preprocessor,
     read_settings,
     read_tensors,
     transformers,
@@ -79,7 +79,7 @@ class TransformersExtractor(TorchExtractor):
         self._settings = read_settings(self._checkpoint, view.source, SPEECH_MODELS)
         self._config, self._model_class = _configure(self._settings)
         self._is_whisper = self._config.model_type == "whisper"
-        self._preprocessor = _read_preprocessor(self._checkpoint.folder, view.source)
+        self._preprocessor = read_preprocessor(self._checkpoint.folder, view.source)
         self._normalize = not self._is_whisper and self._preprocessor.get("do_normalize", True)
 
         depth = self._config.encoder_layers if self._is_whisper else self._config.num_hidden_layers
@@ -290,16 +290,3 @@ def _configure(settings: dict[str, Any]) -> tuple[Any, type]:
     if settings["model_type"] != "whisper":
         config.add_adapter = False  # it comes after the last hidden state and changes the number of frames
     return config, model_class
-
-
-def _read_preprocessor(folder: Path, source: str) -> dict[str, Any]:
-    settings = read_json(folder / "preprocessor_config.json", source)
-    refuse_code(settings, source)
-    if (rate := settings.get("sampling_rate", SAMPLING_RATE)) != SAMPLING_RATE:
-        raise ViewError(f"source {source!r}: expected a model of {SAMPLING_RATE} Hz, got one of {rate} Hz")
-    if settings.get("dither"):
-        raise ViewError(
-            f"source {source!r}: its preprocessor adds random noise (dither), which no value that is kept may depend "
-            "on; set dither to 0 in preprocessor_config.json"
-        )
-    return settings

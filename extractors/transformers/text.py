@@ -23,7 +23,7 @@ from extractors.batching import run_halving
 from extractors.contract import HiddenStates, TextExtractor, ViewError
 from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
-from extractors.sources import find, hash_files, hash_settings, refuse_code
+from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import inference, resolve_device, to_device
 from extractors.transformers.checkpoints import (
     TEXT_MODELS,
@@ -162,7 +162,6 @@ _POOLER = frozenset({"pooler.dense.weight", "pooler.dense.bias"})
 
 
 def _check_tokenizer(settings: dict[str, Any], source: str) -> None:
-    refuse_code(settings, source)
     named = str(settings.get("tokenizer_class") or TOKENIZER_CLASSES[0])
     if named.removesuffix("Fast") not in TOKENIZER_CLASSES:
         raise ViewError(
