@@ -22,7 +22,6 @@ repetition and length count, as in the official path. A multilingual model alway
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from math import ceil
@@ -36,6 +35,7 @@ from extractors.batching import is_out_of_memory, run_halving
 from extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
 from extractors.recogniser import RecogniserSection
 from extractors.resampling import resample
+from extractors.section import nearest
 from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
 from extractors.transformers.checkpoints import (
@@ -292,8 +292,7 @@ def _language(section: RecogniserSection, known: list[str]) -> str | None:
     if not known:
         raise ViewError(f"source {section.source!r} knows one language only: remove language: {section.language}")
     if code not in known:
-        close = get_close_matches(name, [*_LANGUAGE_CODES, *known], n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = nearest(name, (*_LANGUAGE_CODES, *known))
         few = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
         raise ViewError(f"source {section.source!r}: expected a language among {few}, got {section.language!r}{hint}")
     return code
