@@ -5,17 +5,15 @@ is for the recogniser to say.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from extractors.contract import ViewError
+from extractors.section import Section
 
 
-class RecogniserSection(BaseModel):
+class RecogniserSection(Section):
     """Whisper, as transformers has it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
     """Hub id, local directory, or `miniature:whisper`."""
@@ -45,20 +43,4 @@ def parse(section: Mapping[str, object] | RecogniserSection) -> RecogniserSectio
         return section
     if not isinstance(section, Mapping):
         raise ViewError(f"expected a recogniser as a mapping with the key source, got {section!r}")
-    try:
-        return RecogniserSection.model_validate(dict(section))
-    except ValidationError as error:
-        raise ViewError("; ".join(map(_one_line, error.errors()))) from error
-
-
-def _one_line(error: Mapping[str, object]) -> str:
-    key = str(error["loc"][0])
-    if error["type"] == "missing":
-        return f"recogniser: {key} is missing"
-    if error["type"] == "extra_forbidden":
-        known = list(RecogniserSection.model_fields)
-        close = get_close_matches(key, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"recogniser: unknown key {key!r}; it knows {', '.join(known)}{hint}"
-    message = str(error["msg"])
-    return f"recogniser: {key}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+    return RecogniserSection.check(section, "recogniser")

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from extractors import miniatures
 from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, Size, ViewError
+from extractors.contract import SAMPLING_RATE, HiddenStates, Size, ViewError
 from extractors.sources import find, hash_files
 from extractors.speechbrain_yaml import DILATIONS, FILE_NAME, check
-from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
+from extractors.torch_setup import TorchExtractor, inference, to_device
 from extractors.view import SpeechBrainView
 from extractors.windows import FrameGrid, plan
 
@@ -39,21 +39,20 @@ _N_FFT, _HOP = 400, 160  # a Hamming window of 25 ms every 10 ms
 _TOP_DB, _AMIN = 80.0, 1e-10  # floor of the filterbanks, below the utterance's loudest band and absolutely
 _STATISTICS_EPS = 1e-5  # added to the standard deviation by SpeechBrain's statistics pooling
 _CHUNK_FRAMES = 6000  # a minute: what bounds the memory that a long file takes
-_BYTES_PER_S = 4e6  # 100 frames of 1500 channels, a few of them alive at a time
 
 
-class XVectorExtractor(AudioExtractor):
+class XVectorExtractor(TorchExtractor):
     """SpeechBrain's x-vector, without its noise."""
 
     layer_names = ("embedding",)
     frame_layers = ()
     frame_rate_hz = 0.0
     min_samples = 3 * _HOP  # four frames: the widest convolution reflects three
+    _bytes_per_s = 4e6  # 100 frames of 1500 channels, a few of them alive at a time
 
     def __init__(self, view: SpeechBrainView, *, device: str, batch_s: float | None, folder: Path = Path()):
+        super().__init__(device, batch_s)
         self._view = view
-        self._device = resolve_device(device)
-        self._asked_batch_s = batch_s
         self._checkpoint = find(
             view.source,
             view.revision,
@@ -106,21 +105,6 @@ class XVectorExtractor(AudioExtractor):
 
         self._batch_samples = run_halving([len(w) for w in waveforms], self._batch_samples, compute, equal_only=True)
         return results
-
-    @property
-    def device(self) -> str:
-        """See `Extractor.device`."""
-        return str(self._device)
-
-    @property
-    def batch_s(self) -> float:
-        """See `Extractor.batch_s`."""
-        return self._batch_samples / SAMPLING_RATE
-
-    @cached_property
-    def _batch_samples(self) -> float:
-        """Most samples of a batch; halved where one does not fit."""
-        return SAMPLING_RATE * batch_seconds(self._asked_batch_s, self._device, _BYTES_PER_S)
 
     @cached_property
     def _network(self) -> "XVector":

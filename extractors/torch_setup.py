@@ -1,17 +1,19 @@
-"""What the PyTorch families share: the device, the number format, and a torchaudio that can be imported.
+"""What the PyTorch families share: the device, what fits on it, the number format, a torchaudio that can be imported.
 
-Knows no model.
+Knows no model: a family's own file says which network it runs.
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from types import ModuleType
 
 import numpy as np
 import torch
+from torch import nn
 
-from extractors.contract import ViewError
+from extractors.contract import SAMPLING_RATE, AudioExtractor, ViewError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -50,6 +52,31 @@ def fitting_seconds(free_bytes: float, bytes_per_s: float) -> float:
     """Seconds of audio that a device with so much free memory takes at once: up to eight minutes, beyond which no chip
     is any busier, and never less than one window's worth, since a batch that does not fit is halved anyway."""
     return min(480.0, max(10.0, 0.6 * free_bytes / bytes_per_s))
+
+
+class TorchExtractor(AudioExtractor):
+    """An extractor that hears with a network of PyTorch's."""
+
+    _network: nn.Module
+    """On the device; asking loads the weights."""
+    _bytes_per_s: float
+    """What a second of audio takes while the network computes, roughly."""
+
+    def __init__(self, device: str, batch_s: float | None):
+        self._device = resolve_device(device)
+        self.device = str(self._device)
+        self._asked_batch_s = batch_s
+
+    @property
+    def batch_s(self) -> float:
+        """See `Extractor.batch_s`."""
+        return self._batch_samples / SAMPLING_RATE
+
+    @cached_property
+    def _batch_samples(self) -> float:
+        """Most samples of a batch; halved where one does not fit."""
+        self._network  # noqa: B018  (what is free is asked once the weights are there)
+        return SAMPLING_RATE * batch_seconds(self._asked_batch_s, self._device, self._bytes_per_s)
 
 
 DTYPES = {

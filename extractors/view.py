@@ -5,24 +5,18 @@ checkpoints themselves: whether a layer exists is for the extractor to say.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from extractors.contract import ViewError
+from extractors.section import Section, nearest
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 """Name of the output after the final layer norm, which stable-layer-norm models keep apart from their last layer."""
 
 
-class _Strict(BaseModel):
-    """Refuses unknown keys, so that a typing error is never silently a default; never changes once checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Upto(_Strict):
+class Upto(Section):
     """The layers 0 … `upto`; the model is cut after the last of them."""
 
     upto: int = Field(ge=0)
@@ -55,7 +49,7 @@ def _check_names(value: object) -> tuple[object, ...]:
     return tuple(sorted(value, key=lambda name: float("inf") if name == LAST_HIDDEN_STATE else name))
 
 
-class TransformersView(_Strict):
+class TransformersView(Section):
     """A speech model of Hugging Face transformers."""
 
     family: Literal["transformers"]
@@ -88,7 +82,7 @@ class TransformersView(_Strict):
         return self
 
 
-class TextView(_Strict):
+class TextView(Section):
     """A language model of Hugging Face transformers, on transcripts."""
 
     family: Literal["text"]
@@ -116,7 +110,7 @@ class TextView(_Strict):
         return self
 
 
-class SpeechBrainView(_Strict):
+class SpeechBrainView(Section):
     """SpeechBrain's x-vector."""
 
     family: Literal["speechbrain"]
@@ -128,7 +122,7 @@ class SpeechBrainView(_Strict):
     """Always empty: the embedding is one vector per utterance."""
 
 
-class TFHubView(_Strict):
+class TFHubView(Section):
     """A TensorFlow SavedModel that turns a waveform into an embedding, such as TRILLsson."""
 
     family: Literal["tfhub"]
@@ -136,7 +130,7 @@ class TFHubView(_Strict):
     """Local directory with `saved_model.pb`, or `miniature:trillsson`."""
 
 
-class MFCCView(_Strict):
+class MFCCView(Section):
     """Mel-frequency cepstral coefficients, computed here."""
 
     family: Literal["mfcc"]
@@ -158,7 +152,7 @@ class MFCCView(_Strict):
         return self
 
 
-class OpenSmileView(_Strict):
+class OpenSmileView(Section):
     """One of openSMILE's feature sets, eGeMAPS and ComParE among them. Its licence forbids commercial use of the
     features."""
 
@@ -177,7 +171,8 @@ View = Annotated[
 ]
 """Any view; the field type for a `views` section."""
 
-FAMILIES = ("transformers", "text", "speechbrain", "tfhub", "mfcc", "opensmile")
+_MODELS = {get_args(model.model_fields["family"].annotation)[0]: model for model in get_args(get_args(View)[0])}
+FAMILIES = tuple(_MODELS)
 """The values that `family` can take."""
 
 
@@ -191,39 +186,17 @@ def parse(view: Mapping[str, object] | View) -> View:
         ViewError: the family is unknown, a key is missing or unknown, or a value is not one of those expected; one
             line, naming the key.
     """
-    if isinstance(view, _Strict):
+    if isinstance(view, tuple(_MODELS.values())):
         return view
     if not isinstance(view, Mapping):
         raise ViewError(f"expected a view as a mapping with the key family, got {view!r}")
     family = view.get("family")
     if family not in FAMILIES:
         found = "none" if family is None else repr(family)
-        raise ViewError(f"expected a family among {', '.join(FAMILIES)}, got {found}{_nearest(str(family), FAMILIES)}")
-    try:
-        return TypeAdapter(View).validate_python(dict(view))
-    except ValidationError as error:
-        raise ViewError("; ".join(_one_line(item, str(family)) for item in error.errors())) from error
-
-
-def _one_line(error: Mapping[str, object], family: str) -> str:
-    # The location begins with the union's tag, and for nested unions it goes on with pydantic's names of branches.
-    key = str(error["loc"][1]) if len(error["loc"]) > 1 else ""
-    if error["type"] == "extra_forbidden":
-        known = tuple(fields(family))
-        return f"view of family {family}: unknown key {key!r}; it knows {', '.join(known)}{_nearest(key, known)}"
-    if error["type"] == "missing":
-        return f"view of family {family}: {key} is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" else f", got {error['input']!r}"
-    return f"view of family {family}: {key + ': ' if key else ''}{message[0].lower()}{message[1:]}{found}"
+        raise ViewError(f"expected a family among {', '.join(FAMILIES)}, got {found}{nearest(str(family), FAMILIES)}")
+    return _MODELS[family].check(view, f"view of family {family}")
 
 
 def fields(family: str) -> list[str]:
     """The keys that a view of that family knows."""
-    models = (TransformersView, TextView, SpeechBrainView, TFHubView, MFCCView, OpenSmileView)
-    return list(models[FAMILIES.index(family)].model_fields)
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return list(_MODELS[family].model_fields)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from extractors.contract import ViewError
+from extractors.contract import SAMPLING_RATE, ViewError
 from extractors.sources import Checkpoint, refuse_code
 from extractors.torch_setup import without_compiled_torchaudio
 
@@ -54,22 +54,40 @@ def read_json(path: Path, source: str) -> dict[str, Any]:
     """The settings in a JSON file of a checkpoint.
 
     Raises:
-        ViewError: it is not JSON.
+        ViewError: it is not JSON, or asks for code of the checkpoint's own to be run.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ViewError(f"source {source!r}: {path.name} is not JSON: {error}") from error
+    refuse_code(settings, source)
+    return settings
+
+
+def read_preprocessor(folder: Path, source: str) -> dict[str, Any]:
+    """What preprocessor_config.json says, of a model that hears at 16 kHz and always the same.
+
+    Raises:
+        ViewError: it is of another rate, adds noise, or see `read_json`.
+    """
+    settings = read_json(folder / "preprocessor_config.json", source)
+    if (rate := settings.get("sampling_rate", SAMPLING_RATE)) != SAMPLING_RATE:
+        raise ViewError(f"source {source!r}: expected a model of {SAMPLING_RATE} Hz, got one of {rate} Hz")
+    if settings.get("dither"):
+        raise ViewError(
+            f"source {source!r}: its preprocessor adds random noise (dither), which no value that is kept may depend "
+            "on; set dither to 0 in preprocessor_config.json"
+        )
+    return settings
 
 
 def read_settings(checkpoint: Checkpoint, source: str, model_types: Mapping[str, object]) -> dict[str, Any]:
-    """What config.json says, of a model that is known here and brings no code.
+    """What config.json says, of a model that is known here.
 
     Raises:
-        ViewError: it is another model, its weights are elsewhere, or it asks for code of its own to be run.
+        ViewError: it is another model, its weights are elsewhere or quantised, or see `read_json`.
     """
     settings = read_json(checkpoint.folder / "config.json", source)
-    refuse_code(settings, source)
     model_type = settings.get("model_type")
     if model_type not in model_types:
         raise ViewError(

@@ -22,7 +22,6 @@ repetition and length count, as in the official path. A multilingual model alway
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from math import ceil
@@ -36,7 +35,8 @@ from extractors.batching import is_out_of_memory, run_halving
 from extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
 from extractors.recogniser import RecogniserSection
 from extractors.resampling import resample
-from extractors.sources import find, hash_files, hash_settings, refuse_code
+from extractors.section import nearest
+from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
 from extractors.transformers.checkpoints import (
     SPEECH_MODELS,
@@ -45,6 +45,7 @@ from extractors.transformers.checkpoints import (
     load_tokenizer,
     quiet,
     read_json,
+    read_preprocessor,
     read_settings,
     read_tensors,
     transformers,
@@ -94,27 +95,15 @@ class Recogniser:
         """Folder of the model's files, on which the fingerprint depends beside the section."""
         self._settings = read_settings(self._checkpoint, section.source, {"whisper": SPEECH_MODELS["whisper"]})
         self._config = transformers.WhisperConfig.from_dict(self._settings)
-        self._preprocessor = self._read("preprocessor_config.json")
-        generation = self._read("generation_config.json")
+        self._preprocessor = read_preprocessor(self.checkpoint, section.source)
+        generation = read_json(self.checkpoint / "generation_config.json", section.source)
         self._generation = {key: generation[key] for key in _KEPT if key in generation}
-        self._read("tokenizer_config.json")  # which may ask for code of its own
+        read_json(self.checkpoint / "tokenizer_config.json", section.source)  # which may ask for code of its own
         self._languages = _languages(self._generation)
         self._language = _language(section, self._languages)
-        self._check()
-
-    def _read(self, name: str) -> dict[str, Any]:
-        settings = read_json(self._checkpoint.folder / name, self._section.source)
-        refuse_code(settings, self._section.source)
-        return settings
-
-    def _check(self) -> None:
-        source, room = self._section.source, self._config.max_target_positions - _PROMPT
-        if (wanted := self._section.max_new_tokens) is not None and wanted > room:
-            raise ViewError(f"source {source!r}: expected max_new_tokens of at most {room}, got {wanted}")
-        if (rate := self._preprocessor.get("sampling_rate", SAMPLING_RATE)) != SAMPLING_RATE:
-            raise ViewError(f"source {source!r}: expected a model of {SAMPLING_RATE} Hz, got one of {rate} Hz")
-        if self._preprocessor.get("dither"):
-            raise ViewError(f"source {source!r}: its preprocessor adds random noise; set dither to 0 in it")
+        room = self._config.max_target_positions - _PROMPT
+        if (wanted := section.max_new_tokens) is not None and wanted > room:
+            raise ViewError(f"source {section.source!r}: expected max_new_tokens of at most {room}, got {wanted}")
 
     @cached_property
     def fingerprint(self) -> dict[str, object]:
@@ -256,7 +245,8 @@ class Recogniser:
         folder, legacy = self._checkpoint.folder, {}
         if not (folder / "tokenizer.json").exists():
             # transformers 5 knows them by another name and would spell them out.
-            special = self._read("special_tokens_map.json").get("additional_special_tokens", [])
+            parts = read_json(folder / "special_tokens_map.json", self._section.source)
+            special = parts.get("additional_special_tokens", [])
             legacy = {"extra_special_tokens": [t["content"] if isinstance(t, dict) else t for t in special]}
         return load_tokenizer(transformers.WhisperTokenizer, self._tokenizer_files, self._section.source, **legacy)
 
@@ -302,8 +292,7 @@ def _language(section: RecogniserSection, known: list[str]) -> str | None:
     if not known:
         raise ViewError(f"source {section.source!r} knows one language only: remove language: {section.language}")
     if code not in known:
-        close = get_close_matches(name, [*_LANGUAGE_CODES, *known], n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = nearest(name, (*_LANGUAGE_CODES, *known))
         few = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
         raise ViewError(f"source {section.source!r}: expected a language among {few}, got {section.language!r}{hint}")
     return code

@@ -35,17 +35,17 @@ from torch import nn
 
 from extractors import miniatures, padding
 from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, Size, ViewError
+from extractors.contract import SAMPLING_RATE, HiddenStates, Size
 from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.padding import Padded
-from extractors.sources import find, hash_files, hash_settings, refuse_code
-from extractors.torch_setup import DTYPES, batch_seconds, inference, refuse_tf32, resolve_device, to_device
+from extractors.sources import find, hash_files, hash_settings
+from extractors.torch_setup import DTYPES, TorchExtractor, inference, refuse_tf32, to_device
 from extractors.transformers.checkpoints import (
     SPEECH_MODELS,
     WEIGHTS,
     load_model,
-    read_json,
+    read_preprocessor,
     read_settings,
     read_tensors,
     transformers,
@@ -61,13 +61,12 @@ _WHISPER_SECONDS = 30.0
 _WHISPER_STRIDE = 320  # a hop of 160 samples, halved by the second convolution
 
 
-class TransformersExtractor(AudioExtractor):
+class TransformersExtractor(TorchExtractor):
     """One speech model of Hugging Face transformers."""
 
     def __init__(self, view: TransformersView, *, device: str, batch_s: float | None, folder: Path = Path()):
+        super().__init__(device, batch_s)
         self._view = view
-        self._device = resolve_device(device)
-        self._asked_batch_s = batch_s
         self._checkpoint = find(
             view.source,
             view.revision,
@@ -80,7 +79,7 @@ class TransformersExtractor(AudioExtractor):
         self._settings = read_settings(self._checkpoint, view.source, SPEECH_MODELS)
         self._config, self._model_class = _configure(self._settings)
         self._is_whisper = self._config.model_type == "whisper"
-        self._preprocessor = _read_preprocessor(self._checkpoint.folder, view.source)
+        self._preprocessor = read_preprocessor(self._checkpoint.folder, view.source)
         self._normalize = not self._is_whisper and self._preprocessor.get("do_normalize", True)
 
         depth = self._config.encoder_layers if self._is_whisper else self._config.num_hidden_layers
@@ -179,22 +178,6 @@ class TransformersExtractor(AudioExtractor):
         return replace(states, pooled=np.concatenate([states.pooled, self._head(states.pooled)], axis=1))
 
     @property
-    def device(self) -> str:
-        """See `Extractor.device`."""
-        return str(self._device)
-
-    @property
-    def batch_s(self) -> float:
-        """See `Extractor.batch_s`."""
-        return self._batch_samples / SAMPLING_RATE
-
-    @cached_property
-    def _batch_samples(self) -> float:
-        """Most samples of a batch; halved where one does not fit."""
-        self._model  # noqa: B018  (what is free is asked once the weights are there)
-        return SAMPLING_RATE * batch_seconds(self._asked_batch_s, self._device, self._bytes_per_s)
-
-    @property
     def _bytes_per_s(self) -> float:
         """What a second of audio takes: of the first convolution's output a few copies are alive at a time; in longer
         utterances the scores of attention, or WavLM's bias, are as large."""
@@ -235,9 +218,9 @@ class TransformersExtractor(AudioExtractor):
         if self._is_whisper:
             waveforms = [row[:length] for row, length in zip(inputs.waveforms, inputs.lengths, strict=True)]
             features = self._feature_extractor(
-                waveforms, sampling_rate=SAMPLING_RATE, return_tensors="np", device=str(self._device)
+                waveforms, sampling_rate=SAMPLING_RATE, return_tensors="np", device=self.device
             )
-            return self._model(to_device(features["input_features"], self._device).to(dtype)).last_hidden_state
+            return self._network(to_device(features["input_features"], self._device).to(dtype)).last_hidden_state
         mask = None
         if inputs.is_padded:
             mask = to_device(inputs.valid, self._device).long()
@@ -245,7 +228,7 @@ class TransformersExtractor(AudioExtractor):
             first = FrameGrid.of_convolutions(list(self._config.conv_kernel[:1]), list(self._config.conv_stride[:1]))
             valid_frames = [first.num_frames(length) for length in inputs.lengths]
             self._group_norm.valid_frames = valid_frames if inputs.is_padded else None
-        return self._model(to_device(inputs.waveforms, self._device).to(dtype), attention_mask=mask).last_hidden_state
+        return self._network(to_device(inputs.waveforms, self._device).to(dtype), attention_mask=mask).last_hidden_state
 
     def _cut_config(self) -> Any:
         config = type(self._config).from_dict(self._config.to_dict())
@@ -273,7 +256,7 @@ class TransformersExtractor(AudioExtractor):
         return model.to(self._device, DTYPES[self._view.compute_dtype]), group_norm, head
 
     @property
-    def _model(self) -> nn.Module:
+    def _network(self) -> nn.Module:
         return self._loaded[0]
 
     @property
@@ -286,7 +269,7 @@ class TransformersExtractor(AudioExtractor):
 
     @property
     def _layers(self) -> nn.ModuleList:
-        return self._model.layers if self._is_whisper else self._model.encoder.layers
+        return self._network.layers if self._is_whisper else self._network.encoder.layers
 
     @cached_property
     def _feature_extractor(self) -> transformers.WhisperFeatureExtractor:
@@ -307,16 +290,3 @@ def _configure(settings: dict[str, Any]) -> tuple[Any, type]:
     if settings["model_type"] != "whisper":
         config.add_adapter = False  # it comes after the last hidden state and changes the number of frames
     return config, model_class
-
-
-def _read_preprocessor(folder: Path, source: str) -> dict[str, Any]:
-    settings = read_json(folder / "preprocessor_config.json", source)
-    refuse_code(settings, source)
-    if (rate := settings.get("sampling_rate", SAMPLING_RATE)) != SAMPLING_RATE:
-        raise ViewError(f"source {source!r}: expected a model of {SAMPLING_RATE} Hz, got one of {rate} Hz")
-    if settings.get("dither"):
-        raise ViewError(
-            f"source {source!r}: its preprocessor adds random noise (dither), which no value that is kept may depend "
-            "on; set dither to 0 in preprocessor_config.json"
-        )
-    return settings

@@ -23,7 +23,7 @@ from extractors.batching import run_halving
 from extractors.contract import HiddenStates, TextExtractor, ViewError
 from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
-from extractors.sources import find, hash_files, hash_settings, refuse_code
+from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import inference, resolve_device, to_device
 from extractors.transformers.checkpoints import (
     TEXT_MODELS,
@@ -56,6 +56,7 @@ class LanguageModelExtractor(TextExtractor):
     def __init__(self, view: TextView, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._view = view
         self._device = resolve_device(device)
+        self.device = str(self._device)
         self._batch_tokens = float(_MOST_TOKENS.get(self._device.type, 512))
         self._checkpoint = find(
             view.source,
@@ -75,11 +76,6 @@ class LanguageModelExtractor(TextExtractor):
         self.frame_layers = kept_frames(view.frames, self.layer_names)
         self._depth = depth_needed(self.layer_names, depth)
         self.dim = self._config.hidden_size
-
-    @property
-    def device(self) -> str:
-        """See `Extractor.device`."""
-        return str(self._device)
 
     @cached_property
     def fingerprint(self) -> dict[str, object]:
@@ -166,7 +162,6 @@ _POOLER = frozenset({"pooler.dense.weight", "pooler.dense.bias"})
 
 
 def _check_tokenizer(settings: dict[str, Any], source: str) -> None:
-    refuse_code(settings, source)
     named = str(settings.get("tokenizer_class") or TOKENIZER_CLASSES[0])
     if named.removesuffix("Fast") not in TOKENIZER_CLASSES:
         raise ViewError(

@@ -244,6 +244,16 @@ def test_code_that_comes_with_a_checkpoint_is_refused(folder, file):
         extractors.load_recogniser(section)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"sampling_rate": 8_000}, "got one of 8000 Hz"), ({"dither": 1e-4}, r"adds random noise \(dither\)")],
+)
+def test_another_rate_and_random_noise_are_refused(folder, values, message):
+    """By its preprocessor, before any weight is read: a text must be a function of its recording alone."""
+    with pytest.raises(ViewError, match=message):
+        extractors.load_recogniser(changed(folder, "preprocessor_config.json", **values))
+
+
 def test_stray_files_of_a_tokenizer_are_neither_hashed_nor_read(folder, load, sounds):
     """What the fingerprint does not follow from says nothing about the text."""
     (folder / "special_tokens_map.json").write_text('{"additional_special_tokens": ["Ġone", "Ġseven"]}')
