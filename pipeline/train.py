@@ -57,7 +57,8 @@ def _train(study: Study, name: str) -> None:
     (folder / "metrics.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "model", ignore_errors=True)
     sections = {view: study.params.views[view].model_dump(mode="json") for view in experiment.views}
-    outcome.predictor.save(folder / "model", {"views": sections, "layers": layers, "provenance": provenance})
+    extra = {"views": sections, "layers": layers, "synthetic_corpora": gather.synthetic_corpora(study, table)}
+    outcome.predictor.save(folder / "model", {**extra, "provenance": provenance})
     _write_table(folder / "predictions.parquet", outcome.predictions)
     _write_table(folder / "curves.parquet", outcome.curves)
     write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
