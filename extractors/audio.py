@@ -6,6 +6,7 @@ and a duration.
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +64,16 @@ def read(
             decoded += len(block)
         _check_length(last - first, decoded)
         return resample(mono, file.samplerate, sampling_rate)
+
+
+def duration(path: str | Path) -> float:
+    """Duration that a file's header promises; nothing is decoded.
+
+    Raises:
+        UnusableAudio: the file is missing or is not audio.
+    """
+    with _opened(path) as file:
+        return file.frames / file.samplerate
 
 
 def content(path: str | Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
@@ -148,7 +159,7 @@ def _opened(path: str | Path) -> soundfile.SoundFile:
     if path.stat().st_size == 0:
         raise UnusableAudio("empty")
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # as bytes, for a name need not be text
     except soundfile.LibsndfileError as error:
         reason = error.error_string
         if reason.startswith("File does not exist"):  # what libsndfile says of an MP3 that is none

@@ -70,15 +70,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     # One shared parent, so that the options may stand before or behind the command's own arguments.
-    common = argparse.ArgumentParser(add_help=False)
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common = argparse.ArgumentParser(add_help=False, parents=[every])
     common.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml here"
     )
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser = _Parser(
         prog="strata",
         description="Hidden states of frozen speech models, laid down once; light heads trained on them.",
-        epilog="Every command reads params.yaml of the current folder and writes below it. `dvc repro` runs all.",
+        epilog="Every stage reads params.yaml of the current folder and writes below it. `dvc repro` runs all.",
     )
     parser.add_argument("--version", action="version", version=version("strata-speech"))
     parser.set_defaults(debug=False)
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
         action.add_argument("--seconds", type=float, default=120.0, help="of audio in the sample; default: 120")
         action.add_argument("--json", action="store_true", help="print all that was measured as JSON")
+    _add_predict(commands, every)
     for name, (help_, argument, example) in STAGES.items():
         command = commands.add_parser(
             name, help=help_, description=help_, parents=[common], epilog=f"example: {example}"
@@ -125,6 +127,36 @@ def _parser() -> argparse.ArgumentParser:
         if argument:
             command.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
     return parser
+
+
+def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentParser) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="tell what a trained model says of audio files",
+        description="Every task's answer to each file, with its probability. The answers are those of the experiment's "
+        "one final model. How good such models are is not to be seen here, least of all on recordings of the corpora: "
+        "read metrics.json for that, whose scores are of utterances that a model had not been trained on.",
+        parents=[every],
+        epilog="example: strata predict --model results/tango/model recordings/*.wav",
+    )
+    predict.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="results/<experiment>/model, wherever it lies"
+    )
+    predict.add_argument(
+        "files", nargs="+", metavar="FILE", help="of audio; - reads names of files from stdin, one per line"
+    )
+    predict.add_argument("--json", action="store_true", help="print a JSON object for each file, on a line of its own")
+    predict.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
+    predict.add_argument(
+        "--batch-s", type=float, metavar="SECONDS", help="of audio in a batch, at most; default: the device decides"
+    )
+    predict.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="of a study, beside which relative folders of checkpoints begin; need not exist. Default: that of the "
+        "study around the model, else params.yaml here",
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -137,6 +169,12 @@ def _run(options: argparse.Namespace) -> None:
         from pipeline import store
 
         store.ACTIONS[options.action](options.path, *([options.file] if "file" in options else []))
+        return
+    if options.command == "predict":
+        from pipeline import predict
+
+        study = None if options.params is None else options.params.parent
+        predict.run(options.model, options.files, study, options.device, options.batch_s, options.json)
         return
     from importlib import import_module
 

@@ -140,6 +140,12 @@ def _shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -
     )
 
 
+def synthetic_corpora(study: Study, table: pd.DataFrame) -> list[str]:
+    """Those among the corpora of these utterances in which nobody ever spoke."""
+    used = set(table["utterance"].str.partition("/")[0])
+    return [name for name, corpus in study.params.corpora.items() if corpus.synthetic and name in used]
+
+
 def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple[str, ...]:
     """The layers that an experiment's `layers` means in one store.
 

@@ -152,7 +152,8 @@ def _write(study: Study, cell: Cell, outcome) -> None:
     _write_table(folder / TABLES[1], outcome.curves)
     if outcome.predictor:
         sections = {view: study.params.views[view].model_dump(mode="json") for view in cell.views}
-        extra = {"views": sections, "layers": cell.layers, "provenance": provenance}
+        synthetic = gather.synthetic_corpora(study, cell.table)
+        extra = {"views": sections, "layers": cell.layers, "synthetic_corpora": synthetic, "provenance": provenance}
         outcome.predictor.save(folder / "model", extra)
     write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     scores = ", ".join(

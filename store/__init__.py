@@ -3,7 +3,15 @@
 The store knows arrays, keys and fingerprints. It knows no model, no audio, no label and no task.
 """
 
-from store.errors import CorruptStore, FingerprintMismatch, NoRoom, StoreError, StoreLocked
+from store.errors import CorruptStore, FingerprintMismatch, NoRoom, StoreError, StoreLocked, differences
 from store.feature_store import FeatureStore
 
-__all__ = ["CorruptStore", "FeatureStore", "FingerprintMismatch", "NoRoom", "StoreError", "StoreLocked"]
+__all__ = [
+    "CorruptStore",
+    "FeatureStore",
+    "FingerprintMismatch",
+    "NoRoom",
+    "StoreError",
+    "StoreLocked",
+    "differences",
+]

@@ -16,9 +16,7 @@ class FingerprintMismatch(StoreError):
         super().__init__(path, stored, wanted)  # what an error carries between processes
         self.path = path
         self.fields = tuple(name for name in sorted(stored | wanted) if stored.get(name) != wanted.get(name))
-        self._found = "; ".join(
-            "{}: stored {}, wanted {}".format(name, *_short(stored.get(name), wanted.get(name))) for name in self.fields
-        )
+        self._found = differences(stored, wanted)
 
     def __str__(self) -> str:
         return (
@@ -26,6 +24,16 @@ class FingerprintMismatch(StoreError):
             "Give the changed view a new name in params.yaml, or remove the old values with "
             f"`strata store drop {self.path}`."
         )
+
+
+def differences(one: dict, other: dict, words: tuple[str, str] = ("stored", "wanted")) -> str:
+    """The fields in which two fingerprints differ, with both values, each behind its word; empty where they do not."""
+    return "; ".join(
+        f"{name}: {words[0]} {values[0]}, {words[1]} {values[1]}"
+        for name in sorted(one | other)
+        if one.get(name) != other.get(name)
+        for values in [_short(one.get(name), other.get(name))]
+    )
 
 
 class StoreLocked(StoreError):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.special import expit, softmax
 from torch import nn
@@ -83,13 +84,28 @@ class Predictor:
 
         Raises:
             FileNotFoundError: no model in `folder`.
-            ValueError: a model of another format.
+            ValueError: a model of another format, or one that is damaged.
         """
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("format") != FORMAT:
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            found = config.get("format")
+        except (ValueError, AttributeError) as error:
             raise ValueError(
-                f"{folder}: expected a model of format {FORMAT}, found {config.get('format')}; train it again"
-            )
+                f"{folder / 'config.json'}: expected a model's configuration, found none ({error}); train it again"
+            ) from error
+        if found != FORMAT:
+            raise ValueError(f"{folder}: expected a model of format {FORMAT}, found {found}; train it again")
+        try:
+            return cls._made(config, load_file(folder / "model.safetensors")), config
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise ValueError(
+                f"{folder}: expected a model in config.json and model.safetensors, found what makes none ({reason}); "
+                "train it again"
+            ) from error
+
+    @classmethod
+    def _made(cls, config: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> "Predictor":
         experiment = Experiment(**config["experiment"])
         nothing = np.empty(0)
         goals = [
@@ -100,5 +116,5 @@ class Predictor:
         groups = [goals] if experiment.joint else [[goal] for goal in goals]
         models = [Heads(shapes, experiment, {goal.name: goal.num_outputs for goal in group}) for group in groups]
         predictor = cls(models, experiment, goals, shapes)
-        predictor.models.load_state_dict(load_file(folder / "model.safetensors"))
-        return predictor, config
+        predictor.models.load_state_dict(tensors)
+        return predictor

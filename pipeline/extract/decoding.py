@@ -1,13 +1,14 @@
 """Recordings decoded ahead of the model that waits for them: portion by portion, several files at a time.
 
-Takes recordings of the manifest, hands over waveforms, or the reason why there is none; texts are passed on. Knows no
-model but by the function that says what it cannot take.
+Takes recordings of the manifest (`decoded`), or files of any kind (`ahead`, `waveform`); hands over waveforms, or the
+reason why there is none; texts are passed on. Knows no model but by the function that says what it cannot take.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from pipeline.extract.failures import Failure
 
 PORTION_S = 600.0
 """Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -46,24 +50,60 @@ def decoded(
         if recording.text is not None:
             reason = unusable(recording.text)
             return recording.text if reason is None else Failure(reason, lasting=True)
-        path = Path(folder, recording.audio)
-        try:
-            samples = audio.read(path, recording.start_s, recording.duration_s, SAMPLING_RATE)
-            if audio.content(path, recording.start_s, recording.duration_s) != recording.content:
-                return Failure("changed since `strata corpus` listed it; run that again")
-        except (UnusableAudio, OSError) as error:
-            return Failure(str(error))
-        except MemoryError:
-            return Failure("does not fit into memory when it is decoded; divide the recording into shorter ones")
-        reason = unusable(samples, SAMPLING_RATE)
-        return samples if reason is None else Failure(reason, lasting=True)
+        path, segment = Path(folder, recording.audio), (recording.start_s, recording.duration_s)
+        return waveform(path, unusable, *segment, content=recording.content)
 
     ends = np.cumsum([recording.duration_s for recording in recordings])
     numbers = ends // PORTION_S
     portions = [[r for r, n in zip(recordings, numbers, strict=True) if n == number] for number in np.unique(numbers)]
+    return ahead(portions, decode)
+
+
+def ahead(
+    portions: Iterable[Sequence[Item]], decode: Callable[[Item], Outcome]
+) -> Iterator[tuple[Sequence[Item], list[Outcome]]]:
+    """Portions with what `decode` made of each item, in order; while one is computed, the next is decoded.
+
+    Two portions are held at a time, and no more are taken from `portions`.
+    """
+    upcoming = iter(portions)
     with ThreadPoolExecutor() as pool:
-        pending = [pool.submit(decode, recording) for recording in portions[0]]
-        for i, portion in enumerate(portions):
-            waveforms = [decoding.result() for decoding in pending]
-            pending = [pool.submit(decode, r) for r in portions[i + 1]] if i + 1 < len(portions) else []
-            yield portion, waveforms
+
+        def begin() -> tuple[Sequence[Item], list] | None:
+            portion = next(upcoming, None)
+            return None if portion is None else (portion, [pool.submit(decode, item) for item in portion])
+
+        under_way = begin()
+        while under_way is not None:
+            portion, decoding = under_way
+            outcomes = [one.result() for one in decoding]
+            under_way = begin()
+            yield portion, outcomes
+
+
+def waveform(
+    path: Path,
+    unusable: Callable[[np.ndarray, int], str | None],
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    content: str | None = None,
+) -> np.ndarray | Failure:
+    """A segment as float32 [samples] at 16 kHz, or why there is none.
+
+    Args:
+        path: an audio file.
+        unusable: given a waveform and its rate in Hz, says why the model cannot take it; None where it can.
+        start_s: where the segment begins.
+        duration_s: its duration; None means to the end of the file.
+        content: what `audio.content` must say of the segment; None where nobody has asked before.
+    """
+    try:
+        samples = audio.read(path, start_s, duration_s, SAMPLING_RATE)
+        if content is not None and audio.content(path, start_s, duration_s) != content:
+            return Failure("changed since `strata corpus` listed it; run that again")
+    except (UnusableAudio, OSError) as error:
+        return Failure(str(error))
+    except MemoryError:
+        return Failure("does not fit into memory when it is decoded; divide the recording into shorter ones")
+    reason = unusable(samples, SAMPLING_RATE)
+    return samples if reason is None else Failure(reason, lasting=True)

@@ -143,7 +143,7 @@ def compute(
             usable = [w for w in waveforms if not isinstance(w, Failure)]
             results = iter(values(model, usable))
             for recording, waveform in zip(portion, waveforms, strict=True):
-                outcome = waveform if isinstance(waveform, Failure) else _checked(next(results), compute_dtype)
+                outcome = waveform if isinstance(waveform, Failure) else checked(next(results), compute_dtype)
                 (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
             progress(sum(recording.duration_s for recording in portion))
     if states:
@@ -176,7 +176,8 @@ def values(model: Extractor, inputs: Sequence[np.ndarray] | Sequence[str]) -> Se
     return model.extract(inputs) if isinstance(model, TextExtractor) else model.extract(inputs, SAMPLING_RATE)
 
 
-def _checked(states: HiddenStates, compute_dtype: object) -> HiddenStates | Failure:
+def checked(states: HiddenStates, compute_dtype: object) -> HiddenStates | Failure:
+    """The values as they are, or a failure where some are not finite."""
     if all(np.isfinite(values).all() for values in (states.pooled, *states.frames.values())):
         return states
     hint = "; float16 overflows, try bfloat16" if compute_dtype == "float16" else ""

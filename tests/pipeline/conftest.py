@@ -122,6 +122,12 @@ class StudyFolder:
         return json.loads((self.folder / "results" / experiment / "metrics.json").read_text())
 
 
+@pytest.fixture(scope="session")
+def new_study():
+    """Makes a study that several tests share; each lends it its `capsys`."""
+    return StudyFolder
+
+
 @pytest.fixture
 def study(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))

@@ -1,0 +1,167 @@
+"""`strata predict --model results/<experiment>/model FILE…`: audio in, every task's answer out.
+
+Reads a model that `strata train` wrote, which is all that it needs besides the views' checkpoints: no study, no store.
+Files are decoded ahead of the models, portion by portion, and answered in their order; what is printed, and how, is
+for `pipeline.answers`. A file that cannot be used gets a line that says why, and the others their answers.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import extractors
+from extractors import UnusableAudio, audio
+from extractors.contract import SAMPLING_RATE, unusable
+from extractors.miniatures import PREFIX
+from pipeline import upstreams
+from pipeline.answers import Answered, Lines, Table, single
+from pipeline.errors import StageError
+from pipeline.extract.decoding import ahead, waveform
+from pipeline.extract.failures import Failure
+from pipeline.progress import say
+from pipeline.report import notices
+from pipeline.upstreams import Upstream
+from trainers.predictor import Predictor
+
+PORTION_S = 60.0
+"""Seconds of audio that are computed together, or as many as go into a batch: what bounds memory, and the wait for the
+first answers."""
+MOST_FILES = 256
+"""In a portion, however short they are."""
+STDIN = "-"
+"""The file that stands for names of files on standard input."""
+_DEEPEST = 4  # levels of folders below the one given in which models are looked for, to name them
+
+
+def run(
+    model: Path, files: Sequence[str], study: Path | None, device: str, batch_s: float | None, as_json: bool
+) -> None:
+    """Prints the answers of a model, a line for each file.
+
+    Args:
+        model: its folder, or the one of the experiment's results that holds it.
+        files: of audio; `-` stands for those that standard input names, one per line.
+        study: where relative folders of checkpoints begin; None: in the study around the model, else here.
+        device: see `extractors.load`.
+        batch_s: see `extractors.load`.
+        as_json: prints a JSON object for each file and no table.
+
+    Raises:
+        StageError: no model, one of other views than can be had here, or files that could not be used; what could be
+            answered has been printed by then.
+    """
+    if batch_s is not None and not batch_s > 0:
+        raise StageError(f"--batch-s: expected a positive number of seconds of audio, got {batch_s:g}")
+    folder = find(model)
+    predictor, config = Predictor.load(folder)
+    with ExitStack() as stack:
+        views = upstreams.load(folder, config, study, device, batch_s, stack)
+        _say_notices(config)
+        output = Lines() if as_json else Table(predictor.goals, files if STDIN not in files else None)
+        total = failed = 0
+        for file, outcome in _answers(predictor, views, _names(files)):
+            total += 1
+            failed += isinstance(outcome, Failure)
+            output.print(file, outcome)
+    if failed:
+        raise StageError(f"{failed} of {total} files cannot be used, their lines say why; mend them, or leave them out")
+
+
+def find(model: Path) -> Path:
+    """The folder of a model: the one given, or `model` below it.
+
+    Raises:
+        StageError: there is no model in either; where some lie deeper, they are named.
+    """
+    for folder in (model, model / "model"):
+        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+            return folder
+    found = "none" if model.is_dir() else "no such folder"
+    levels = (sorted(model.glob("*/" * depth + "model/config.json")) for depth in range(1, _DEEPEST + 1))
+    deeper = [str(file.parent) for file in next(filter(None, levels), [])]
+    step = "`strata train` writes results/<experiment>/model"
+    if deeper:
+        step = f"name one of those below it: {', '.join(deeper[:3])}{', …' if len(deeper) > 3 else ''}"
+    raise StageError(f"{model}: expected a model (config.json and model.safetensors), found {found}; {step}")
+
+
+def _say_notices(config: Mapping[str, object]) -> None:
+    """Why the answers are none, or what may not be done with them, on one line."""
+    views = config["views"]
+    miniatures = [name for name, section in views.items() if str(section.get("source", "")).startswith(PREFIX)]
+    reasons = [notice.sentence for notice in notices.about(config.get("synthetic_corpora", []), miniatures)]
+    families = {section["family"] for section in views.values()}
+    reasons += [f"{extractors.NOTICES[family]}." for family in sorted(families & extractors.NOTICES.keys())]
+    if reasons:
+        say(" ".join(reasons))
+
+
+def _names(files: Iterable[str]) -> Iterator[str]:
+    for file in files:
+        if file != STDIN:
+            yield file
+            continue
+        for line in sys.stdin.buffer:  # names are bytes, whatever the locale says
+            if name := os.fsdecode(line.rstrip(b"\r\n")):
+                yield name
+
+
+def _answers(
+    predictor: Predictor, views: Mapping[str, Upstream], names: Iterable[str]
+) -> Iterator[tuple[str, Answered | Failure]]:
+    """Every file with what the model says of it, in order."""
+    # The reasons of the view that needs most are everybody's.
+    refused = partial(unusable, min_samples=max(view.min_samples for view in views.values()))
+    seconds = max(PORTION_S, *(view.batch_s for view in views.values()))
+    for files, waveforms in ahead(_portions(names, seconds), lambda file: waveform(Path(file), refused)):
+        yield from zip(files, _predicted(predictor, views, waveforms), strict=True)
+
+
+def _portions(names: Iterable[str], most_s: float) -> Iterator[list[str]]:
+    """Names of files that last so long together; a longer one is a portion of its own."""
+    portion, total_s = [], 0.0
+    for name in names:
+        try:
+            duration_s = audio.duration(name)
+        except (UnusableAudio, OSError, ValueError):
+            duration_s = 0.0  # whoever decodes it will say why
+        if portion and (total_s + duration_s > most_s or len(portion) == MOST_FILES):
+            yield portion
+            portion, total_s = [], 0.0
+        portion.append(name)
+        total_s += duration_s
+    if portion:
+        yield portion
+
+
+def _predicted(
+    predictor: Predictor, views: Mapping[str, Upstream], waveforms: Sequence[np.ndarray | Failure]
+) -> list[Answered | Failure]:
+    """What the model says of a portion; a waveform that one view cannot compute is none for the others."""
+    outcomes: list[Answered | Failure] = list(waveforms)
+    features: dict[str, dict[int, np.ndarray]] = {}
+    for name, view in views.items():
+        usable = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, Failure)]
+        features[name] = {}
+        for row, values in zip(usable, view([waveforms[row] for row in usable]), strict=True):
+            if isinstance(values, Failure):
+                outcomes[row] = values
+            else:
+                features[name][row] = values
+    rows = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, Failure)]
+    if rows:
+        given = predictor({name: np.stack([found[row] for row in rows]) for name, found in features.items()})
+        numbers = [answers if shares is None else shares.sum(axis=1) for answers, shares in given.values()]
+        finite = np.isfinite(np.stack(numbers).astype(np.float64)).all(axis=0)
+        for place, row in enumerate(rows):
+            if not finite[place]:
+                outcomes[row] = Failure("the answers are not finite: nothing that the model was trained on is like it")
+                continue
+            tasks = {task: single(predictor.goals[task], *given[task], place) for task in predictor.goals}
+            outcomes[row] = Answered(len(waveforms[row]) / SAMPLING_RATE, tasks)
+    return outcomes
