@@ -173,7 +173,7 @@ def identity(
         {name: task.model_dump(mode="json") for name, task in tasks.items()},
     ]
     digest.update(json.dumps(configuration, sort_keys=True).encode())
-    labels = {task.label or name for name, task in tasks.items()} | {folds.stratify, folds.disjoint, folds.given}
+    labels = {task.label or name for name, task in tasks.items()} | folds.labels
     for name in ["utterance", "content", *sorted(labels & set(table.columns))]:
         values = table[name].map(class_name, na_action="ignore").astype(object)
         digest.update(json.dumps([name, values.where(values.notna(), None).tolist()]).encode())

@@ -4,6 +4,7 @@ Utterances with the same audio always stay together, and so do those that share 
 tested on what it was trained on under another name.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,8 +69,12 @@ def _kfold(labels, contents, folds: Folds, among: np.ndarray, k: int) -> list[tu
         splitter, strata = (KFold if single else GroupKFold)(**options), None
     else:
         splitter = (StratifiedKFold if single else StratifiedGroupKFold)(**options)
-        strata = _strata(_column(labels, folds.stratify).iloc[among], k)
-    return [(among[kept], among[held]) for kept, held in splitter.split(among, strata, None if single else groups)]
+        strata = _strata(labels, folds, among, k)
+    with warnings.catch_warnings():
+        # A class of fewer than k goes to as many parts as it can, one each; that is what one wants of it.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        splits = list(splitter.split(among, strata, None if single else groups))
+    return [(among[kept], among[held]) for kept, held in splits]
 
 
 def _groups(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> np.ndarray:
@@ -88,11 +93,17 @@ def _groups(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> np.n
     return connected_components(edges, directed=False)[1][content_numbers]
 
 
-def _strata(column: pd.Series, k: int) -> np.ndarray:
-    """Labels to stratify by; classes too rare to be in every part join the largest one, and so fall at random."""
-    text = column.astype(object).where(column.notna(), "").astype(str)
-    counts = text.value_counts()
-    return text.where(text.map(counts) >= k, counts.idxmax()).to_numpy()
+def _strata(labels: pd.DataFrame, folds: Folds, among: np.ndarray, k: int) -> np.ndarray:
+    """What to stratify by; a combination of labels so fine that no value occurs k times is cut from its end."""
+    names = [folds.stratify] if isinstance(folds.stratify, str) else list(folds.stratify)
+    columns = [_column(labels, name).iloc[among].astype(object) for name in names]
+    texts = [column.where(column.notna(), "").astype(str) for column in columns]
+    while texts:
+        strata = pd.factorize(pd.MultiIndex.from_arrays(texts))[0]
+        if np.bincount(strata).max() >= k:
+            return strata
+        texts.pop()
+    return np.zeros(len(among), np.int64)
 
 
 def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str]) -> Fold:

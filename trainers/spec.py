@@ -48,15 +48,22 @@ class Folds(Section):
     """How utterances are divided into training, validation and test data."""
 
     k: int = Field(5, ge=2)
-    stratify: str | None = None
-    """Label whose proportions every fold keeps."""
+    stratify: str | list[str] | None = None
+    """Label, or combination of labels, whose proportions every fold keeps; rare classes go to as many as they can."""
     disjoint: str | None = None
-    """Label whose values never appear on both sides of a split, such as speaker."""
+    """Label whose values never appear on both sides of a split, such as speaker (who then cannot be recognised)."""
+
     given: str | None = None
     """Label that names each utterance's split itself (train, valid, test): one fold, `k` does not apply."""
     validation: float = Field(0.1, gt=0, lt=0.5)
     """Share of a fold's training utterances held out for early stopping."""
     seed: int = 0
+
+    @property
+    def labels(self) -> set[str]:
+        """The labels that the division depends on."""
+        stratify = [self.stratify] if isinstance(self.stratify, str) else self.stratify or []
+        return {*stratify, self.disjoint, self.given} - {None}
 
 
 class Optimisation(Section):

@@ -51,11 +51,26 @@ def test_stratified_folds_keep_the_proportions():
         assert labels["emotion"].iloc[fold.test].value_counts().to_dict() == {"x": 10, "y": 5}
 
 
-def test_rare_classes_do_not_stop_stratification():
-    """A class with fewer members than folds falls at random."""
-    labels = pd.DataFrame({"emotion": ["x"] * 40 + ["y"] * 2 + ["z"]})
+def test_rare_classes_are_spread_over_the_folds():
+    """A class of three is tested in three of five folds, and learned in all; a single one is tested once."""
+    labels = pd.DataFrame({"emotion": ["common"] * 39 + ["rare"] * 3 + ["single"]})
     folds = cross_validation(labels, list(map(str, range(43))), Folds(stratify="emotion"))
-    assert sum(len(f.test) for f in folds) == 43
+    tested = [labels["emotion"].iloc[fold.test].value_counts() for fold in folds]
+    assert sorted(counts.get("rare", 0) for counts in tested) == [0, 0, 1, 1, 1]
+    assert sum(counts.get("single", 0) for counts in tested) == 1
+    assert max(counts["common"] for counts in tested) - min(counts["common"] for counts in tested) <= 1
+
+
+def test_a_combination_of_labels_keeps_the_proportions_of_all():
+    """Speaker within emotion; where a combination is too fine to divide, the labels named first count."""
+    labels = pd.DataFrame(
+        {"speaker": list("ab") * 30, "emotion": list("xxxyyz") * 10, "name": list(map(str, range(60)))}
+    )
+    for stratify in (["speaker", "emotion"], ["speaker", "emotion", "name"]):
+        for fold in cross_validation(labels, labels["name"].tolist(), Folds(stratify=stratify)):
+            counts = labels.iloc[fold.test].groupby(["speaker", "emotion"]).size()
+            assert counts.max() - counts.min() <= 2
+            assert labels["speaker"].iloc[fold.test].value_counts().tolist() == [6, 6]
 
 
 def test_the_same_seed_gives_the_same_folds_and_another_gives_others():

@@ -1,0 +1,102 @@
+"""Is one experiment better than another? Differences fold by fold, with their size and what chance would do.
+
+Reads the metrics that `trainers.experiment` makes of two experiments that were tested on the same folds. Folds share
+their training data, so their differences are not independent and a plain t-test finds too much; the variance is
+corrected for it (Nadeau & Bengio 2003, "Inference for the Generalization Error", §3). Scores of several seeds are
+averaged within a fold first: seeds are no new data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from trainers.data import TrainingError
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How a second experiment's scores differ from a first one's."""
+
+    difference: float
+    """Mean over the folds of second − first, in the metric's unit."""
+    sd: float
+    """Standard deviation of the folds' differences."""
+    effect: float | None
+    """Cohen's d of paired samples: `difference` in units of `sd`; None where all folds differ by the same amount."""
+    p_value: float
+    """Two-sided: how likely a difference this large is where there is none."""
+    num_folds: int
+
+
+def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, test_share: float) -> Paired:
+    """Compares scores fold by fold by the corrected resampled t-test.
+
+    Args:
+        first: a score per fold.
+        second: the other's, of the same folds in the same order.
+        test_share: size of a test part divided by that of its training part, 1 / (k − 1) for k folds.
+
+    Raises:
+        ValueError: fewer than two folds, or not as many of the one as of the other.
+    """
+    differences = np.subtract(second, first, dtype=np.float64)
+    if differences.ndim != 1 or len(differences) < 2:
+        raise ValueError(f"a comparison takes two folds or more of both, found {len(first)} and {len(second)}")
+    mean, sd, count = differences.mean(), differences.std(ddof=1), len(differences)
+    if sd <= 1e-12 * max(1.0, np.abs(differences).max()):  # the same in every fold, to rounding
+        return Paired(float(mean), 0.0, None, 1.0 if abs(mean) < 1e-12 else 0.0, count)
+    t = mean / (sd * np.sqrt(1 / count + test_share))
+    return Paired(float(mean), float(sd), float(mean / sd), float(2 * stats.t.sf(abs(t), count - 1)), count)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
+    """p values corrected for being many (Holm 1979): the chance of even one false finding stays below the level.
+
+    The smallest counts as many times as there are values, the next once less, none less than the one before it.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values)
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected.tolist()
+
+
+def compare(first: Mapping, second: Mapping) -> dict[str, tuple[str, Paired]]:
+    """For each task that both have: the metric by which it is compared, and the comparison.
+
+    Args:
+        first: an experiment's metrics.json.
+        second: another's.
+
+    Raises:
+        TrainingError: they were not tested on the same folds, or share no task.
+    """
+    if first["folds"]["hash"] != second["folds"]["hash"]:
+        raise TrainingError(
+            f"{first['experiment']} and {second['experiment']} were not tested on the same folds: they differ in their "
+            f"utterances or in `folds`, so their scores cannot be paired"
+        )
+    sizes = first["folds"]["sizes"]
+    test_share = float(np.mean([fold["test"] / fold["train"] for fold in sizes]))
+    found = {}
+    for task in first["tasks"]:
+        metric = first["primary"][task]
+        if second["primary"].get(task) != metric:
+            continue
+        sides = [_by_fold(metrics["tasks"][task][metric]["folds"], len(sizes)) for metrics in (first, second)]
+        both = ~np.isnan(sides).any(axis=0)
+        if both.sum() > 1:
+            found[task] = (metric, paired(*(side[both] for side in sides), test_share))
+    if not found:
+        raise TrainingError(
+            f"{first['experiment']} and {second['experiment']} share no task with scores in two folds or more"
+        )
+    return found
+
+
+def _by_fold(scores: Sequence[float | None], num_folds: int) -> np.ndarray:
+    """The mean over the seeds of each fold's scores, which are listed seed by seed; NaN where a fold has none."""
+    return np.array([np.nan if s is None else s for s in scores], dtype=np.float64).reshape(-1, num_folds).mean(axis=0)
