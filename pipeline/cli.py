@@ -118,6 +118,18 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--seconds", type=float, default=120.0, help="of audio in the sample; default: 120")
         action.add_argument("--json", action="store_true", help="print all that was measured as JSON")
     _add_predict(commands, every)
+    compare = commands.add_parser(
+        "compare",
+        help="test whether experiments differ, on the same folds",
+        description="How each further experiment differs from the first: mean difference over the folds, effect size, "
+        "p value, and the p value corrected for the number of comparisons.",
+        parents=[common],
+        epilog="example: strata compare svmt/demo/wavlm pairs/demo/wavlm+x-vector",
+    )
+    compare.add_argument(
+        "names", nargs="+", metavar="EXPERIMENT", help="as its folder below results/; a grid's name means all its cells"
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for name, (help_, argument, example) in STAGES.items():
         command = commands.add_parser(
             name, help=help_, description=help_, parents=[common], epilog=f"example: {example}"
@@ -182,6 +194,9 @@ def _run(options: argparse.Namespace) -> None:
 
     stage = import_module(f"pipeline.{options.command}")
     study = Study(options.params)
+    if options.command == "compare":
+        stage.run(study, options.names, options.json)
+        return
     if options.command == "bench":
         getattr(stage, options.action)(study, options.names, options.seconds, options.json)
         return

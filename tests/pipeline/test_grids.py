@@ -1,0 +1,143 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PAIRS = ["a+b", "a+c", "b+c"]
+
+
+@pytest.fixture
+def grid(study):
+    """A study of three views and a grid of all pairs, concatenated and by transport."""
+    study.params["views"] = {
+        name: {"family": "mfcc", "num_coefficients": n} for name, n in zip("abc", (20, 13, 8), strict=True)
+    }
+    study.params["eliminate"] = {}
+    study.params["experiments"] = {
+        "pairs": {
+            "views": ["a", "b", "c"],
+            "tasks": ["speaker", "pitch"],
+            "folds": {"k": 2, "stratify": "speaker"},
+            "epochs": 2,
+            "final": False,
+            "grid": {"corpora": "each", "views": "pairs", "fusion": ["concat", "ot"]},
+        }
+    }
+    study.write_params()
+    study.succeeds("corpus")
+    study.succeeds("extract")
+    return study
+
+
+def _cells(study) -> dict[str, float]:
+    """When each cell's results were written, by the cell's name."""
+    root = study.folder / "results" / "pairs"
+    return {f.parent.relative_to(root).as_posix(): f.stat().st_mtime_ns for f in root.rglob("metrics.json")}
+
+
+def test_every_cell_is_trained_once_and_a_new_view_trains_its_own_pairs(grid):
+    """Cells that follow from the same as before are left as they are, whatever else the grid holds."""
+    grid.params["experiments"]["pairs"]["views"] = ["a", "b"]
+    grid.write_params()
+    assert "pairs: 2 of 2 cells to train" in grid.succeeds("train")
+    before = _cells(grid)
+    assert set(before) == {"tones/a+b/concat", "tones/a+b/ot"}
+    assert "pairs: 2 cells up to date" in grid.succeeds("train")
+    grid.params["experiments"]["pairs"]["views"] = ["a", "b", "c"]
+    grid.write_params()
+    assert "pairs: 4 of 6 cells to train" in grid.succeeds("train")
+    after = _cells(grid)
+    assert set(after) == {f"tones/{pair}/{fusion}" for pair in PAIRS for fusion in ("concat", "ot")}
+    assert before.items() <= after.items()
+
+
+def test_a_cell_holds_what_an_experiment_of_its_own_would(grid):
+    """The same scores to the bit, with what the report needs to place it; and no model where none was asked for."""
+    grid.params["experiments"]["alone"] = {
+        "views": ["b", "c"],
+        "fusion": "ot",
+        "tasks": ["speaker", "pitch"],
+        "folds": {"k": 2, "stratify": "speaker"},
+        "epochs": 2,
+    }
+    grid.write_params()
+    grid.succeeds("train")
+    cell, alone = grid.metrics("pairs/tones/b+c/ot"), grid.metrics("alone")
+    assert cell["tasks"] == alone["tasks"]
+    assert cell["grid"] == {"corpora": "tones", "views": "b+c", "fusion": "ot"}
+    assert (cell["experiment"], cell["corpora"], cell["setup"]) == ("pairs/tones/b+c/ot", ["tones"], "TANGO")
+    assert cell["folds"] == alone["folds"]
+    assert [sum(sizes.values()) for sizes in cell["folds"]["sizes"]] == [24, 24]
+    assert (grid.folder / "results" / "alone" / "model").exists()
+    assert not (grid.folder / "results" / "pairs" / "tones" / "b+c" / "ot" / "model").exists()
+
+
+def test_a_cell_sees_its_own_corpus_only(grid):
+    """One corpus's cells stay as they are when another corpus comes; the utterances of each are its own."""
+    grid.params["experiments"]["pairs"]["grid"]["fusion"] = ["concat"]
+    grid.write_params()
+    grid.succeeds("train")
+    before = _cells(grid)
+    grid.params["corpora"]["again"] = {"adapter": "folder", "root": "recordings"}
+    grid.write_params()
+    grid.succeeds("corpus")
+    assert "pairs: 3 of 6 cells to train" in grid.succeeds("train")
+    assert before.items() <= _cells(grid).items()
+    assert grid.metrics("pairs/again/a+b/concat")["num_utterances"] == 24
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills processes")
+def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
+    """SIGKILL in the middle; what was told as trained is not trained again, and nothing else is lost."""
+    grid.params["experiments"]["pairs"]["epochs"] = 40
+    grid.write_params()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "train"],
+        cwd=grid.folder,
+        env=grid.environment | {"PYTHONPATH": os.getcwd()},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while len(_cells(grid)) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = _cells(grid)
+    assert 2 <= len(kept) < 6
+    assert f"pairs: {6 - len(kept)} of 6 cells to train" in grid.succeeds("train")
+    assert kept.items() <= _cells(grid).items()
+    assert "pairs: 6 cells up to date" in grid.succeeds("train")
+
+
+def test_a_cell_that_cannot_be_trained_leaves_the_others_done(grid):
+    """One line tells of all cells with the same trouble at once."""
+    grid.params["views"]["d"] = {"family": "mfcc"}
+    grid.params["experiments"]["pairs"]["views"].append("d")
+    grid.write_params()
+    line = grid.fails("train")
+    assert line.count("experiment pairs/tones/a+d/concat and 5 more: ") == 1
+    assert len(_cells(grid)) == 6
+
+
+def test_experiments_are_compared_on_their_folds(grid):
+    """A table, or JSON; a grid's name stands for its cells; other folds, unknown names and one alone are refused."""
+    grid.params["experiments"]["other"] = {"views": ["a"], "tasks": ["speaker"], "folds": {"k": 3}, "epochs": 1}
+    grid.write_params()
+    grid.succeeds("train")
+    shown = grid.succeeds("compare", "pairs/tones/a+b/concat", "pairs/tones/a+b/ot")
+    assert "Compared with pairs/tones/a+b/concat" in shown
+    assert "corrected for the 2 comparisons" in shown
+    status, out, err = grid.strata("compare", "pairs/tones/a+b/concat", "pairs", "other", "--json")
+    assert status == 0
+    found = json.loads(out)["comparisons"]
+    assert len(found) == 5 * 2
+    assert all(row["p_holm"] >= row["p_value"] for row in found)
+    assert "left out: pairs/tones/a+b/concat and other were not tested on the same folds" in err
+    assert "not tested on the same folds" in grid.fails("compare", "other", "pairs/tones/a+b/ot")
+    assert "no results of 'nothing'" in grid.fails("compare", "nothing", "other")
+    assert "two experiments or more" in grid.fails("compare", "other", "other")
