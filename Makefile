@@ -35,6 +35,7 @@ bench: $(VENV)/.core
 	python -m benchmarks.memory
 	python -m benchmarks.extraction
 	python -m benchmarks.precision
+	python -m benchmarks.heads
 
 lint: $(VENV)/.all
 	ruff check .

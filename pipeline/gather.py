@@ -42,6 +42,7 @@ class Sources:
         self.study = study
         self._stores: dict[str, FeatureStore] = {}
         self._keys: dict[str, pd.Series] = {}
+        self._there: dict[str, pd.Series] = {}
         self._arrays: dict[tuple, np.ndarray] = {}
         self._said: set[str] = set()
 
@@ -99,15 +100,15 @@ class Sources:
 
     def _present(self, view: str) -> pd.Series:
         """Which utterances of the manifest a view has."""
-        if view not in self._stores:
+        if view not in self._there:
             if dvcfile.lacking(self.study, view):  # a box that never extracts: another one has pushed it
                 dvcfile.pull(self.study, view)
             store = FeatureStore.open(self.study.store(view))
-            self._keys[view] = keys.of(self.study.params.views[view], self.manifest)
-            self._stores[view] = store
-        known = self._keys[view]
-        missing = set(self._stores[view].missing(known.dropna().tolist()))
-        return known.notna() & ~known.isin(missing)
+            known = keys.of(self.study.params.views[view], self.manifest)
+            missing = set(store.missing(known.dropna().tolist()))
+            self._stores[view], self._keys[view] = store, known
+            self._there[view] = known.notna() & ~known.isin(missing)
+        return self._there[view]
 
     def _pooled(self, view: str, cached: Cached, layers: Sequence[str]) -> np.ndarray:
         wanted = (view, tuple(layers), tuple(cached.keys))

@@ -16,7 +16,7 @@ from trainers.fit import outputs
 from trainers.model import Heads
 from trainers.spec import Experiment, Task
 
-FORMAT = 1
+FORMAT = 2
 
 
 def answers(goal: Targets, output: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trainers.data import Dataset, Targets, TrainingError, targets
-from trainers.experiment import num_models, run
+from trainers.experiment import num_models, plan, run, run_all
+from trainers.jobs import train
 from trainers.model import Heads
 from trainers.predictor import Predictor
 from trainers.spec import Experiment, Folds, Fusion, Task
@@ -195,3 +196,52 @@ def test_labels_become_sorted_classes_and_missing_ones_minus_one():
     assert found.classes == ("10", "2")
     assert found.values.tolist() == [1, -1, 0, 1]
     assert found.names(found.values).tolist() == ["2", None, "10", "2"]
+
+
+@pytest.mark.parametrize(
+    "fusion", [Fusion(kind="ot"), Fusion(kind="ot", support="batch"), Fusion(kind="ot", epsilon=0.002), "concat"]
+)
+def test_an_answer_never_changes_with_who_else_is_asked(fusion, data, tasks, tmp_path):
+    """One utterance alone, among all, or in another order; also from the saved model."""
+    how = experiment(views=["a", "b"], fusion=fusion, epochs=2, folds=Folds(k=2))
+    predictor = run(how, tasks, data).predictor
+    predictor.save(tmp_path, {})
+    loaded, _ = Predictor.load(tmp_path)
+    together = predictor(data.features)
+    for rows in ([7], [7, 3, 99], list(range(50, 0, -1))):
+        answers = loaded({view: values[rows] for view, values in data.features.items()})
+        for task, (predicted, probabilities) in answers.items():
+            if probabilities is None:
+                np.testing.assert_allclose(predicted, together[task][0][rows], rtol=1e-4)
+            else:
+                np.testing.assert_allclose(probabilities, together[task][1][rows], atol=1e-5)
+
+
+def test_utterances_among_which_answers_are_given_are_training_data(data, tasks):
+    """With the test fold's features replaced, the answers to another fold's utterances are the same."""
+    how = experiment(views=["a", "b"], fusion=Fusion(kind="ot", support="batch"), epochs=2, folds=Folds(k=3))
+    made = plan(how, tasks, data)
+    job = made.jobs[0]
+    before = train(job)
+    features = [values.copy() for values in job.features]
+    for values in features:
+        values[job.test[1:]] = 1e3
+    after = train(dataclasses.replace(job, features=features))
+    assert before.curve == after.curve
+    for task, answers in before.answers.items():
+        np.testing.assert_allclose(answers[0], after.answers[task][0], rtol=1e-5)
+
+
+def test_one_experiment_that_cannot_be_trained_leaves_the_others(data, tasks):
+    """In the order of the plans: an outcome, or what went wrong; divergence is an error of its own experiment."""
+    good = experiment(epochs=1, folds=Folds(k=2), final=False)
+    bad = good.model_copy(update={"folds": Folds(k=2, disjoint="speaker")})
+    wild = good.model_copy(update={"learning_rate": 1e30, "epochs": 2})
+    plans = [lambda how=how: plan(how, tasks, data) for how in (bad, good, wild, bad, good, bad)]
+    found = list(run_all(plans, workers=2))
+    assert [type(each).__name__ for each in found] == [
+        *("TrainingError", "Outcome", "TrainingError", "TrainingError", "Outcome", "TrainingError")
+    ]
+    assert "diverged" in str(found[2])
+    assert found[1].predictor is None
+    pd.testing.assert_frame_equal(found[1].predictions, found[4].predictions)

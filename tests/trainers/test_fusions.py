@@ -37,3 +37,32 @@ def test_a_prediction_never_depends_on_its_batch_mates(points):
     x1[1] *= 100
     for i in range(B):
         torch.testing.assert_close(fusion(x1, x2)[i], fusion(x1[i : i + 1], x2[i : i + 1])[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["both", "x2->x1", "x1->x2"])
+def test_utterances_of_a_batch_may_be_the_points(points, direction):
+    """One plan for all, between the means of their positions; whole utterances are carried."""
+    fusion = OptimalTransport(Fusion(kind="ot", support="batch", direction=direction)).train()
+    fused = fusion(*points)
+    assert fused.shape == (B, fusion.num_outputs((N, M), C))
+    first, second = (torch.nn.functional.silu(x) for x in points)
+    plan = transport_plan(cost(first.mean(1)[None], second.mean(1)[None]), 0.1, 50)[0]
+    carried = {"x2->x1": plan * B @ second.flatten(1), "x1->x2": plan.mT * B @ first.flatten(1)}
+    expected = [first.flatten(1), second.flatten(1), *(c for d, c in carried.items() if direction in ("both", d))]
+    torch.testing.assert_close(fused, torch.cat(expected, 1), rtol=1e-3, atol=1e-4)
+
+
+def test_outside_of_training_fixed_utterances_take_the_batchs_place(points):
+    """Each utterance is transported among them alone: whoever else is asked for changes nothing."""
+    fusion = OptimalTransport(Fusion(kind="ot", support="batch")).eval()
+    torch.manual_seed(1)
+    others = torch.randn(4, N, C), torch.randn(4, M, C)
+    together = fusion(*points, others)
+    for i in range(B):
+        alone = fusion(*(x[i : i + 1] for x in points), others)
+        torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-6)
+    # Worked another way: the utterance as the last of a batch with the others.
+    batch = OptimalTransport(Fusion(kind="ot", support="batch", tolerance=0)).train()
+    for i in range(B):
+        joined = batch(*(torch.cat([o, x[i : i + 1]]) for o, x in zip(others, points, strict=True)))
+        torch.testing.assert_close(together[i], joined[-1], rtol=1e-4, atol=1e-5)
