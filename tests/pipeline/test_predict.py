@@ -312,7 +312,7 @@ def test_folders_that_hold_no_model(trained, copied, tmp_path):
     [
         ("config.json", "{", "expected a model's configuration"),
         ("config.json", "[]", "expected a model's configuration"),
-        ("config.json", '{"format": 99}', "expected a model of format 1, found 99"),
+        ("config.json", '{"format": 99}', "expected a model of format 2, found 99"),
         ("config.json", '{"format": 2}', "found what makes none (KeyError: 'experiment')"),
         ("model.safetensors", "no tensors", "found what makes none (SafetensorError"),
     ],
