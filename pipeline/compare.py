@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.progress import say
-from pipeline.report.scores import metric
+from pipeline.report.ranking import metric
 from pipeline.report.tables import Cell, Column, Table, number, plain
 from pipeline.study import Study
 from trainers.comparison import compare, holm

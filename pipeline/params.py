@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from extractors.recogniser import RecogniserSection
 from extractors.view import FAMILIES, View, fields
@@ -22,6 +22,11 @@ from trainers.spec import Elimination, Experiment, Section, Task
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 """Names become file names and DVC stage names."""
+
+Names = Annotated[
+    list[str], Field(min_length=1), BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
+"""One name, or a list of them."""
 
 RESERVED = ("eliminate", "extract")
 """Folders of `results/` that are not experiments."""
@@ -46,11 +51,17 @@ class ExtractStage(Section):
 
 
 class TSNE(Section):
-    """One picture of a view's raw vectors, coloured by a label."""
+    """Pictures of raw vectors: one for every view named, coloured by every label named."""
 
-    view: str
-    label: str
+    view: Names
+    """One view, several, or `all` of them."""
+    label: Names
     layer: str | int | None = None
+
+    @property
+    def named_views(self) -> list[str]:
+        """The views that are named one by one."""
+        return [] if self.view == ["all"] else self.view
 
 
 class ReportStage(Section):
@@ -84,7 +95,8 @@ class Params(Section):
             _require(where, "corpus", corpora, self.corpora)
             _require(where, "view", views, self.views)
             _require(where, "task", tasks, self.tasks)
-        _require("report.tsne", "view", [picture.view for picture in self.report.tsne], self.views)
+        for picture in self.report.tsne:
+            _require("report.tsne", "view", picture.named_views, self.views)
         for name in RESERVED:
             if name in self.experiments:
                 raise ValueError(f"experiments.{name}: this name is reserved; choose another")

@@ -1,14 +1,14 @@
 """What a study has to show: everything that its stages left on disk, read into frozen dataclasses.
 
-The one module of the report that touches files (the t-SNE's feature stores apart). A missing or broken file is
-never an error here: it becomes a `Gap` that names the command which makes it. Knows nothing of tables, figures or HTML.
+With `experiments`, the one module of the report that touches files (the t-SNE's feature stores apart). A missing or
+broken file is never an error here: it becomes a `Gap` that names the command which makes it. Knows nothing of tables,
+figures or HTML.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,50 +18,10 @@ from typing import Any
 import pandas as pd
 
 from extractors.recogniser import parse
+from pipeline.report import experiments
+from pipeline.report.experiments import Experiment
+from pipeline.report.reading import Gap, json_object, mapping, read, texts
 from pipeline.transcripts import merged
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Something that the report cannot show."""
-
-    what: str
-    """What is missing, and why where that is known."""
-    command: str = ""
-    """The command that makes it; empty where there is none."""
-
-    def __str__(self) -> str:
-        return f"{self.what}: run `{self.command}`" if self.command else self.what
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """The results of one training configuration."""
-
-    name: str
-    setup: str
-    """`SVST`, `SVMT`, `MVMT-concat`, `TANGO` or another label: how views and tasks are combined."""
-    views: tuple[str, ...]
-    tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    """Task → metric → `mean`, `sd` and `folds`; accuracies and recalls as fractions."""
-    kinds: Mapping[str, str]
-    primary: Mapping[str, str]
-    """Task → the metric it is compared by."""
-    chance: Mapping[str, Mapping[str, float]]
-    """Task → metric → score of always answering the majority class, or the training mean."""
-    classes: Mapping[str, list]
-    config: Mapping[str, Any]
-    num_utterances: int | None
-    num_folds: int | None
-    seeds: tuple[int, ...]
-    layers: Mapping[str, Sequence[str]]
-    """View → the layers that were read."""
-    seconds: Mapping[str, float]
-    provenance: Mapping[str, Any]
-    predictions: pd.DataFrame | None
-    """Out of fold, a row per utterance and seed: `<task>.true` and `<task>.predicted`."""
-    curves: pd.DataFrame | None
-    """`seed`, `fold`, `task_group`, `epoch`, `train_loss`, `valid_loss`."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +87,16 @@ class Study:
     gaps: tuple[Gap, ...]
 
     @property
+    def alone(self) -> list[Experiment]:
+        """The experiments that are no cell of a grid."""
+        return [experiment for experiment in self.experiments if not experiment.is_cell]
+
+    @property
+    def cells(self) -> list[Experiment]:
+        """The experiments that grids stand for."""
+        return [experiment for experiment in self.experiments if experiment.is_cell]
+
+    @property
     def synthetic_corpora(self) -> list[str]:
         """Corpora whose speech the demo synthesiser made."""
         return [name for name, corpus in self.params["corpora"].items() if _get(corpus, "adapter") == "demo"]
@@ -168,22 +138,22 @@ def collect(folder: Path, params: Mapping) -> Study:
     gaps: list[Gap] = []
 
     manifest_path = folder / "data" / "manifest.parquet"
-    read = partial(_manifest, recognisers=sections["transcribe"])
-    manifest = _read(read, manifest_path, folder, gaps, Gap("the corpus", "strata corpus"))
+    reader = partial(_manifest, recognisers=sections["transcribe"])
+    manifest = read(reader, manifest_path, folder, gaps, Gap("the corpus", "strata corpus"))
     for view in sections["views"]:
         if not (folder / "features" / f"{view}.zarr").exists():
             gaps.append(Gap(f"the features of view {view}", f"strata extract {quote(view)}"))
-    experiments = _experiments(folder, sections["experiments"], gaps)
+    found = experiments.collect(folder, sections["experiments"], list(sections["corpora"]), gaps)
     eliminations = []
     for name in sections["eliminate"]:
         path = folder / "results" / "eliminate" / name / "elimination.json"
         gap = Gap(f"layer elimination {name}", f"strata eliminate {quote(name)}")
-        eliminations.append(_read(_elimination, path, folder, gaps, gap))
+        eliminations.append(read(_elimination, path, folder, gaps, gap))
     extractions = {}
     for view in sections["views"]:
         path = folder / "results" / "extract" / f"{view}.json"
         if path.exists():
-            extractions[view] = _read(_json, path, folder, gaps, Gap(f"the timings of view {view}"))
+            extractions[view] = read(json_object, path, folder, gaps, Gap(f"the timings of view {view}"))
 
     return Study(
         folder=folder,
@@ -193,7 +163,7 @@ def collect(folder: Path, params: Mapping) -> Study:
         if manifest is None
         else hashlib.blake2b(manifest_path.read_bytes(), digest_size=16).hexdigest(),
         failures=_failures(folder, sections["views"], gaps),
-        experiments=tuple(experiments),
+        experiments=tuple(found),
         eliminations=tuple(e for e in eliminations if e is not None),
         extractions={view: timings for view, timings in extractions.items() if timings is not None},
         gaps=tuple(gaps),
@@ -205,11 +175,6 @@ def layer_height(layer: str) -> float:
     return float(layer) if layer.isdecimal() else float("inf") if layer == "last_hidden_state" else -1.0
 
 
-def reason(error: Exception) -> str:
-    """Why something failed, in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def _manifest(path: Path, recognisers: Mapping) -> pd.DataFrame:
     manifest = pd.read_parquet(path)
     if absent := [column for column in MANIFEST if column not in manifest.columns]:
@@ -218,77 +183,12 @@ def _manifest(path: Path, recognisers: Mapping) -> pd.DataFrame:
     return merged(manifest, path.with_name("transcripts.parquet"), sections)
 
 
-def _experiments(folder: Path, names: Mapping, gaps: list[Gap]) -> list[Experiment]:
-    """Results of the experiments named in `params.yaml`; an experiment's grid cells lie in folders below its own."""
-    root = folder / "results"
-    found: dict[str, list[Path]] = {name: [] for name in names}
-    strangers = []
-    for path in sorted(root.rglob("metrics.json")):
-        cell = path.parent.relative_to(root)
-        if cell.parts and cell.parts[0] not in ("eliminate", "extract"):
-            found.get(cell.parts[0], strangers).append(path)
-    experiments = []
-    for name, paths in found.items():
-        gap = Gap(f"experiment {name}", f"strata train {quote(name)}")
-        if not paths:
-            gaps.append(gap)
-        for path in paths:
-            cell = path.parent.relative_to(root).as_posix()
-            experiments.append(_read(lambda p, cell=cell: _experiment(p, cell), path, folder, gaps, gap))
-    if strangers:
-        cells = ", ".join(path.parent.relative_to(root).as_posix() for path in strangers)
-        gaps.append(Gap(f"left out, since params.yaml names them no more: {cells} (below results/)"))
-    return [experiment for experiment in experiments if experiment is not None]
-
-
-def _experiment(path: Path, name: str) -> Experiment:
-    metrics = _json(path)
-    tasks = {
-        task: {metric: mapping(values) for metric, values in scores.items()}
-        for task, scores in metrics["tasks"].items()
-    }
-    kinds = {task: str(mapping(metrics.get("kinds")).get(task) or "classification") for task in tasks}
-    primary = mapping(metrics.get("primary"))
-    return Experiment(
-        name=name,
-        setup=str(metrics.get("setup") or name),
-        views=_texts(metrics.get("views") or ()),
-        tasks=tasks,
-        kinds=kinds,
-        primary={
-            task: str(primary.get(task) or ("rmse" if kinds[task] == "regression" else "accuracy")) for task in tasks
-        },
-        chance={task: mapping(scores) for task, scores in mapping(metrics.get("chance")).items()},
-        classes={t: names for t, names in mapping(metrics.get("classes")).items() if isinstance(names, list)},
-        config=mapping(metrics.get("config")),
-        num_utterances=metrics.get("num_utterances"),
-        num_folds=metrics.get("num_folds"),
-        seeds=tuple(metrics.get("seeds") or ()),
-        layers={v: _texts(names) for v, names in mapping(metrics.get("layers")).items() if isinstance(names, list)},
-        seconds=mapping(metrics.get("seconds")),
-        provenance=mapping(metrics.get("provenance")),
-        predictions=_predictions(path.with_name("predictions.parquet")),
-        curves=_optional(path.with_name("curves.parquet")),
-    )
-
-
-def _predictions(path: Path) -> pd.DataFrame | None:
-    frame = _optional(path)
-    if frame is None:
-        return None
-    return frame[[column for column in frame.columns if column.endswith((".true", ".predicted"))]]
-
-
-def _optional(path: Path) -> pd.DataFrame | None:
-    return pd.read_parquet(path) if path.exists() else None
-
-
 def _elimination(path: Path) -> Elimination:
-    found = _json(path)
+    found = json_object(path)
     rounds = tuple(
         Round(
             number=r["round"],
-            layers=_texts(r["layers"]),
+            layers=texts(r["layers"]),
             weights=mapping(r.get("weights")),
             valid=mapping(r.get("valid")),
             test=mapping(r.get("test")),
@@ -296,7 +196,7 @@ def _elimination(path: Path) -> Elimination:
         )
         for r in found["rounds"]
     )
-    layer_names, support = _texts(found["layer_names"]), _texts(found["support"])
+    layer_names, support = texts(found["layer_names"]), texts(found["support"])
     if not support:
         raise ValueError("it keeps no layer")
     if found["best_round"] not in {r.number for r in rounds}:
@@ -307,7 +207,7 @@ def _elimination(path: Path) -> Elimination:
     return Elimination(
         name=path.parent.name,
         view=str(found.get("view", "")),
-        tasks=_texts(found.get("tasks") or ()),
+        tasks=texts(found.get("tasks") or ()),
         pooling=str(found.get("pooling", "")),
         layer_names=tuple(sorted(layer_names, key=layer_height)),
         rounds=rounds,
@@ -326,7 +226,7 @@ def _failures(folder: Path, views: Mapping, gaps: list[Gap]) -> dict[str, pd.Dat
     failures = {}
     for name in files:
         if (folder / name).exists():
-            rows = _read(_failure_rows, folder / name, folder, gaps, Gap(f"the failures in {name}"))
+            rows = read(_failure_rows, folder / name, folder, gaps, Gap(f"the failures in {name}"))
             if rows is not None and len(rows):
                 failures[name] = rows
     return failures
@@ -337,36 +237,6 @@ def _failure_rows(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     return rows.reindex(columns=["utterance", "audio", "reason"], fill_value="")
-
-
-def _read(read: Callable[[Path], Any], path: Path, folder: Path, gaps: list[Gap], gap: Gap) -> Any:
-    """What `read` makes of the file; None, and a gap, where the file is missing or is not what it should be."""
-    if not path.exists():
-        gaps.append(gap)
-        return None
-    try:
-        return read(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # Arrow's errors are among these
-        where = path.relative_to(folder).as_posix()
-        what = f"{gap.what} ({where} cannot be read: {type(error).__name__}: {reason(error)})"
-        gaps.append(Gap(what, gap.command))
-        return None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a JSON object, found a {type(found).__name__}")
-    return found
-
-
-def _texts(values: Iterable) -> tuple[str, ...]:
-    return tuple(map(str, values))
-
-
-def mapping(value: Any) -> Mapping:
-    """The value where it is a mapping; an empty one where a file or `params.yaml` holds something else."""
-    return value if isinstance(value, Mapping) else {}
 
 
 def _get(value: Any, key: str) -> Any:

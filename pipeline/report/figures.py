@@ -21,6 +21,10 @@ from pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
 
 MOST_POINTS = 1_500
 """Points of a scatter; more would only darken it and swell the page."""
+SMALL = 230
+"""CSS pixels of a map that is one of many: four stand side by side."""
+SMALL_POINTS = 500
+"""The same where there are many small ones."""
 LEGIBLE_CLASSES = 48
 """Classes up to which a confusion matrix names its rows and columns."""
 COUNTED_CLASSES = 12
@@ -249,7 +253,35 @@ def histogram(labels: pd.Series, task: str) -> Figure:
     return Figure(draw(f"histogram {task}", f"Distribution of {task}", (380, 260), paint), caption, 380)
 
 
-def embedding(points: np.ndarray, labels: Sequence[str], order: Sequence[str], what: Mapping[str, str]) -> Figure:
+def split_histogram(values: pd.Series, groups: pd.Series, what: Mapping[str, str]) -> Figure:
+    """The distribution of a quantity in each group, side by side (TANGO, Figs 3 to 5).
+
+    Args:
+        values: finite numbers, one for each thing that is counted.
+        groups: the name of its group.
+        what: `task`, `group`, `corpus` and `unit`, the name of the things counted.
+    """
+    names = sorted(groups.unique(), key=natural_order)
+    edges = np.histogram_bin_edges(values, bins=12)
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        parts = [values[groups == name] for name in names]
+        axes.hist(parts, bins=edges, color=SERIES[: len(names)], label=[short(name) for name in names], rwidth=0.85)
+        axes.set(xlabel=what["task"], ylabel=what["unit"])
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(True, axis="y")
+        figure.legend(loc="outside upper right", ncols=len(names))
+
+    counted = ", ".join(f"{(groups == name).sum():,} {short(name)}" for name in names)
+    caption = f"{what['corpus']}: {what['task']} by {what['group']}, counted over {what['unit']} ({counted})."
+    title = f"Distribution of {what['task']} by {what['group']} over {what['unit']} of corpus {what['corpus']}"
+    return Figure(draw(" ".join(what.values()), title, (380, 260), paint), caption, 380)
+
+
+def embedding(
+    points: np.ndarray, labels: Sequence[str], order: Sequence[str], what: Mapping[str, str], small: bool = False
+) -> Figure:
     """A map of utterances in two dimensions, coloured by a label.
 
     Args:
@@ -257,32 +289,66 @@ def embedding(points: np.ndarray, labels: Sequence[str], order: Sequence[str], w
         labels: one per point.
         order: the classes, most telling first; those beyond what can be told apart are drawn grey.
         what: `view`, `layer` and `label`, for the caption.
+        small: one of many that share a `key`: without one of its own, and with fewer points.
     """
-    styles = [(colour, marker) for marker in MARKERS for colour in SERIES]
-    told_apart = len(styles) if len(order) <= len(styles) else len(SERIES)
     labels = np.asarray(labels, dtype=str)
+    shown = _sample(len(points), SMALL_POINTS if small else MOST_POINTS)
+    x, names = points[shown], labels[shown]
+    size = 0.7 if small else 1.0
 
     def paint(figure: canvas.Figure) -> None:
         axes = figure.subplots()
-        if rest := set(order[told_apart:]):
-            others = points[np.isin(labels, list(rest))]
-            label = f"{len(rest)} others"
-            axes.plot(*others.T, "o", color=MUTED, markersize=3.5, markeredgewidth=0, alpha=0.3, label=label)
-        for name, (colour, marker) in zip(order[:told_apart], styles, strict=False):
-            group = points[labels == name]
-            axes.plot(*group.T, marker, color=colour, markersize=5, markeredgecolor=PAPER, markeredgewidth=0.5,
-                      label=short(name))  # fmt: skip
+        for label, chosen, style in _styles(order):
+            style = {**style, "markersize": size * style["markersize"]}
+            axes.plot(*x[np.isin(names, chosen)].T, linestyle="", label=label, **style)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color=RULE)
-        figure.legend(loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2)
+        if not small:
+            figure.legend(loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2)
 
     view, layer, label = what["view"], what["layer"], what["label"]
-    caption = (
-        f"View {view}, layer {layer}, coloured by {label}: t-SNE of {len(points):,} utterances, features standardised."
-    )
+    caption = f"View {view}, layer {layer}, coloured by {label}: t-SNE of {len(points):,} utterances, "
+    caption += "features standardised."
+    if small:
+        caption = f"View {view}, layer {layer}: {len(points):,} utterances."
+    if len(shown) < len(points):
+        caption += f" {len(shown):,} of them are drawn."
     title = f"t-SNE of view {view}, layer {layer}, coloured by {label}"
-    rows = -(-min(len(order), told_apart + 1) // 4)
-    return Figure(draw(f"tsne {view} {layer} {label}", title, (490, 420 + 18 * rows), paint), caption, 490)
+    rows = -(-len(_styles(order)) // 4)
+    width, height = (SMALL, SMALL) if small else (490, 420 + 18 * rows)
+    return Figure(draw(f"tsne {view} {layer} {label}", title, (width, height), paint), caption, width)
+
+
+def key(order: Sequence[str], label: str) -> Figure:
+    """The colours and shapes of the classes of a label, for the maps that share them."""
+    styles = _styles(order)
+
+    def paint(figure: canvas.Figure) -> None:
+        axes = figure.subplots()
+        for name, _, style in styles:
+            axes.plot([], [], linestyle="", label=name, **style)
+        axes.set_axis_off()
+        axes.legend(loc="upper left", ncols=2, columnspacing=1, handletextpad=0.2, borderaxespad=0)
+
+    height = 30 + 18 * -(-len(styles) // 2)
+    svg = draw(f"key {label}", f"Colours of {label}", (SMALL, height), paint)
+    return Figure(svg, f"{label}: colours of the maps beside, each the t-SNE of standardised features.", SMALL)
+
+
+def _styles(order: Sequence[str]) -> list[tuple[str, list[str], dict]]:
+    """How classes are drawn: the name in a key, the classes that it stands for, Matplotlib's options; grey ones first,
+    so that they lie below the others."""
+    looks = [(colour, marker) for marker in MARKERS for colour in SERIES]
+    told_apart = len(looks) if len(order) <= len(looks) else len(SERIES)
+    edge = {"markersize": 5, "markeredgecolor": PAPER, "markeredgewidth": 0.5}
+    found = [
+        (short(name), [name], {"marker": marker, "color": colour, **edge})
+        for name, (colour, marker) in zip(order[:told_apart], looks, strict=False)
+    ]
+    if rest := list(order[told_apart:]):
+        grey = {"marker": "o", "color": MUTED, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.3}
+        found.insert(0, (f"{len(rest)} others", rest, grey))
+    return found
 
 
 def finite(values: pd.Series) -> pd.Series:
@@ -291,8 +357,8 @@ def finite(values: pd.Series) -> pd.Series:
     return numbers.where(np.isfinite(numbers))
 
 
-def _sample(count: int) -> np.ndarray:
-    """Indices of at most `MOST_POINTS` of that many points, the same ones every time."""
-    if count <= MOST_POINTS:
+def _sample(count: int, most: int = MOST_POINTS) -> np.ndarray:
+    """Indices of at most so many of that many points, the same ones every time."""
+    if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, MOST_POINTS, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))

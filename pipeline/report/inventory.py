@@ -6,14 +6,16 @@ Every number of a report leads back from here to the audio, the weights, the par
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from pipeline.report.collect import Study, mapping
+from pipeline.report.collect import Elimination, Study
+from pipeline.report.experiments import Experiment
+from pipeline.report.reading import mapping
 from pipeline.report.tables import Cell, Column, Table, duration, is_number, number, size
 
 MOST_FAILURES = 200
@@ -41,7 +43,7 @@ def corpora(study: Study) -> Table:
             (
                 Cell(str(corpus)),
                 Cell(str(len(part))),
-                Cell(duration(float(part["duration_s"].sum()))),
+                _took(float(part["duration_s"].sum())),
                 Cell(str(part["speaker"].nunique())),
                 Cell(f"{part['duration_s'].min():.1f}–{part['duration_s'].max():.1f}"),
                 *(Cell(str(int(part[label].notna().sum()))) for label in labels.values()),
@@ -93,45 +95,72 @@ def timings(study: Study) -> list[Table]:
                     *(Column(title, numeric=True) for title in ("utterances", "audio", "took", "× real time")),
                     *(Column(title, numeric=True) for title in ("rows written", "size", "failed")),
                 ),
-                tuple((Cell(view), *map(Cell, _extraction(found))) for view, found in study.extractions.items()),
+                tuple((Cell(view), *_extraction(found)) for view, found in study.extractions.items()),
             )
         )
-    trained = [("train", e.name, e.seconds.get("total")) for e in study.experiments]
-    trained += [("eliminate", e.name, e.seconds) for e in study.eliminations]
+    trained = [_trained(name, members) for name, members in _sections(study.experiments).items()]
+    trained += [(Cell(e.name), Cell("eliminate"), _took(e.seconds)) for e in study.eliminations]
     if trained:
-        rows = tuple((Cell(name), Cell(stage), Cell(duration(seconds))) for stage, name, seconds in trained)
-        tables.append(Table("Training", (Column("name"), Column("stage"), Column("took", numeric=True)), rows))
+        columns = (Column("name"), Column("stage"), Column("took", numeric=True))
+        tables.append(Table("Training", columns, tuple(trained)))
     return tables
 
 
-def _extraction(found: Mapping[str, Any]) -> list[str]:
+def _sections(experiments: Sequence[Experiment]) -> dict[str, list[Experiment]]:
+    """The experiments by section of `params.yaml`: one each, or all cells of a grid."""
+    sections: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        sections.setdefault(experiment.section, []).append(experiment)
+    return sections
+
+
+def _trained(name: str, members: Sequence[Experiment]) -> tuple[Cell, ...]:
+    seconds = [e.seconds.get("total") for e in members if is_number(e.seconds.get("total"))]
+    stage = f"train, {len(members)} cells" if members[0].is_cell else "train"
+    return Cell(name), Cell(stage), _took(sum(seconds) if seconds else None)
+
+
+def _took(seconds: Any) -> Cell:
+    return Cell(duration(seconds), value=seconds if is_number(seconds) else None)
+
+
+def _extraction(found: Mapping[str, Any]) -> list[Cell]:
     audio_s, seconds = found.get("audio_s"), found.get("seconds")
     speed = audio_s / seconds if is_number(audio_s) and is_number(seconds) and seconds > 0 else None
+    num_bytes = found.get("bytes")
     return [
-        number(found.get("utterances"), 0),
-        duration(audio_s),
-        duration(seconds),
-        number(speed, 1),
-        number(found.get("rows"), 0),
-        size(found.get("bytes")),
-        number(found.get("failures"), 0),
+        Cell(number(found.get("utterances"), 0)),
+        _took(audio_s),
+        _took(seconds),
+        Cell(number(speed, 1)),
+        Cell(number(found.get("rows"), 0)),
+        Cell(size(num_bytes), value=num_bytes if is_number(num_bytes) else None),
+        Cell(number(found.get("failures"), 0)),
     ]
 
 
 def dossiers(study: Study) -> list[Dossier]:
-    """The provenance of every experiment and elimination, as recorded when it ran."""
+    """The provenance of every section that was run, as recorded then; cells of a grid tell theirs together."""
     found = []
-    for result in (*study.experiments, *study.eliminations):
-        recorded = result.provenance
-        facts = [("code", _word(recorded.get("code"))), ("manifest", _word(recorded.get("manifest")))]
-        for view, about in mapping(recorded.get("views")).items():
-            about = mapping(about)
-            facts.append((f"view {view}: layers read", ", ".join(map(str, result.layers.get(view, ())))))
-            facts.append((f"view {view}: rows", _word(about.get("rows"))))
-            facts += [(f"view {view}: {key}", _word(value)) for key, value in mapping(about.get("fingerprint")).items()]
-        facts += [(f"version of {name}", _word(version)) for name, version in mapping(recorded.get("versions")).items()]
-        found.append(Dossier(result.name, tuple(facts), as_yaml(result.config)))
-    return found
+    for name, members in _sections(study.experiments).items():
+        facts = dict.fromkeys(fact for member in members for fact in _facts(member))
+        config = members[0].config if not members[0].is_cell else mapping(study.params["experiments"].get(name))
+        found.append(Dossier(name, tuple(facts), as_yaml(config)))
+    return found + [Dossier(e.name, tuple(_facts(e)), as_yaml(e.config)) for e in study.eliminations]
+
+
+def _facts(result: Experiment | Elimination) -> list[tuple[str, str]]:
+    """What one result was made from."""
+    recorded = result.provenance
+    facts = [("code", _word(recorded.get("code"))), ("manifest", _word(recorded.get("manifest")))]
+    for view, about in mapping(recorded.get("views")).items():
+        about = mapping(about)
+        facts.append((f"view {view}: layers read", ", ".join(map(str, result.layers.get(view, ())))))
+        facts.append((f"view {view}: rows", _word(about.get("rows"))))
+        facts += [(f"view {view}: {key}", _word(value)) for key, value in mapping(about.get("fingerprint")).items()]
+    return facts + [
+        (f"version of {name}", _word(version)) for name, version in mapping(recorded.get("versions")).items()
+    ]
 
 
 def disagreements(study: Study) -> list[str]:

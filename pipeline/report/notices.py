@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import extractors
-from pipeline.report import scores
+from pipeline.report import grids, scores
 from pipeline.report.collect import Study
 from pipeline.report.tables import plain
 
@@ -51,10 +51,11 @@ def about(synthetic_corpora: Sequence[str], miniature_views: Sequence[str]) -> l
 
 
 def summary(study: Study) -> str:
-    """The comparison, the layers kept, what is missing, and what the numbers are worth."""
+    """The comparison, the best of every grid, the layers kept, what is missing, and what the numbers are worth."""
     parts = []
-    if study.experiments:
-        parts.append(plain(scores.comparison(study.experiments)))
+    if study.alone:
+        parts.append(plain(scores.comparison(study.alone)))
+    parts += map(plain, grids.bests(study))
     if study.eliminations:
         kept = (f"  {e.name}, view {e.view}: {scores.kept_layers(e)}" for e in study.eliminations)
         parts.append("\n".join(["Layers kept", *kept]))

@@ -5,23 +5,26 @@ Decides which figure and table stands in which section; how they are drawn and s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from base64 import b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
-from typing import TypeVar
 
 import jinja2
 from markupsafe import Markup
 
-from pipeline.report import figures, inventory, scores, tsne
-from pipeline.report.collect import Elimination, Experiment, Gap, Study, reason
+from pipeline.report import details, figures, grids, inventory, labels, ranking, scores, tsne
+from pipeline.report.collect import Elimination, Study
+from pipeline.report.experiments import Experiment
 from pipeline.report.notices import notices
+from pipeline.report.reading import Gap, attempt
 from pipeline.report.tables import Table, duration, number
-
-T = TypeVar("T")
 
 OPEN_EXPERIMENTS = 6
 """Experiments up to which the page shows all of each at once; more are folded away, one line each."""
+
+SCRIPTS = ("drawings.js", "page.js")
+"""The page's own script, in order; the page allows no other."""
 
 WIDEST_FIGURE = 520
 """CSS pixels up to which a figure shrinks with a narrow screen; a wider one keeps its size and scrolls."""
@@ -44,13 +47,16 @@ def render(study: Study) -> str:
     maps, map_gaps = tsne.maps(study)
     gaps = [*study.gaps, *map_gaps]
     eliminations = [
-        _attempt(
+        attempt(
             gaps, f"layer elimination {elimination.name}", lambda elimination=elimination: _elimination(elimination)
         )
         for elimination in study.eliminations
     ]
-    experiments = [_experiment(experiment, gaps) for experiment in study.experiments]
-    distributions = _distributions(study, gaps)
+    experiments = [_experiment(experiment, gaps) for experiment in study.alone]
+    sheets = attempt(gaps, "the tables of the grids", lambda: grids.sheets(study)) or []
+    cells = details.embedded(study.cells, gaps)
+    script = "".join(_asset(name) for name in SCRIPTS)
+    distributions = labels.distributions(study, gaps)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report", "."),
         autoescape=True,  # labels, file names and reasons are whatever users' disks hold
@@ -59,16 +65,20 @@ def render(study: Study) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
-        style=Markup(files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")),
+        style=Markup(_asset("style.css")),
+        script=Markup(script),
+        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
         title=study.folder.resolve().name,
         notices=notices(study),
         gaps=gaps,
         totals=_totals(study),
-        comparison=scores.comparison(study.experiments) if study.experiments else None,
-        best=scores.best_of_setups(study.experiments),
+        comparison=scores.comparison(study.alone) if study.alone else None,
+        best=scores.best_of_setups(study.alone),
+        sheets=sheets,
+        details=Markup(cells),
         eliminations=[exhibit for exhibit in eliminations if exhibit],
         experiments=experiments,
-        unfolded=len(study.experiments) <= OPEN_EXPERIMENTS,
+        unfolded=len(study.alone) <= OPEN_EXPERIMENTS,
         maps=maps,
         distributions=distributions,
         corpora=None if study.manifest is None else inventory.corpora(study),
@@ -83,6 +93,10 @@ def render(study: Study) -> str:
     )
 
 
+def _asset(name: str) -> str:
+    return files("pipeline.report").joinpath(name).read_text(encoding="utf-8")
+
+
 def _totals(study: Study) -> list[tuple[str, str]]:
     """The few numbers that say how large the study is."""
     totals = []
@@ -92,30 +106,26 @@ def _totals(study: Study) -> list[tuple[str, str]]:
             ("of audio", duration(float(study.manifest["duration_s"].sum()))),
             ("speakers", number(int(study.manifest["speaker"].nunique()), 0)),
         ]
-    counted = {"views": study.params["views"], "tasks": study.params["tasks"], "experiments": study.experiments}
+    counted = {
+        "views": study.params["views"],
+        "tasks": study.params["tasks"],
+        "experiments": study.alone,
+        "cells of grids": study.cells,
+    }
     return totals + [(what, str(len(counted[what]))) for what in counted if counted[what]]
-
-
-def _attempt(gaps: list[Gap], what: str, make: Callable[[], T]) -> T | None:
-    """What `make` returns; None and a gap where it fails, since no odd label or result may cost the whole page."""
-    try:
-        return make()
-    except Exception as error:
-        gaps.append(Gap(f"{what} ({reason(error)})"))
-        return None
 
 
 def _experiment(experiment: Experiment, gaps: list[Gap]) -> Exhibit:
     name, drawn, folded = experiment.name, [], []
     for task in experiment.kinds:
         what = f"the figure of task {task} in experiment {name}"
-        shown = _attempt(gaps, what, lambda task=task: _answers(experiment, task))
+        shown = attempt(gaps, what, lambda task=task: _answers(experiment, task))
         if shown:
             drawn += shown[0]
             folded += shown[1]
-    drawn += _attempt(gaps, f"the training curves of experiment {name}", lambda: _curves(experiment)) or []
-    table = _attempt(gaps, f"the table of experiment {name}", lambda: scores.metrics(experiment))
-    facts = [experiment.setup, scores.views(experiment)]
+    drawn += attempt(gaps, f"the training curves of experiment {name}", lambda: _curves(experiment)) or []
+    table = attempt(gaps, f"the table of experiment {name}", lambda: scores.metrics(experiment))
+    facts = [experiment.setup, ranking.views(experiment)]
     facts += [f"{number(experiment.num_utterances, 0)} utterances"] if experiment.num_utterances else []
     if experiment.num_folds:
         facts.append("1 fold" if experiment.num_folds == 1 else f"{experiment.num_folds} folds")
@@ -156,28 +166,3 @@ def _elimination(elimination: Elimination) -> Exhibit:
         subtitle += f" · the upstream can be cut {unneeded} layer{'s' if unneeded > 1 else ''} early"
     drawn = (figures.layer_weights(elimination), figures.elimination_curve(elimination))
     return Exhibit(elimination.name, subtitle, drawn, (), folded=(scores.elimination_rounds(elimination),))
-
-
-def _distributions(study: Study, gaps: list[Gap]) -> list[figures.Figure]:
-    if study.manifest is None:
-        return []
-    drawn = [
-        _attempt(gaps, f"the distribution of {task}", lambda task=task: _distribution(study, task))
-        for task in study.params["tasks"]
-    ]
-    return [figure for figure in drawn if figure]
-
-
-def _distribution(study: Study, task: str) -> figures.Figure | None:
-    """How a task's labels are spread; None for a task without labels, or with a transcript for one."""
-    from trainers.data import class_name
-
-    label, kind = study.label(task), study.kind(task)
-    if kind == "ctc" or label not in study.manifest.columns:
-        return None
-    labels = study.manifest[label].dropna()
-    if labels.empty:
-        return None
-    return (
-        figures.histogram(labels, task) if kind == "regression" else figures.class_counts(labels.map(class_name), task)
-    )

@@ -7,8 +7,11 @@ what the numbers mean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+TALL = 16
+"""Rows up to which a table stands on the page in its whole height."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,22 @@ class Column:
     small: str = ""
     """The heading's second line."""
     numeric: bool = False
+    lowest_first: bool = False
+    """Whether the lowest number is the one that a reader looks for, as with errors."""
+    above: str = ""
+    """A heading over this one; neighbours of the same one share it."""
+    above_small: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A heading over several columns; without a title, the column's own heading reaches up into its place."""
+
+    title: str
+    small: str
+    place: int
+    """Of the first of them."""
+    width: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,10 @@ class Cell:
     """Points to a note below the table."""
     small: str = ""
     """A second line in small print, on the page only."""
+    value: float | None = None
+    """What the column is sorted by where the text does not tell, as with a duration in a unit of its own."""
+    link: str = ""
+    """The cell of a grid whose details it opens, by name."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +67,25 @@ class Table:
     foot: tuple[tuple[Cell, ...], ...] = ()
     """Rows below the rule: what the others are held against."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def spans(self) -> list[Span]:
+        """The upper row of headings; empty where no column has one."""
+        if not any(column.above for column in self.columns):
+            return []
+        spans: list[Span] = []
+        for place, column in enumerate(self.columns):
+            heading = (column.above, column.above_small)
+            if column.above and spans and heading == (spans[-1].title, spans[-1].small):
+                spans[-1] = replace(spans[-1], width=spans[-1].width + 1)
+            else:
+                spans.append(Span(*heading, place, 1))
+        return spans
+
+    @property
+    def is_tall(self) -> bool:
+        """Whether it is taller than a screen, so that it scrolls below its own headings."""
+        return len(self.rows) > TALL
 
 
 def is_number(value: Any) -> bool:
@@ -85,7 +127,7 @@ def millions(count: Any) -> str:
 
 def plain(table: Table) -> str:
     """The table as aligned text; `*` marks the best of a column."""
-    lines = [[" ".join(part for part in (c.title, c.small) if part) for c in table.columns]]
+    lines = [[" ".join(part for part in (c.above, c.above_small, c.title, c.small) if part) for c in table.columns]]
     for row in (*table.rows, *table.foot):
         marks = ["*" if cell.best else cell.mark for cell in row]
         # A space where there is no mark keeps the digits of a column below each other.

@@ -1,22 +1,26 @@
-"""Maps of what the raw views know: t-SNE of one layer, coloured by a label (TANGO, Figs 6 and 7).
+"""Maps of what the raw views know: t-SNE of one layer, coloured by labels (TANGO, Figs 6 and 7).
 
-`params.yaml` chooses the maps, `report: {tsne: [{view: wavlm, label: speaker, layer: "12"}]}`; where it names none, the
-first view is drawn, by the first classification task. The one module of the report that opens a feature store.
+`params.yaml` chooses the maps, `report: {tsne: [{view: all, label: [emotion, gender], layer: "12"}]}`; where it names
+none, the first view is drawn, by the first classification task. One layout serves all labels, and one label has the
+same colours in all views.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.report import figures
-from pipeline.report.collect import Gap, Study, mapping, reason
+from pipeline.report import figures, projections
+from pipeline.report.collect import Study
+from pipeline.report.projections import FEWEST_POINTS, Job
+from pipeline.report.reading import Gap, mapping, reason
 from pipeline.report.scores import natural_order
 
-FEWEST_POINTS = 8
-"""Utterances below which a map says nothing."""
 MANY_VALUES = 12
 """Distinct numbers from which a numeric label is a quantity, drawn in fifths."""
 
@@ -31,89 +35,131 @@ class Wanted:
     """Name or number; `last` means what it means in an experiment."""
 
 
-def maps(study: Study) -> tuple[list[figures.Figure], list[Gap]]:
-    """The maps asked for, and why those that are missing are."""
-    drawn, gaps = [], []
+@dataclass(frozen=True)
+class Sheet:
+    """The maps of one label."""
+
+    label: str
+    figures: tuple[figures.Figure, ...]
+
+
+def maps(study: Study) -> tuple[list[Sheet], list[Gap]]:
+    """The maps asked for, label by label, and why those that are missing are."""
     if study.manifest is None:
-        return drawn, gaps
-    for wanted in _wanted(study):
+        return [], []
+    wanted = _wanted(study)
+    gaps: list[Gap] = []
+
+    def missing(view: str, label: str, error: Exception) -> None:
+        gaps.append(Gap(f"the t-SNE of view {view} by {label} ({reason(error)})"))
+
+    groups, laid_out = {}, {}
+    for label in dict.fromkeys(w.label for w in wanted):
         try:
-            drawn.append(_map(study, wanted))
-        except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
-            gaps.append(Gap(f"the t-SNE of view {wanted.view} by {wanted.label} ({reason(error)})"))
-    return drawn, gaps
+            groups[label] = _groups(study.manifest, label)
+        except ValueError as error:
+            for w in wanted:
+                if w.label == label:
+                    missing(w.view, label, error)
+    jobs: dict[tuple[str, str | int], tuple[Job, pd.Index]] = {}
+    for w in wanted:
+        place = (w.view, w.layer)
+        if w.label in groups and place not in jobs and place not in laid_out:
+            labels = [other.label for other in wanted if (other.view, other.layer) == place and other.label in groups]
+            try:
+                jobs[place] = _job(study, w, labels)
+            except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
+                laid_out[place] = error
+    layouts = projections.layouts([job for job, _ in jobs.values()], study.folder / ".strata" / "tsne")
+    laid_out |= dict(zip(jobs, layouts, strict=True))
+
+    sheets = []
+    for label, group in groups.items():
+        drawn, asked = [], [w for w in wanted if w.label == label]
+        for w in asked:
+            layout = laid_out[w.view, w.layer]
+            try:
+                if isinstance(layout, Exception):
+                    raise layout
+                job, rows = jobs[w.view, w.layer]
+                what = {"view": w.view, "layer": job.layer, "label": label}
+                drawn.append(_map(layout, rows, group, what, small=len(asked) > 1))
+            except Exception as error:
+                missing(w.view, label, error)
+        if drawn and len(asked) > 1:
+            drawn.insert(0, figures.key(group[1], label))
+        if drawn:
+            sheets.append(Sheet(label, tuple(drawn)))
+    return sheets, gaps
 
 
 def _wanted(study: Study) -> list[Wanted]:
     views, tasks = study.params["views"], study.params["tasks"]
     if asked := study.params["report"].get("tsne"):
-        return [
-            Wanted(about.get("view"), about.get("label"), "last" if about.get("layer") is None else about["layer"])
+        every = [
+            Wanted(view, label, "last" if about.get("layer") is None else about["layer"])
             for about in map(mapping, asked)
+            for view in (list(views) if about.get("view") == "all" else _listed(about.get("view")))
+            for label in _listed(about.get("label"))
         ]
+        return list(dict.fromkeys(every))
     classified = (study.label(task) for task in tasks if study.kind(task) != "regression")
     return [Wanted(view, label, "last") for view, label in zip(views, classified, strict=False)][:1]
 
 
-def _map(study: Study, wanted: Wanted) -> figures.Figure:
+def _listed(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _job(study: Study, wanted: Wanted, labels: list[str]) -> tuple[Job, pd.Index]:
+    """What is to be laid out for a view and layer, and the manifest's rows that its points stand for."""
     from extractors.view import parse
     from pipeline import keys
     from pipeline.gather import layer_names
     from store import FeatureStore
 
     path = study.folder / "features" / f"{wanted.view}.zarr"
-    if wanted.label not in study.manifest.columns:
-        raise ValueError(f"the manifest has no column {wanted.label!r}")
     if not path.exists():
         raise ValueError("its features are not there yet")
     store = FeatureStore.open(path)
     (layer,) = layer_names(store, "last" if wanted.layer == "last" else [wanted.layer])
     stored = set(store.keys)
     labelled = study.manifest.assign(key=keys.of(parse(study.params["views"][wanted.view]), study.manifest))
-    labelled = labelled.dropna(subset=[wanted.label]).drop_duplicates("key")
+    labelled = labelled.dropna(subset=labels, how="all").drop_duplicates("key")
     labelled = labelled[labelled["key"].isin(stored)]
     if len(labelled) > figures.MOST_POINTS:
         labelled = labelled.sample(figures.MOST_POINTS, random_state=0)
-    features = np.asarray(store.pooled(labelled["key"].tolist(), layers=[layer]), dtype=np.float64)[:, 0]
-    finite = np.isfinite(features).all(axis=1)
-    if finite.sum() < FEWEST_POINTS:
-        raise ValueError(f"{finite.sum()} utterances have both the label and features, at least {FEWEST_POINTS} needed")
-    labels, order = _groups(labelled[wanted.label][finite])
-    what = {"view": wanted.view, "layer": layer, "label": wanted.label}
-    return figures.embedding(project(features[finite]), labels, order, what)
+    fingerprint = json.dumps(dict(store.header.fingerprint), sort_keys=True)
+    return Job(path.absolute(), fingerprint, str(layer), tuple(labelled["key"])), labelled.index
 
 
-def project(features: np.ndarray) -> np.ndarray:
-    """t-SNE of standardised features.
+def _map(
+    layout: np.ndarray, rows: pd.Index, group: tuple[pd.Series, list[str]], what: Mapping[str, str], small: bool
+) -> figures.Figure:
+    names, order = group
+    names = names.reindex(rows)
+    shown = np.isfinite(layout).all(axis=1) & names.notna().to_numpy()
+    if shown.sum() < FEWEST_POINTS:
+        raise ValueError(f"{shown.sum()} utterances have both the label and features, at least {FEWEST_POINTS} needed")
+    return figures.embedding(layout[shown], names[shown].tolist(), order, what, small)
 
-    Args:
-        features: [utterances, dim].
 
-    Returns:
-        [utterances, 2], the same for the same features.
+def _groups(manifest: pd.DataFrame, label: str) -> tuple[pd.Series, list[str]]:
+    """Each labelled utterance's class, and the classes: the most frequent first, or fifths of a quantity from low to
+    high.
+
+    Raises:
+        ValueError: there is no such label.
     """
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
-
-    varying = features[:, features.std(axis=0) > 0]
-    if varying.shape[1] < 2:
-        raise ValueError("fewer than two dimensions vary")
-    perplexity = min(30.0, (len(varying) - 1) / 3)
-    tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=0)
-    # Sums over threads round differently, and threads that wait for each other in a thousand short steps are slow.
-    with threadpool_limits(1):
-        return tsne.fit_transform(StandardScaler().fit_transform(varying).astype(np.float32))
-
-
-def _groups(labels: pd.Series) -> tuple[list[str], list[str]]:
-    """Each utterance's class, and the classes: the most frequent first, or fifths of a quantity from low to high."""
+    if label not in manifest.columns:
+        raise ValueError(f"the manifest has no column {label!r}")
+    labels = manifest[label].dropna()
     if pd.api.types.is_numeric_dtype(labels) and labels.nunique() > MANY_VALUES:
         fifths = pd.qcut(labels, 5, duplicates="drop")
         names = [f"{interval.left:.3g} to {interval.right:.3g}" for interval in fifths.cat.categories]
-        return [names[code] for code in fifths.cat.codes], names
+        return pd.Series([names[code] for code in fifths.cat.codes], labels.index, dtype=object), names
     from trainers.data import class_name
 
-    named = labels.map(class_name)
+    named = labels.map(class_name).astype(object)
     counts = named.value_counts()
-    return named.tolist(), sorted(counts.index, key=lambda name: (-counts[name], natural_order(name)))
+    return named, sorted(counts.index, key=lambda name: (-counts[name], natural_order(name)))

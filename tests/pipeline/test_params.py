@@ -124,3 +124,17 @@ def test_mistakes_in_views_and_recognisers_are_said_in_our_words(section, messag
     """With the place as the user wrote it, and what would be right."""
     with pytest.raises(ParamsError, match=re.escape(message)):
         parse({"corpora": {"demo": {"adapter": "demo"}}} | section)
+
+
+@pytest.mark.parametrize("view", ["mfcc", ["mfcc", "wavlm"], "all"])
+def test_pictures_of_one_view_several_or_all_can_be_asked_for(view):
+    """By one label or by several; what is named must be there."""
+    views = {"mfcc": {"family": "mfcc"}, "wavlm": {"family": "transformers", "source": "miniature:wavlm"}}
+    content = {"corpora": {"demo": {"adapter": "demo"}}, "views": views}
+    asked = {"tsne": [{"view": view, "label": ["speaker", "age"]}]}
+    assert parse(content | {"report": asked}).report.tsne[0].view == ([view] if isinstance(view, str) else view)
+    with pytest.raises(ParamsError, match="unknown view 'wavlmm', did you mean 'wavlm'"):
+        parse(content | {"report": {"tsne": [{"view": ["mfcc", "wavlmm"], "label": "speaker"}]}})
+    for wrong in ([], 3):
+        with pytest.raises(ParamsError, match=r"report\.tsne\.0\.view: "):
+            parse(content | {"report": {"tsne": [{"view": wrong, "label": "speaker"}]}})

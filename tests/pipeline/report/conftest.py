@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import report
 from store import FeatureStore
+from tests.pipeline.report import grid_results
 
 HOSTILE = "<script>alert('$x_1$ & \"co\"')</script>"
 """A label that breaks out of a careless page, and that a careless figure takes for mathematics."""
@@ -83,6 +84,14 @@ class FakeStudy:
         pd.concat(curves).to_parquet(folder / "curves.parquet")
         self.params["experiments"].setdefault(name, {"views": views})
 
+    def add_grids(self, num_utterances: int = 101, views: Sequence[str] = grid_results.VIEWS) -> None:
+        """TANGO's three grids, all of their cells trained, on every corpus of the study."""
+        for name, section in grid_results.sections(views).items():
+            self.params["experiments"][name] = section
+            grid_results.write(self.folder, name, section, list(self.params["corpora"]), num_utterances)
+        self.params["views"] |= {view: {"family": "mfcc"} for view in views if view not in self.params["views"]}
+        self.params["tasks"] |= {task: {"kind": kind} for task, kind in grid_results.TASKS.items()}
+
     def add_elimination(self, name: str, names: Sequence = range(13), chosen: int = 7) -> None:
         """An elimination that drops the layers from the last one and keeps the first `len(names) - chosen + 1`."""
         names = [str(i) for i in names] if isinstance(names, range) else list(names)
@@ -153,7 +162,7 @@ class FakeStudy:
         path = self.folder / "features" / f"{view}.zarr"
         path.parent.mkdir(exist_ok=True)
         store = FeatureStore.create(
-            path, fingerprint={"family": "fake"}, layer_names=layer_names, dim=5, block_rows=len(keys)
+            path, fingerprint={"family": "fake", "source": view}, layer_names=layer_names, dim=5, block_rows=len(keys)
         )
         store.append(keys, pooled.astype(np.float32), [7] * len(keys))
 
@@ -225,6 +234,23 @@ def empty(tmp_path) -> FakeStudy:
 def full(tmp_path) -> FakeStudy:
     """A study with a result of every kind."""
     return make_full(tmp_path)
+
+
+@pytest.fixture
+def gridded(empty) -> FakeStudy:
+    """A study of grids alone."""
+    empty.add_grids()
+    return empty
+
+
+@pytest.fixture(scope="session")
+def gridded_page(tmp_path_factory) -> str:
+    """The page of a study of grids, for tests that only look at it."""
+    study = make_empty(tmp_path_factory.mktemp("grids"))
+    study.params["views"] = {"wavlm": {"family": "transformers", "source": "miniature:wavlm"}}
+    study.params["corpora"]["demo"] = {"adapter": "demo"}
+    study.add_grids()
+    return report.build(study.folder, study.params).read_text()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,17 @@
 """The page in a real browser: what a parser cannot tell."""
 
+import html
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import report
+from tests.pipeline.report import grid_results
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
@@ -27,8 +31,25 @@ for (const details of document.querySelectorAll("details")) details.open = true;
 const drawn = [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().height > 50);
 parent.postMessage([innerWidth, document.documentElement.scrollWidth, drawn.length].join(" "), "*");
 </script>"""
+TRIAL = """<title>null</title><script>onmessage = message => { document.title = message.data }</script>
+<iframe src="tried.html%s" style="border: 0; height: 900px; width: %dpx"></iframe>"""
 FRAME = """<title>nothing yet</title><script>onmessage = message => { document.title = message.data }</script>
 <iframe src="measured.html" style="border: 0; height: 900px; width: %dpx"></iframe>"""
+
+
+CELL = "#cell=pairs/demo/mfcc+x-vector/ot"
+
+
+def tried(page: str, script: str, folder: Path, address: str = "", width: int = 1280) -> Any:
+    """What a script returns that runs in the page, in a frame as wide as asked for."""
+    policy = r'<meta http-equiv="Content-Security-Policy"[^>]*>'  # the page itself forbids all scripts but its own
+    run = f"<script>setTimeout(() => parent.postMessage(JSON.stringify((() => {{ {script} }})()), '*'), 200)</script>"
+    (folder / "tried.html").write_text(re.sub(policy, "", page).replace("</body>", run + "</body>"))
+    frame = folder / "frame.html"
+    frame.write_text(TRIAL % (address, width))
+    command = [BROWSER, *QUIET, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom"]
+    found = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", found.stdout, re.DOTALL)[1]))
 
 
 def measured(page: str, width: int, folder: Path) -> tuple[int, int, int]:
@@ -51,7 +72,7 @@ def test_the_page_never_scrolls_sideways(full, tmp_path, width):
     classes = {"speaker": [f"a speaker with a long name {i}" for i in range(40)]}
     full.add_experiment("x" * 80, "MVMT-concat", ["wavlm"] * 9, {"speaker": 0.7}, classes)
     page = report.build(full.folder, full.params).read_text()
-    assert measured(page, width, tmp_path) == (width, width, page.count("<svg"))
+    assert measured(page, width, tmp_path) == (width, width, page.count("<svg "))
 
 
 def test_a_screenshot_of_the_page_is_not_blank(page, tmp_path):
@@ -65,3 +86,87 @@ def test_a_screenshot_of_the_page_is_not_blank(page, tmp_path):
     pixels = imread(picture)
     assert pixels.shape[:2] == (1600, 1280)
     assert pixels[..., :3].std() > 0.05
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_grids_fit_a_laptop_and_a_phone(gridded_page, tmp_path, width):
+    """Pairs of long names, four fusions: tables scroll in their boxes, the page does not; nor does an open panel."""
+    measure = (
+        "return [innerWidth, document.documentElement.scrollWidth, panel.open, panel.scrollWidth - panel.clientWidth]"
+    )
+    assert tried(gridded_page, measure, tmp_path, CELL, width) == [width, width, True, 0]
+
+
+def test_a_click_on_a_head_sorts_and_a_second_one_reverses(gridded_page, tmp_path):
+    """Best scores first, errors from the lowest, names from A; `aria-sort` says so on that head alone."""
+    script = """
+        const table = [...document.querySelectorAll("main table")].find((t) => t.caption.textContent.includes("SVST"));
+        const fields = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].textContent);
+        const read = (i) => fields(i).map((text) => parseFloat(text) || text);
+        const seen = [];
+        for (const i of [1, 1, 4, 0]) {
+          const head = table.querySelector(`th[data-column="${i}"]`);
+          head.querySelector("button").click();
+          seen.push([read(i), head.getAttribute("aria-sort"), table.querySelectorAll("[aria-sort]").length]);
+        }
+        return seen;"""
+    best, worst, errors, names = tried(gridded_page, script, tmp_path)
+    assert best == [sorted(best[0], reverse=True), "descending", 1]
+    assert worst == [sorted(best[0]), "ascending", 1]
+    assert errors == [sorted(errors[0]), "ascending", 1]
+    assert names == [sorted(grid_results.VIEWS), "ascending", 1]
+    assert len(set(best[0])) > 1
+
+
+def test_a_click_on_a_score_opens_its_cell_and_one_on_close_closes_it(gridded_page, tmp_path):
+    """The panel has the cell's name, a confusion matrix for each classification, a scatter, and the losses."""
+    script = """
+        document.querySelector('td[data-cell="svst/mine/mfcc"] a').click();
+        const hash = location.hash;
+        dispatchEvent(new Event("hashchange"));
+        const labels = [...panel.querySelectorAll("svg")].map((svg) => svg.getAttribute("aria-label"));
+        const rows = panel.querySelectorAll("tbody tr").length;
+        const told = [panel.open, hash, panel.querySelector("h2").textContent, rows];
+        document.getElementById("panel-close").click();
+        return [...told, labels, panel.open];"""
+    opened, address, name, rows, labels, still_open = tried(gridded_page, script, tmp_path)
+    assert (opened, address, name, rows, still_open) == (True, "#cell=svst/mine/mfcc", "svst/mine/mfcc", 8, False)
+    assert labels == [
+        "Confusion matrix of speaker: 24 classes",
+        "Confusion matrix of emotion: 5 classes",
+        "Confusion matrix of gender: 2 classes",
+        "Predicted against true age",
+        *(f"Training and validation loss of {task}" for task in grid_results.TASKS),
+    ]
+
+
+def test_the_panel_says_what_its_numbers_are_worth(gridded_page, tmp_path):
+    """As the table does that the cell stands in: synthetic speech of that corpus, random weights of the views."""
+    read = "return document.getElementById('panel-tags').textContent"
+    assert tried(gridded_page, read, tmp_path, CELL) == "synthetic speechrandom weights"
+    assert tried(gridded_page, read, tmp_path, CELL.replace("demo", "mine")) == "random weights"
+
+
+def test_labels_stay_text_in_the_panel(gridded_page, tmp_path):
+    """A label that would end the script and run its own is drawn, nothing else."""
+    script = """return [document.querySelectorAll("img").length, document.title,
+        [...panel.querySelectorAll("svg title")].some((title) => title.textContent.includes("><img src=x"))]"""
+    images, title, drawn = tried(gridded_page, script, tmp_path, CELL)
+    assert (images, "broken" in title, drawn) == (0, False, True)
+
+
+def test_the_panel_opens_under_the_pages_own_policy(gridded_page, tmp_path):
+    """A deep link works in the page as it is: the policy lets its script run."""
+    address = tmp_path / "page.html"
+    address.write_text(gridded_page)
+    command = [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", address.as_uri() + CELL]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert re.search(r'<dialog id="panel"[^>]* open=""', found)
+    assert 'aria-label="Confusion matrix of speaker: 24 classes"' in found
+
+
+def test_an_address_of_no_cell_says_so(gridded_page, tmp_path):
+    """An old link, or a mistyped one, is told apart from an empty cell; what is no address at all opens nothing."""
+    told = "return [panel.open, document.getElementById('panel-about').textContent]"
+    assert tried(gridded_page, told, tmp_path, "#cell=__proto__") == [True, "this report has no such cell"]
+    assert tried(gridded_page, told, tmp_path, "#cell=%E0%A4%A") == [False, ""]

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from pipeline.report.collect import collect
+from tests.pipeline.report import grid_results
 
 
 def told(study) -> str:
@@ -90,13 +91,59 @@ def test_results_that_params_no_longer_names_are_left_out(full):
     assert "params.yaml names them no more: shared" in told(full)
 
 
-def test_the_cells_of_a_grid_belong_to_their_experiment(full):
-    """Results in folders below an experiment's own are rows of the comparison."""
-    full.add_experiment("pairs/mfcc+wavlm", "TANGO", ["mfcc", "wavlm"], {"age": 7.0})
-    full.params["experiments"]["pairs"] = full.params["experiments"].pop("pairs/mfcc+wavlm")
-    study = collect(full.folder, full.params)
-    assert study.experiments[-1].name == "pairs/mfcc+wavlm"
-    assert not study.gaps
+def test_the_cells_of_a_grid_follow_from_params(gridded):
+    """They are told apart from experiments of their own, and nothing is missing where all are trained."""
+    study = collect(gridded.folder, gridded.params)
+    assert len(study.cells) == 4 + 4 + 6 * 4
+    assert not study.alone
+    assert study.cells[8].name == "pairs/mine/mfcc+x-vector/concat"
+    assert (study.cells[8].section, study.cells[8].corpora) == ("pairs", ("mine",))
+    assert not [gap for gap in study.gaps if "features" not in gap.what and "corpus" not in gap.what]
+
+
+def test_cells_that_are_not_trained_yet_are_one_line(gridded):
+    """Hundreds of them are not hundreds of lines."""
+    for cell in ("mfcc+wavlm/ot", "x-vector+wavlm/concat"):
+        (gridded.folder / "results" / "pairs" / "mine" / cell / "metrics.json").unlink()
+    assert "2 of the 24 cells of experiment pairs: run `strata train pairs`" in told(gridded).splitlines()
+    assert len(collect(gridded.folder, gridded.params).cells) == 30
+
+
+def test_cells_that_params_names_no_more_are_one_line_and_not_shown(gridded):
+    """A view dropped from a grid takes its cells with it."""
+    gridded.params["experiments"]["pairs"]["views"] = grid_results.VIEWS[:2]
+    study = collect(gridded.folder, gridded.params)
+    assert [cell.views for cell in study.cells if cell.section == "pairs"] == [("mfcc", "x-vector")] * 4
+    lines = [line for line in told(gridded).splitlines() if "params.yaml names them no more" in line]
+    assert len(lines) == 1
+    assert "20 results, such as pairs/mine/mfcc+wavlm/concat" in lines[0]
+
+
+def test_cells_that_cannot_be_read_are_one_line(gridded):
+    """The first is named with its reason; the others are shown."""
+    for path in sorted((gridded.folder / "results" / "svmt").rglob("metrics.json"))[:3]:
+        path.write_text("{")
+    lines = [line for line in told(gridded).splitlines() if "cannot be read" in line]
+    assert len(lines) == 1
+    assert "results/svmt/mine/mfcc/metrics.json cannot be read" in lines[0]
+    assert "and 2 more" in lines[0]
+    assert len(collect(gridded.folder, gridded.params).cells) == 29
+
+
+def test_a_grid_that_cannot_be_costs_its_own_section(gridded):
+    """The reason is that of the trainers."""
+    gridded.params["experiments"]["pairs"]["grid"]["views"] = "triples"
+    assert "experiment pairs (its grid cannot be: " in told(gridded)
+    assert len(collect(gridded.folder, gridded.params).cells) == 8
+
+
+def test_tables_of_cells_are_read_when_they_are_asked_for(gridded):
+    """Hundreds of them need not be in memory side by side, and the probabilities never."""
+    cell = collect(gridded.folder, gridded.params).cells[0]
+    assert cell.predictions is None
+    assert list(cell.with_tables().predictions) == [
+        f"{task}.{side}" for task in grid_results.TASKS for side in ("true", "predicted")
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "utterance,audio,reason\n"])

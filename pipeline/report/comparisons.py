@@ -1,0 +1,94 @@
+"""TANGO against concatenation, pair by pair of views: differences fold by fold, their size, and what chance would do.
+
+The statistics are `trainers.comparison`'s. Knows no files and no HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.report import ranking
+from pipeline.report.experiments import Experiment
+from pipeline.report.tables import Cell, Column, Table, number
+
+LEVEL = 0.05
+"""Corrected p values below it are bold."""
+
+
+def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
+    """The table; None where no pair of views was fused in both ways on the same folds.
+
+    Args:
+        cells: of one corpus, tested in the same way.
+        corpora: its name.
+    """
+    from trainers import comparison
+
+    partners = {_apart_from_fusion(cell): cell for cell in cells if cell.setup == "MVMT-concat"}
+    transported = [cell for cell in cells if cell.setup == "TANGO"]
+    found, left_out = {}, 0
+    for cell in transported:
+        partner = partners.get(_apart_from_fusion(cell))
+        try:
+            found[cell.name] = comparison.compare(_metrics(partner), _metrics(cell)) if partner else {}
+        except (ValueError, KeyError, TypeError, ZeroDivisionError):  # other folds, or results that do not tell theirs
+            left_out += 1
+    rows = [cell for cell in transported if found.get(cell.name)]
+    if not rows:
+        return None
+    targets = list(dict.fromkeys((task, metric) for row in rows for task, (metric, _) in found[row.name].items()))
+    tested = [(row.name, task) for row in rows for task in found[row.name]]
+    corrected = comparison.holm([found[name][task][1].p_value for name, task in tested])
+    chances = dict(zip(tested, corrected, strict=True))
+    folds = sorted({paired.num_folds for name, task in tested for _, paired in [found[name][task]]})
+    notes = [
+        f"TANGO − concatenation, over {'–'.join(str(count) for count in dict.fromkeys((folds[0], folds[-1])))} folds, "
+        "seeds averaged; d is the mean difference in units of its SD over folds.",
+        "p: two-sided, by the t-test corrected for folds that share training data (Nadeau and Bengio), and by Holm "
+        f"for the {len(tested)} comparisons of this table; bold below {LEVEL}.",
+    ]
+    if left_out:
+        notes.append(f"Left out: {left_out} pairs whose two models were not tested on the same folds.")
+    ways = ranking.variants(rows)
+    several = len(set(ways.values())) > 1
+    return Table(
+        f"{corpora}, TANGO against concatenation",
+        (Column("views"), *(column for target in targets for column in _columns(target))),
+        tuple(
+            (
+                Cell(ranking.views(row) + (f" ({ways[row.name]})" if several else "")),
+                *(field for target in targets for field in _fields(row, target, found[row.name], chances)),
+            )
+            for row in rows
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _columns(target: ranking.Target) -> list[Column]:
+    difference, effect, p = (ranking.heading(target, title, above=True) for title in ("difference", "d", "p"))
+    return [difference, effect, replace(p, lowest_first=True)]
+
+
+def _fields(cell: Experiment, target: ranking.Target, found: Mapping, chances: Mapping) -> list[Cell]:
+    task, metric = target
+    if task not in found or found[task][0] != metric:
+        return [Cell("–")] * 3
+    paired, p = found[task][1], chances[cell.name, task]
+    scaled = paired.difference * ranking.metric(metric).scale
+    written = "< 0.001" if p < 0.001 else number(p, 3)
+    return [
+        Cell(("+" if scaled > 0 else "") + number(scaled), value=paired.difference, link=cell.name),
+        Cell(number(paired.effect), value=paired.effect),
+        Cell(written, best=p < LEVEL, value=p),
+    ]
+
+
+def _metrics(cell: Experiment) -> dict:
+    """A cell as the comparison takes it: the part of its metrics.json that tells scores and folds."""
+    return {"experiment": cell.name, "folds": cell.folds, "tasks": cell.tasks, "primary": cell.primary}
+
+
+def _apart_from_fusion(cell: Experiment) -> str:
+    return str(sorted((field, str(value)) for field, value in cell.config.items() if field != "fusion"))

@@ -1,0 +1,190 @@
+"""The results of the experiments that `params.yaml` names, read from disk: one each, or one per cell of a grid.
+
+Which cells belong to a grid follows from its section (`trainers.grid`), never from what lies on disk. The tables of a
+cell (predictions and curves) are read when they are drawn: hundreds of them need not be in memory side by side. Knows
+nothing of tables, figures or HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import pandas as pd
+
+from pipeline.report.reading import BROKEN, Gap, json_object, mapping, read, reason, texts, unreadable
+
+NAMED_STRANGERS = 6
+"""Results that params.yaml names no more up to which the page tells them by name."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The results of one training configuration."""
+
+    name: str
+    """Folder below `results/`: the section's name, and for a cell of a grid the cell's behind it."""
+    section: str
+    """Name in `params.yaml`."""
+    setup: str
+    """`SVST`, `SVMT`, `MVMT-concat`, `TANGO` or another label: how views and tasks are combined."""
+    views: tuple[str, ...]
+    tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    """Task → metric → `mean`, `sd` and `folds`; accuracies and recalls as fractions."""
+    kinds: Mapping[str, str]
+    primary: Mapping[str, str]
+    """Task → the metric it is compared by."""
+    chance: Mapping[str, Mapping[str, float]]
+    """Task → metric → score of always answering the majority class, or the training mean."""
+    classes: Mapping[str, list]
+    config: Mapping[str, Any]
+    corpora: tuple[str, ...]
+    """Those that its utterances come from; empty where a result of an earlier version does not say."""
+    folds: Mapping[str, Any]
+    """`hash`, equal for experiments that were tested on the same folds, and `sizes`."""
+    num_utterances: int | None
+    num_folds: int | None
+    seeds: tuple[int, ...]
+    layers: Mapping[str, Sequence[str]]
+    """View → the layers that were read."""
+    seconds: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    folder: Path
+    """Where its files lie."""
+    predictions: pd.DataFrame | None = None
+    """Out of fold, a row per utterance and seed: `<task>.true` and `<task>.predicted`. None for a cell: `with_tables`
+    reads it."""
+    curves: pd.DataFrame | None = None
+    """`seed`, `fold`, `task_group`, `epoch`, `train_loss`, `valid_loss`. None for a cell."""
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it is one of many that a grid stands for."""
+        return self.name != self.section
+
+    def with_tables(self) -> Experiment:
+        """The same with `predictions` and `curves`, each None where there is no such file.
+
+        Raises:
+            ValueError or OSError: a file that cannot be read.
+        """
+        predictions, curves = (self.folder / f"{name}.parquet" for name in ("predictions", "curves"))
+        return replace(
+            self,
+            predictions=_answers(predictions) if predictions.exists() else None,
+            curves=pd.read_parquet(curves) if curves.exists() else None,
+        )
+
+
+def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[Gap]) -> list[Experiment]:
+    """The results of all experiments, in the order of `params.yaml`; adds a gap for what is missing.
+
+    Args:
+        folder: of the study.
+        sections: `experiments` of params.yaml.
+        corpora: the names of all corpora, which a grid may stand for.
+        gaps: what cannot be shown; appended to.
+    """
+    root = folder / "results"
+    on_disk = {path.parent.relative_to(root).as_posix() for path in root.rglob("metrics.json")}
+    strangers = {name for name in on_disk if name.split("/")[0] not in (".", "eliminate", "extract")}
+    experiments = []
+    for name, section in sections.items():
+        gap = Gap(f"experiment {name}", f"strata train {quote(name)}")
+        if not mapping(section).get("grid"):
+            path = root / name / "metrics.json"
+            experiments.append(read(partial(_alone, name=name), path, folder, gaps, gap))
+            strangers.discard(name)
+            continue
+        try:
+            names = [f"{name}/{cell}" for cell in _cells(section, corpora)]
+        except ValueError as error:
+            gaps.append(Gap(f"experiment {name} (its grid cannot be: {reason(error)})"))
+            strangers = {stranger for stranger in strangers if not stranger.startswith(f"{name}/")}
+            continue
+        strangers.difference_update(names)
+        experiments += _grid(folder, name, [cell for cell in names if cell in on_disk], gaps)
+        if untrained := len(set(names) - on_disk):
+            gaps.append(Gap(f"{untrained} of the {len(names)} cells of experiment {name}", gap.command))
+    if strangers:
+        gaps.append(
+            Gap(f"left out, since params.yaml names them no more: {_named(sorted(strangers))} (below results/)")
+        )
+    return [experiment for experiment in experiments if experiment is not None]
+
+
+def _cells(section: Mapping, corpora: Sequence[str]) -> list[str]:
+    from trainers import grid, spec
+
+    return list(grid.cells(spec.Experiment.model_validate(section), corpora))
+
+
+def _grid(folder: Path, section: str, names: Sequence[str], gaps: list[Gap]) -> list[Experiment]:
+    """The cells on disk; those that cannot be read are counted in one gap."""
+    found, broken = [], []
+    for name in names:
+        path = folder / "results" / name / "metrics.json"
+        try:
+            found.append(_experiment(path, name, section))
+        except BROKEN as error:
+            broken.append(unreadable(path, folder, error))
+    if broken:
+        count = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+        gaps.append(Gap(f"cells of experiment {section} ({broken[0]}{count})", f"strata train {quote(section)}"))
+    return found
+
+
+def _named(strangers: Sequence[str]) -> str:
+    if len(strangers) <= NAMED_STRANGERS:
+        return ", ".join(strangers)
+    return f"{len(strangers)} results, such as {', '.join(strangers[:2])}"
+
+
+def _alone(path: Path, name: str) -> Experiment:
+    return _experiment(path, name, name).with_tables()
+
+
+def _experiment(path: Path, name: str, section: str) -> Experiment:
+    metrics = json_object(path)
+    tasks = {
+        task: {metric: mapping(values) for metric, values in scores.items()}
+        for task, scores in metrics["tasks"].items()
+    }
+    kinds = {task: str(mapping(metrics.get("kinds")).get(task) or "classification") for task in tasks}
+    primary = mapping(metrics.get("primary"))
+    config = mapping(metrics.get("config"))
+    return Experiment(
+        name=name,
+        section=section,
+        setup=str(metrics.get("setup") or name),
+        views=texts(metrics.get("views") or ()),
+        tasks=tasks,
+        kinds=kinds,
+        primary={
+            task: str(primary.get(task) or ("rmse" if kinds[task] == "regression" else "accuracy")) for task in tasks
+        },
+        chance={task: mapping(scores) for task, scores in mapping(metrics.get("chance")).items()},
+        classes={t: names for t, names in mapping(metrics.get("classes")).items() if isinstance(names, list)},
+        config=config,
+        corpora=texts(metrics.get("corpora") or config.get("corpora") or ()),
+        folds=mapping(metrics.get("folds")),
+        num_utterances=metrics.get("num_utterances"),
+        num_folds=metrics.get("num_folds"),
+        seeds=tuple(metrics.get("seeds") or ()),
+        layers={v: texts(names) for v, names in mapping(metrics.get("layers")).items() if isinstance(names, list)},
+        seconds=mapping(metrics.get("seconds")),
+        provenance=mapping(metrics.get("provenance")),
+        folder=path.parent,
+    )
+
+
+def _answers(path: Path) -> pd.DataFrame:
+    """The columns that the report needs; the probabilities, by far the largest, stay on disk."""
+    from pyarrow.parquet import read_schema
+
+    columns = [name for name in read_schema(path).names if name.endswith((".true", ".predicted"))]
+    return pd.read_parquet(path, columns=columns)

@@ -1,0 +1,161 @@
+"""The tables of TANGO, from the cells of grids: per corpus, views or pairs of views down, tasks and fusions across.
+
+One view alone (Tables 1 and 2), two views by concatenation and by transport (Tables 3 to 5), transport in one direction
+(Tables 7 to 9), the best of each setup (Table 6), TANGO against concatenation, and the pairs as a heat map. Cells stand
+in one table where they come from one grid and its corpus. Knows no files and no HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.report import comparisons, heatmaps, ranking, scores
+from pipeline.report.collect import Study
+from pipeline.report.experiments import Experiment
+from pipeline.report.tables import Cell, Column, Table
+
+FAMILIES = {
+    "SVST": ("SVST",),
+    "SVMT": ("SVMT",),
+    "MVMT": ("MVMT-concat", "TANGO"),
+    "TANGO in one direction": ("TANGO x1->x2", "TANGO x2->x1"),
+}
+"""Setups that share a table, the papers' four; any other has a table of its own."""
+ABOUT = {
+    "SVST": "each view alone, a model per task",
+    "SVMT": "each view alone, one model for all tasks",
+    "MVMT": "two views, one model for all tasks",
+    "TANGO in one direction": "transport from one view to the other only",
+}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What grids found out about one corpus, or about several of which each cell saw all."""
+
+    corpora: str
+    best: tuple[Table, ...]
+    """Of the cells that were tested in the same way, such as on speakers that training had not heard."""
+    tables: tuple[Table, ...]
+    heatmaps: tuple[heatmaps.HeatMap, ...]
+    about: tuple[str, ...]
+    """The notices that its numbers need: see `pipeline.report.notices`."""
+
+
+def sheets(study: Study) -> list[Sheet]:
+    """One sheet for each corpus of the grids, in the order of `params.yaml`."""
+    return [_sheet(study, corpora, cells) for corpora, cells in _by_corpora(study).items()]
+
+
+def bests(study: Study) -> list[Table]:
+    """The best of each setup, for a terminal that has no room for more."""
+    named = [(_name(corpora), cells) for corpora, cells in _by_corpora(study).items()]
+    return [table for name, cells in named for members in _protocols(cells) if (table := _best(members, name))]
+
+
+def _by_corpora(study: Study) -> dict[tuple[str, ...], list[Experiment]]:
+    found: dict[tuple[str, ...], list[Experiment]] = {}
+    for cell in study.cells:
+        found.setdefault(cell.corpora, []).append(cell)
+    return found
+
+
+def _protocols(cells: Sequence[Experiment]) -> list[list[Experiment]]:
+    """The cells that were tested in the same way, side by side."""
+    found: dict[str, list[Experiment]] = {}
+    for cell in cells:
+        found.setdefault(str(cell.config.get("folds")), []).append(cell)
+    return list(found.values())
+
+
+def _name(corpora: Sequence[str]) -> str:
+    return " + ".join(corpora) or "all corpora"
+
+
+def _sheet(study: Study, corpora: tuple[str, ...], cells: Sequence[Experiment]) -> Sheet:
+    name, protocols = _name(corpora), _protocols(cells)
+    tables = [
+        _table(family, members, name)
+        for section in dict.fromkeys(cell.section for cell in cells)
+        for family, members in _families([cell for cell in cells if cell.section == section]).items()
+    ]
+    tables += [comparisons.against_concat(members, name) for members in protocols]
+    synthetic = set(corpora or study.params["corpora"]) & set(study.synthetic_corpora)
+    random = {view for cell in cells for view in cell.views} & set(study.miniature_views)
+    return Sheet(
+        corpora=name,
+        best=_some([_best(members, name) for members in protocols]),
+        tables=_some(tables),
+        heatmaps=tuple(found for members in protocols for found in heatmaps.heatmaps(members, name)),
+        about=tuple(word for word, applies in (("speech", synthetic), ("weights", random)) if applies),
+    )
+
+
+def _some(tables: Sequence[Table | None]) -> tuple[Table, ...]:
+    return tuple(table for table in tables if table is not None)
+
+
+def _best(cells: Sequence[Experiment], corpora: str) -> Table | None:
+    table = scores.best_of_setups(cells)
+    if table is None:
+        return None
+    experiments = ", ".join(dict.fromkeys(cell.section for cell in cells))
+    caption = f"{corpora}: the best of each setup, and the views that reached it ({experiments})"
+    note = "Each is the best of many by its score on the test folds, as in the paper: an optimistic choice."
+    return replace(table, caption=caption, notes=(note,))
+
+
+def _families(cells: Sequence[Experiment]) -> dict[str, list[Experiment]]:
+    """The cells by the table that they stand in, in the paper's order."""
+    found: dict[str, list[Experiment]] = {family: [] for family in FAMILIES}
+    for cell in ranking.by_setup(cells):
+        setup, *way = cell.setup.split(", ", 1)  # "TANGO, a model per task"
+        family = next((family for family, setups in FAMILIES.items() if setup in setups), setup)
+        found.setdefault(", ".join([family, *way]), []).append(cell)
+    return {family: members for family, members in found.items() if members}
+
+
+def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
+    """Views down, tasks across, and for each task the ways to use them side by side."""
+    targets = ranking.targets(cells)
+    variants = ranking.variants(cells)
+    ways = list(dict.fromkeys(variants.values()))
+    lines: dict[tuple[str, ...], dict[str, list[Experiment]]] = {}
+    for cell in cells:
+        lines.setdefault(cell.views, {}).setdefault(variants[cell.name], []).append(cell)
+    columns, fields, foot = [], {views: [] for views in lines}, []
+    for target in targets:
+        for way in ways:
+            rivals = [cell for line in lines.values() for cell in line.get(way, ())]
+            if all(ranking.mean(cell, target) is None for cell in rivals):
+                continue
+            best = ranking.best(rivals, target)
+            columns.append(ranking.heading(target, way if len(ways) > 1 else target[0], above=len(ways) > 1))
+            foot.append(ranking.chance(rivals, target))
+            for views, line in lines.items():
+                scored = [cell for cell in line.get(way, ()) if ranking.mean(cell, target) is not None]
+                shown = ranking.best(scored, target)
+                marked = len(lines) > 1 and shown is not None and ranking.equals(shown, best, target)
+                fields[views].append(ranking.score(shown, target, marked) if shown else Cell("–"))
+    rows = tuple((Cell(" + ".join(views) or "–"), *scored) for views, scored in fields.items())
+    base = family.split(", ", 1)[0]
+    what = f"{family}: {ABOUT[base]}" if family in ABOUT else family
+    return Table(
+        f"{corpora}, {what} ({cells[0].section})",
+        (Column("views"), *columns),
+        rows,
+        foot=((Cell("chance"), *foot),),
+        notes=(*_notes(cells), *ranking.notes(cells, (cell for row in rows for cell in row))),
+    )
+
+
+def _notes(cells: Sequence[Experiment]) -> list[str]:
+    """How often each score was taken, and whether on the same utterances."""
+    taken = {(str(cell.num_folds), len(cell.seeds)) for cell in cells}
+    ((folds, seeds),) = taken if len(taken) == 1 else (("", 0),)
+    over = f"{folds} folds".strip() + (f" × {seeds} seeds" if seeds > 1 else "")
+    notes = [f"{len(cells)} cells; mean ± SD over {over}."]
+    if len({str(cell.folds["hash"]) for cell in cells if "hash" in cell.folds}) > 1:
+        notes.append("Not all cells were tested on the same folds: a view may lack utterances, or folds have changed.")
+    return notes

@@ -1,0 +1,74 @@
+"""How the labels of a corpus are spread: every task's, and a quantity such as age split by a group such as gender.
+
+Reads the manifest alone. Knows no results and no HTML.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+
+from pipeline.report import figures, inventory
+from pipeline.report.collect import Study
+from pipeline.report.reading import Gap, attempt
+
+GROUPS = ("gender", "sex")
+"""Labels that split a quantity whatever the kind of their task; those of binary tasks do so by their kind."""
+
+
+def distributions(study: Study, gaps: list[Gap]) -> list[figures.Figure]:
+    """A figure for each task, and two for each corpus, quantity and group; adds gaps for those that fail."""
+    if study.manifest is None:
+        return []
+    drawn = [
+        attempt(gaps, f"the distribution of {task}", lambda task=task: _distribution(study, task))
+        for task in study.params["tasks"]
+    ]
+    for corpus, part in study.manifest.groupby(inventory.corpus_of(study.manifest), sort=True):
+        for task in study.params["tasks"]:
+            for group in study.params["tasks"]:
+                if study.kind(task) == "regression" and _splits(study, group):
+                    what = f"the distribution of {task} by {group} in corpus {corpus}"
+                    drawn += attempt(gaps, what, partial(_split, study, part, str(corpus), task, group)) or []
+    return [figure for figure in drawn if figure]
+
+
+def _distribution(study: Study, task: str) -> figures.Figure | None:
+    """How a task's labels are spread; None for a task without labels, or with a transcript for one."""
+    from trainers.data import class_name
+
+    label, kind = study.label(task), study.kind(task)
+    if kind == "ctc" or label not in study.manifest.columns:
+        return None
+    labels = study.manifest[label].dropna()
+    if labels.empty:
+        return None
+    return (
+        figures.histogram(labels, task) if kind == "regression" else figures.class_counts(labels.map(class_name), task)
+    )
+
+
+def _splits(study: Study, task: str) -> bool:
+    return study.kind(task) == "binary" or (study.kind(task) == "classification" and study.label(task) in GROUPS)
+
+
+def _split(study: Study, part: pd.DataFrame, corpus: str, task: str, group: str) -> list[figures.Figure]:
+    """The quantity over the utterances of a corpus, then over its speakers, each by its mean; none without labels."""
+    from trainers.data import class_name
+
+    columns = [study.label(task), study.label(group)]
+    if not set(columns) <= set(part.columns):
+        return []
+    values = figures.finite(part[columns[0]])
+    table = pd.DataFrame({"value": values, "group": part[columns[1]], "speaker": part["speaker"]})
+    table = table.dropna(subset=["value", "group"])
+    if table.empty:
+        return []
+    table["group"] = table["group"].map(class_name)
+    what = {"task": task, "group": group, "corpus": corpus}
+    drawn = [figures.split_histogram(table["value"], table["group"], {**what, "unit": "utterances"})]
+    speakers = table.groupby(["speaker", "group"], as_index=False)["value"].mean()
+    if len(speakers):
+        drawn.append(figures.split_histogram(speakers["value"], speakers["group"], {**what, "unit": "speakers"}))
+    return drawn

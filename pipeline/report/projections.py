@@ -1,0 +1,118 @@
+"""t-SNE of cached layers, side by side on all cores, and remembered: a report that is made again projects nothing.
+
+What is remembered lies in `.strata/tsne/`, named by all that a projection follows from: the store's fingerprint, the
+rows, the layer, and the library. With `tsne` the one part of the report that opens feature stores. Knows no labels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from store import FeatureStore
+
+FEWEST_POINTS = 8
+"""Utterances below which a map says nothing."""
+SETTINGS = {"init": "pca", "max_iter": 500, "random_state": 0}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows of one layer of one store, to be laid out in two dimensions."""
+
+    store: Path
+    fingerprint: str
+    layer: str
+    keys: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that the projection follows from."""
+        about = [SETTINGS, version("scikit-learn"), self.fingerprint, self.layer, self.keys]
+        return blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()
+
+
+def layouts(jobs: Sequence[Job], folder: Path) -> list[np.ndarray | Exception]:
+    """The layout of every job, or why there is none.
+
+    Args:
+        jobs: what to lay out.
+        folder: where layouts are remembered.
+
+    Returns:
+        Per job [keys, 2], NaN for rows that are not finite in the store; the same for the same job.
+    """
+    files = {job: folder / f"{job.identity}.npy" for job in jobs}
+    found: dict[Job, np.ndarray | Exception | None] = {job: _remembered(files[job], len(job.keys)) for job in jobs}
+    todo = [job for job in found if found[job] is None]
+    if todo:
+        from joblib import Parallel, delayed
+
+        workers = min(len(todo), os.cpu_count() or 1)
+        for job, layout in zip(todo, Parallel(n_jobs=workers)(delayed(_layout)(job) for job in todo), strict=True):
+            found[job] = layout
+            if isinstance(layout, np.ndarray):
+                _remember(files[job], layout)
+    return [found[job] for job in jobs]
+
+
+def project(features: np.ndarray) -> np.ndarray:
+    """t-SNE of standardised features.
+
+    Args:
+        features: [utterances, dim].
+
+    Returns:
+        [utterances, 2], the same for the same features.
+    """
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
+
+    varying = features[:, features.std(axis=0) > 0]
+    if varying.shape[1] < 2:
+        raise ValueError("fewer than two dimensions vary")
+    perplexity = min(30.0, (len(varying) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, **SETTINGS)
+    # Sums over threads round differently, and threads that wait for each other in a thousand short steps are slow.
+    with threadpool_limits(1):
+        return tsne.fit_transform(StandardScaler().fit_transform(varying).astype(np.float32))
+
+
+def _layout(job: Job) -> np.ndarray | Exception:
+    try:
+        features = FeatureStore.open(job.store).pooled(list(job.keys), layers=[job.layer])
+        features = np.asarray(features, dtype=np.float64)[:, 0]
+        finite = np.isfinite(features).all(axis=1)
+        if finite.sum() < FEWEST_POINTS:
+            return ValueError(
+                f"{finite.sum()} utterances have both the label and features, at least {FEWEST_POINTS} needed"
+            )
+        layout = np.full((len(features), 2), np.nan, np.float32)
+        layout[finite] = project(features[finite])
+        return layout
+    except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
+        return error
+
+
+def _remembered(file: Path, count: int) -> np.ndarray | None:
+    try:
+        layout = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # absent, or not what it should be: computed anew
+        return None
+    return layout if layout.shape == (count, 2) else None
+
+
+def _remember(file: Path, layout: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".tmp")
+    with open(partial, "wb") as out:
+        np.save(out, layout)
+    os.replace(partial, file)

@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.report import details
+from pipeline.report.collect import collect
+from tests.pipeline.report import grid_results
+
+
+@pytest.fixture
+def embedded(gridded) -> dict:
+    """The JSON of all cells, read back."""
+    return json.loads(details.embedded(collect(gridded.folder, gridded.params).cells, []))
+
+
+def test_every_cell_is_there_with_all_its_scores(embedded):
+    """Metric by metric, fold by fold; confusions and curves for each."""
+    assert len(embedded["cells"]) == 32
+    cell = embedded["cells"]["svst/mine/mfcc"]
+    assert cell["setup"] == "SVST"
+    assert [row[:2] for row in cell["scores"]][:2] == [["speaker", "accuracy (%) ↑"], ["speaker", "UAR (%) ↑"]]
+    assert cell["scores"][0][4].count(" · ") == 4
+    assert [task["name"] for task in cell["tasks"]] == list(grid_results.TASKS)
+    assert [group["name"] for group in cell["curves"]] == list(grid_results.TASKS)
+
+
+def test_confusions_are_those_of_the_predictions(gridded, embedded):
+    """Sparse triples of true class, predicted class and count, classes by number in a list that cells share."""
+    task = embedded["cells"]["pairs/mine/mfcc+x-vector/ot"]["tasks"][1]
+    classes = embedded["classes"][task["classes"]]
+    frame = pd.read_parquet(gridded.folder / "results/pairs/mine/mfcc+x-vector/ot/predictions.parquet")
+    found = {(classes[i], classes[j]): count for i, j, count in np.reshape(task["confusion"], (-1, 3))}
+    assert found == frame.groupby(["emotion.true", "emotion.predicted"]).size().to_dict()
+    assert len(embedded["classes"]) == 3
+
+
+def test_points_are_pairs_of_the_predictions_and_not_too_many(gridded, monkeypatch):
+    """A sample where there are more than the picture takes, and the number of all."""
+    monkeypatch.setattr(details, "MOST_POINTS", 17)
+    content = json.loads(details.embedded(collect(gridded.folder, gridded.params).cells[:1], []))
+    task = content["cells"]["svst/mine/mfcc"]["tasks"][3]
+    assert (len(task["points"]), task["count"]) == (34, 101)
+    frame = pd.read_parquet(gridded.folder / "results/svst/mine/mfcc/predictions.parquet")
+    pairs = np.reshape(task["points"], (-1, 2))
+    every = frame[["age.true", "age.predicted"]].to_numpy()
+    assert np.abs(every[None] - pairs[:, None]).max(axis=2).min(axis=1).max() < 0.1
+
+
+def test_long_curves_keep_their_best_epoch(gridded):
+    """Every so many epochs are drawn; the lowest validation loss, and the last one, always."""
+    folder = gridded.folder / "results" / "svst" / "mine" / "mfcc"
+    epochs = np.arange(1, 1002)
+    valid = np.abs(epochs - 333) / 1000 + 0.123456
+    frame = pd.DataFrame({"fold": 0, "task_group": "age", "epoch": epochs, "train_loss": np.nan, "valid_loss": valid})
+    frame.to_parquet(folder / "curves.parquet")
+    content = json.loads(details.embedded(collect(gridded.folder, gridded.params).cells[:1], []))
+    (run,) = content["cells"]["svst/mine/mfcc"]["curves"][0]["runs"]
+    assert (run["epoch"][run["best"]], run["valid"][run["best"]], run["epoch"][-1]) == (333, 0.1235, 1001)
+    assert len(run["epoch"]) <= details.MOST_EPOCHS + 2
+    assert set(run["train"]) == {None}
+
+
+def test_no_label_ends_the_script(gridded, embedded):
+    """What would be markup is written as escapes, and read back as it was."""
+    text = details.embedded(collect(gridded.folder, gridded.params).cells, [])
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert any(grid_results.BREAKING in classes for classes in embedded["classes"])
+
+
+def test_a_cell_whose_tables_cannot_be_read_costs_its_own_details(gridded):
+    """It is named once, however many there are."""
+    for view in ("mfcc", "wavlm"):
+        (gridded.folder / "results" / "svst" / "mine" / view / "curves.parquet").write_text("nonsense")
+    gaps = []
+    content = json.loads(details.embedded(collect(gridded.folder, gridded.params).cells, gaps))
+    assert len(content["cells"]) == 30
+    (gap,) = gaps
+    assert str(gap).startswith("the details of cell svst/mine/mfcc (")
+    assert str(gap).endswith("and of 1 more")
+
+
+def test_a_study_of_hundreds_of_cells_stays_small(gridded):
+    """Below fifty kilobytes a cell: 162 of them are a page of a few megabytes."""
+    cells = collect(gridded.folder, gridded.params).cells
+    assert len(details.embedded(cells, [])) / len(cells) < 20_000
