@@ -6,7 +6,6 @@ Reads results/<experiment>/metrics.json; trains nothing. The statistics are thos
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.progress import say
@@ -23,55 +22,62 @@ def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:
     Args:
         study: whose results are read.
         names: experiments, or cells of grids such as `pairs/demo/wavlm+xvector/ot`; the name of a grid, or the start
-            of a cell's name up to a slash, stands for all cells below it.
+            of a cell's name up to a slash, stands for all of its cells.
         as_json: JSON instead of a table.
 
     Raises:
         StageError: fewer than two experiments, or one without results.
     """
-    first, *others = dict.fromkeys(found for name in names for found in _below(study, name))
+    first, *others = dict.fromkeys(found for name in names for found in _meant(study, name))
     if not others:
         raise StageError("a comparison takes two experiments or more")
     rows, refused = [], []
     for other in others:
         try:
-            found = compare(_read(first), _read(other))
+            found = compare(_read(study, first), _read(study, other))
         except TrainingError as error:
             refused.append(str(error))
             continue
         for task, (measure, paired) in found.items():
-            rows.append({"experiment": _title(study, other), "task": task, "metric": measure, **asdict(paired)})
+            rows.append({"experiment": other, "task": task, "metric": measure, **asdict(paired)})
     if not rows:
         raise StageError(refused[0])
     for line in refused:
         say(f"left out: {line}")
     for row, corrected in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_holm"] = corrected
-    title = _title(study, first)
-    print(json.dumps({"first": title, "comparisons": rows}) if as_json else plain(_table(title, rows)))
+    print(json.dumps({"first": first, "comparisons": rows}) if as_json else plain(_table(first, rows)))
 
 
-def _below(study: Study, name: str) -> list[Path]:
-    """The metrics files that a name stands for."""
-    folder = study.results(*name.split("/"))
-    inside = folder.resolve().is_relative_to(study.results().resolve())
-    if inside and (folder / "metrics.json").exists():
-        return [folder / "metrics.json"]
-    found = sorted(folder.rglob("metrics.json")) if inside else []
+def _meant(study: Study, name: str) -> list[str]:
+    """The experiments and cells of params.yaml that a name stands for."""
+    (experiment,) = study.chosen("experiments", [name.split("/")[0]])
+    titles = [f"{experiment}/{cell}".rstrip("/") for cell in study.params.cells(experiment)]
+    found = [title for title in titles if title == name or title.startswith(f"{name.rstrip('/')}/")]
     if not found:
-        raise StageError(f"no results of {name!r} below {study.results()}; run `strata train {name.split('/')[0]}`")
+        raise StageError(f"experiments.{experiment} has no cell {name!r}; it has {', '.join(titles[:3])}, …")
     return found
 
 
-def _read(path: Path) -> dict:
-    metrics = json.loads(path.read_text())
-    if not isinstance(metrics.get("folds"), dict):
-        raise StageError(f"{path} was made by an earlier version; run `strata train` again")
+def _read(study: Study, title: str) -> dict:
+    """An experiment's metrics.
+
+    Raises:
+        TrainingError: there are none, or they were made from another section of params.yaml.
+    """
+    path = study.results(*title.split("/"), "metrics.json")
+    again = f"run `strata train {title.split('/')[0]}`"
+    try:
+        metrics = json.loads(path.read_text())
+        config = metrics["config"]
+    except FileNotFoundError:
+        raise TrainingError(f"{title} has no results yet; {again}") from None
+    except (ValueError, KeyError, TypeError):
+        raise TrainingError(f"{path} cannot be read; remove it, and {again}") from None
+    experiment, _, cell = title.partition("/")
+    if config != study.params.cells(experiment)[cell].model_dump(mode="json") or "folds" not in metrics:
+        raise TrainingError(f"{title} was trained from another section of params.yaml; {again}")
     return metrics
-
-
-def _title(study: Study, path: Path) -> str:
-    return path.parent.relative_to(study.results()).as_posix()
 
 
 def _table(first: str, rows: Sequence[dict]) -> Table:
@@ -90,8 +96,10 @@ def _table(first: str, rows: Sequence[dict]) -> Table:
         difference = f"{row['difference'] * how.scale:+.2f} ± {number(row['sd'] * how.scale)}"
         figures = (number(row["effect"]), number(row["p_value"], 4), number(row["p_holm"], 4))
         cells.append(tuple(map(Cell, (row["experiment"], row["task"], how.heading, difference, *figures))))
+    folds = "–".join(map(str, sorted({row["num_folds"] for row in rows})))
     notes = (
-        f"Difference: the experiment minus {first}, mean ± SD over {rows[0]['num_folds']} folds (seeds averaged).",
+        f"Difference: the experiment minus {first}, mean ± SD over {folds} folds (seeds averaged);",
+        "for errors such as RMSE (↓) a negative one is the better. d: in units of the SD.",
         "p: two-sided t-test, its variance corrected for the training data that folds share (Nadeau & Bengio 2003);",
         f"Holm: corrected for the {len(rows)} comparisons of this table.",
     )

@@ -44,6 +44,7 @@ class Sources:
         self._keys: dict[str, pd.Series] = {}
         self._there: dict[str, pd.Series] = {}
         self._arrays: dict[tuple, np.ndarray] = {}
+        self._tables: dict[bytes, tuple[pd.DataFrame, dict[str, list[str]]]] = {}
         self._said: set[str] = set()
 
     @cached_property
@@ -81,8 +82,12 @@ class Sources:
         if usable.empty:
             where = f" of {', '.join(corpora)}" if corpora else ""
             raise StageError(f"no utterance{where} is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
-        cached = {view: Cached(self._stores[view], self._keys[view][usable.index].tolist()) for view in views}
-        usable = usable.reset_index(drop=True)
+        # The cells of a grid share their rows: one table and one list of keys for all of them.
+        rows = usable.index
+        usable, keys_of = self._tables.setdefault(rows.to_numpy().tobytes(), (usable.reset_index(drop=True), {}))
+        for view in views:
+            keys_of.setdefault(view, self._keys[view][rows].tolist())
+        cached = {view: Cached(self._stores[view], keys_of[view]) for view in views}
         for view, found in cached.items():
             section = self.study.params.views[view]
             if isinstance(section, TextView) and folds.disjoint != section.columns[0]:
@@ -157,7 +162,12 @@ def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple
         return tuple(name for name in names if name != "last_hidden_state") or names
     if wanted == "last":
         return (max(names, key=_height),)
-    return tuple(str(name) for name in wanted)
+    wanted = tuple(str(name) for name in wanted)
+    if absent := [name for name in wanted if name not in names]:
+        raise StageError(
+            f"view {store.path.name.removesuffix('.zarr')} has no layer {absent[0]!r}; it has {', '.join(names)}"
+        )
+    return wanted
 
 
 def _height(layer: str) -> float:
@@ -180,9 +190,15 @@ def identity(
         digest.update(json.dumps([name, values.where(values.notna(), None).tolist()]).encode())
     for view, cached in views.items():
         digest.update(json.dumps([view, dict(cached.store.header.fingerprint), cached.keys], sort_keys=True).encode())
-    for file in [Path(__file__), *sorted(Path(trainers.__file__).parent.glob("*.py"))]:
-        digest.update(file.read_bytes())
+    digest.update(_code())
     return digest.hexdigest()
+
+
+@cache
+def _code() -> bytes:
+    """Identity of the code that selects and trains."""
+    files = [Path(__file__), *sorted(Path(trainers.__file__).parent.glob("*.py"))]
+    return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=16).digest()
 
 
 def provenance(study: Study, views: Mapping[str, Cached]) -> dict[str, object]:

@@ -50,6 +50,13 @@ class ExtractStage(Section):
     """Seconds of audio per batch, padding included; chosen by device where not given."""
 
 
+class TrainStage(Section):
+    """How `strata train` runs; none of it changes a value."""
+
+    workers: int | None = Field(None, ge=1)
+    """Models that are trained side by side; where not given, one for every core that this process may use."""
+
+
 class TSNE(Section):
     """Pictures of raw vectors: one for every view named, coloured by every label named."""
 
@@ -81,6 +88,7 @@ class Params(Section):
     experiments: dict[Name, Experiment] = {}
     eliminate: dict[Name, Elimination] = {}
     extract: ExtractStage = ExtractStage()
+    train: TrainStage = TrainStage()
     report: ReportStage = ReportStage()
 
     @model_validator(mode="after")

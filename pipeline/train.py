@@ -2,20 +2,22 @@
 
 A grid's cells lie below their experiment, `results/<experiment>/<cell>/`, each complete in itself and trained when what
 it follows from has changed. The models of all cells are trained side by side, in the order of the cells, and a cell is
-written when its last model is there: a run that is killed loses the models of the one cell that it was busy with.
+written when its last model is there: a run that is killed loses the models that it was busy with, those of one cell or,
+on many cores, of a few.
 """
 
+import fcntl
 import io
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from joblib import cpu_count
 
 from pipeline import gather
 from pipeline.errors import StageError
@@ -82,16 +84,38 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: some could not be trained; the others have been.
     """
+    with ExitStack() as locks:
+        names = study.chosen("experiments", names)
+        for name in names:
+            locks.enter_context(_alone(study.results(name)))
+        _run(study, names)
+
+
+@contextmanager
+def _alone(folder: Path):
+    """Keeps a second run from writing into the same results at the same time; a killed one is in nobody's way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "train.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError(
+                f"{folder} is being written by another `strata train`: let it finish, or stop it"
+            ) from None
+        yield
+
+
+def _run(study: Study, names: Sequence[str]) -> None:
     sources, errors = gather.Sources(study), _Errors()
     todo: list[Cell] = []
-    for name in study.chosen("experiments", names):
+    for name in names:
         cells = study.params.cells(name)
         found = []
         for cell, experiment in cells.items():
             with errors.of(f"{name}/{cell}" if cell else name):
                 found.append(Cell.of(sources, name, cell, experiment))
         new = [cell for cell in found if not cell.is_up_to_date(study)]
-        if study.params.experiments[name].grid:
+        if study.params.experiments[name].grid and found:
             say(
                 f"{name}: {len(new)} of {len(cells)} cells to train"
                 if new
@@ -119,7 +143,7 @@ def _train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors:
     title = cells[0].title if len(cells) == 1 else f"{len(cells)} experiments"
     with bar(total, "models", title) as progress:
         plans = [lambda cell=cell: plan(cell) for cell in cells]
-        outcomes = trainer.run_all(plans, progress.update, workers=os.cpu_count() or 1)
+        outcomes = trainer.run_all(plans, progress.update, study.params.train.workers or cpu_count())
         for cell, outcome in zip(cells, outcomes, strict=True):
             with errors.of(cell.title):
                 if isinstance(outcome, Exception):

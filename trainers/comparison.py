@@ -26,7 +26,8 @@ class Paired:
     effect: float | None
     """Cohen's d of paired samples: `difference` in units of `sd`; None where all folds differ by the same amount."""
     p_value: float
-    """Two-sided: how likely a difference this large is where there is none."""
+    """Two-sided: how likely a difference this large is where there is none. Of folds that all differ by the same amount
+    no t-test can be made; it is then that of all their signs agreeing by chance, 2^(1 − folds)."""
     num_folds: int
 
 
@@ -36,7 +37,7 @@ def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.nda
     Args:
         first: a score per fold.
         second: the other's, of the same folds in the same order.
-        test_share: size of a test part divided by that of its training part, 1 / (k − 1) for k folds.
+        test_share: size of a test part divided by that of its training part: about 1 / (k − 1) for k folds.
 
     Raises:
         ValueError: fewer than two folds, or not as many of the one as of the other.
@@ -46,7 +47,7 @@ def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.nda
         raise ValueError(f"a comparison takes two folds or more of both, found {len(first)} and {len(second)}")
     mean, sd, count = differences.mean(), differences.std(ddof=1), len(differences)
     if sd <= 1e-12 * max(1.0, np.abs(differences).max()):  # the same in every fold, to rounding
-        return Paired(float(mean), 0.0, None, 1.0 if abs(mean) < 1e-12 else 0.0, count)
+        return Paired(float(mean), 0.0, None, 1.0 if abs(mean) < 1e-12 else 2.0 ** (1 - count), count)
     t = mean / (sd * np.sqrt(1 / count + test_share))
     return Paired(float(mean), float(sd), float(mean / sd), float(2 * stats.t.sf(abs(t), count - 1)), count)
 
@@ -84,16 +85,16 @@ def compare(first: Mapping, second: Mapping) -> dict[str, tuple[str, Paired]]:
     found = {}
     for task in first["tasks"]:
         metric = first["primary"][task]
-        if second["primary"].get(task) != metric:
+        truths = [metrics.get("truth", {}).get(task) for metrics in (first, second)]
+        if second["primary"].get(task) != metric or truths[0] != truths[1]:  # another question, or other answers to it
             continue
         sides = [_by_fold(metrics["tasks"][task][metric]["folds"], len(sizes)) for metrics in (first, second)]
         both = ~np.isnan(sides).any(axis=0)
         if both.sum() > 1:
             found[task] = (metric, paired(*(side[both] for side in sides), test_share))
     if not found:
-        raise TrainingError(
-            f"{first['experiment']} and {second['experiment']} share no task with scores in two folds or more"
-        )
+        names = f"{first['experiment']} and {second['experiment']}"
+        raise TrainingError(f"{names} share no task on the same labels, with scores in two folds or more")
     return found
 
 

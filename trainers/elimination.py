@@ -115,7 +115,7 @@ def eliminate(
             )
     values = data.features[how.view]
     standardise = Standardise(*values.shape[1:])
-    standardise.fit(values[split.train])
+    standardise.fit(values, split.train)
     layers = standardise(torch.from_numpy(np.ascontiguousarray(values)))
 
     def one_round(kept: tuple[str, ...]) -> Round:

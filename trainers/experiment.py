@@ -82,6 +82,9 @@ def run_all(
 
     Returns:
         In the order of the plans what came of each; the ValueError or OSError of one that could not be trained.
+
+    Raises:
+        TrainingError: a worker process was ended from outside; what came of the plans before it has been given.
     """
     begun: deque[Plan | Exception] = deque()
 
@@ -91,6 +94,8 @@ def run_all(
                 begun.append(make())
             except (ValueError, OSError) as error:
                 begun.append(error)
+            except MemoryError:
+                begun.append(TrainingError("its features do not fit into memory; take fewer layers or utterances"))
             else:
                 yield from begun[-1].jobs
 
@@ -225,6 +230,7 @@ def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
         "num_utterances": int(predictions["utterance"].nunique()),
         "num_folds": len(plan.folds),
         "folds": _folds_record(plan),
+        "truth": {goal.name: _hash([*goal.classes, goal.values.tolist()]) for goal in plan.goals},
         "seeds": plan.experiment.seeds,
     }
 
@@ -234,6 +240,10 @@ def _folds_record(plan: Plan) -> dict[str, object]:
     sides = [{"train": fold.train, "valid": fold.valid, "test": fold.test} for fold in plan.folds]
     names = [{side: np.take(plan.contents, rows).tolist() for side, rows in fold.items()} for fold in sides]
     return {
-        "hash": hashlib.blake2b(json.dumps(names).encode(), digest_size=16).hexdigest(),
+        "hash": _hash(names),
         "sizes": [{side: len(rows) for side, rows in fold.items()} for fold in sides],
     }
+
+
+def _hash(content: object) -> str:
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()

@@ -11,7 +11,7 @@ from trainers.data import Targets, TrainingError
 from trainers.losses import task_loss
 from trainers.spec import Optimisation
 
-EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 256
 
 
 def fit(

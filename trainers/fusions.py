@@ -54,8 +54,8 @@ class OptimalTransport(nn.Module):
             others1, others2 = map(nn.functional.silu, reference)
             plan = self._plan(_among(x1.mean(1), others1.mean(1)), _among(x2.mean(1), others2.mean(1)))
             # The utterance itself is the last row and column of its plan.
-            to_x1 = self._carry(plan[:, -1:], _among(x2.flatten(1), others2.flatten(1)))
-            to_x2 = self._carry(plan.mT[:, -1:], _among(x1.flatten(1), others1.flatten(1)))
+            to_x1 = self._receive(plan[:, -1], x2.flatten(1), others2.flatten(1))
+            to_x2 = self._receive(plan[:, :, -1], x1.flatten(1), others1.flatten(1))
         sides = [x1, x2]
         sides += [to_x1] if self._carries("x2->x1") else []
         sides += [to_x2] if self._carries("x1->x2") else []
@@ -75,6 +75,14 @@ class OptimalTransport(nn.Module):
         if self.fusion.transported == "barycentric":
             plan = plan / plan.sum(2, keepdim=True).clamp_min(1e-12)
         return plan @ x
+
+    def _receive(
+        self, mass: Float[Tensor, "batch points"], x: Float[Tensor, "batch dim"], others: Float[Tensor, "others dim"]
+    ) -> Float[Tensor, "batch dim"]:
+        """What each utterance receives from the others and from itself, the last of the points."""
+        if self.fusion.transported == "barycentric":
+            mass = mass / mass.sum(1, keepdim=True).clamp_min(1e-12)
+        return mass[:, :-1] @ others + mass[:, -1:] * x
 
 
 def _among(x: Float[Tensor, "batch dim"], others: Float[Tensor, "others dim"]) -> Float[Tensor, "batch points dim"]:

@@ -36,7 +36,7 @@ def cells(experiment: Experiment, corpora: Sequence[str]) -> dict[str, Experimen
         return {"": experiment}
     # The fields as they were written: what the user left out must stay left out of the cells.
     base = experiment.model_dump(mode="json", exclude_unset=True, exclude={"grid"})
-    if not experiment.corpora:
+    if not experiment.corpora and "corpora" in experiment.grid:
         base["corpora"] = list(corpora)
     fields = list(experiment.grid)
     for field, earlier in itertools.permutations(fields, 2):
@@ -49,8 +49,10 @@ def cells(experiment: Experiment, corpora: Sequence[str]) -> dict[str, Experimen
         section = base
         for field, value in zip(fields, combination, strict=True):
             section = _with(section, field.split("."), value)
-        if name in found:
-            raise ValueError(f"the grid has two cells named {name}; drop one of them")
+        if name.lower() in map(str.lower, found):  # not every file system tells capitals apart
+            raise ValueError(f"the grid has two cells named {name}; drop one of them, or rename what they are named by")
+        if "model" in name.lower().split("/"):  # where an experiment without a grid has its model
+            raise ValueError(f"cell {name} of the grid: model is the name of a folder in it; rename what is named so")
         try:
             found[name] = Experiment.model_validate(section)
         except ValidationError as error:
@@ -96,7 +98,7 @@ def _slug(value: object) -> str:
         text = "+".join(_slug(part) for part in value)
     else:
         text = str(value)
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text.replace("->", "-")).strip("-") or "none"
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text.replace("->", "-")).strip("-.") or "none"
 
 
 def _reason(error: ValidationError) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
 from trainers.data import Targets, TrainingError
@@ -61,8 +62,19 @@ def train_all(jobs: Iterable[Job], workers: int) -> Iterator[Trained]:
     Args:
         jobs: may be made as they are asked for, which then happens in a thread of its own.
         workers: processes side by side, one thread each: heads are too small to share a core's work.
+
+    Raises:
+        TrainingError: a worker process was ended from outside.
     """
-    yield from Parallel(n_jobs=workers, return_as="generator", batch_size=1)(delayed(train)(job) for job in jobs)
+    # Features are mapped into each worker, copy on write: PyTorch wants them writable, and nobody writes.
+    parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1, mmap_mode="c")
+    try:
+        yield from parallel(delayed(train)(job) for job in jobs)
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a worker process was ended from outside, most likely for want of memory: what is written stays, and the "
+            "same command goes on from there; lower train.workers in params.yaml"
+        ) from error
 
 
 def train(job: Job) -> Trained:
@@ -75,13 +87,16 @@ def train(job: Job) -> Trained:
             torch.manual_seed(job.seed)
             shapes = [f.shape[1:] for f in job.features]
             model = Heads(shapes, job.experiment, {goal.name: goal.num_outputs for goal in job.goals})
-            model.prepare([f[job.train] for f in job.features])
-            tensors = [torch.from_numpy(np.require(f, requirements="W")) for f in job.features]
+            model.prepare(job.features, job.train)
+            tensors = [torch.from_numpy(f if f.flags.writeable else f.copy()) for f in job.features]
             curve = fit(model, tensors, job.goals, job.train, job.valid, job.experiment, job.seed)
             wanted = len(job.test) == 0
             answers = {} if wanted else outputs(model, tensors, job.test)
     except TrainingError as error:  # handed on, not raised: the other jobs go on
         return Trained(None, [], {}, time.monotonic() - started, error)
+    except Exception as error:  # memory, most likely: one experiment's trouble is not the others'
+        told = TrainingError(f"{type(error).__name__} in training: {' '.join(str(error).split())[:300]}")
+        return Trained(None, [], {}, time.monotonic() - started, told)
     finally:
         torch.set_num_threads(threads)
     return Trained(model if wanted else None, curve, answers, time.monotonic() - started)

@@ -28,10 +28,13 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(num_layers, dim))
         self.register_buffer("scale", torch.ones(num_layers, dim))
 
-    def fit(self, values: np.ndarray) -> None:
-        """Takes the statistics of training data [utterances, layers, dim]; a constant dimension is only centred."""
-        sd = values.std(axis=0, dtype=np.float64)
-        self.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
+    def fit(self, values: np.ndarray, rows: np.ndarray) -> None:
+        """Takes the statistics of some rows of [utterances, layers, dim]; a constant dimension is only centred."""
+        # Block by block: a copy of all rows may be gigabytes, and as many again in float64.
+        blocks = np.array_split(rows, max(1, len(rows) // 256))
+        mean = sum(values[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
+        sd = np.sqrt(sum(np.square(values[block] - mean).sum(axis=0) for block in blocks) / len(rows))
+        self.mean.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(np.where(sd > 1e-8, sd, 1.0)))
 
     def forward(self, x: Float[Tensor, "batch layers dim"]) -> Float[Tensor, "batch layers dim"]:
@@ -103,13 +106,19 @@ class Heads(nn.Module):
         self.register_buffer("target_mean", torch.zeros(len(outputs)))
         self.register_buffer("target_scale", torch.ones(len(outputs)))
 
-    def prepare(self, features: Sequence[np.ndarray]) -> None:
-        """Takes from training data [utterances, layers, dim] per view what is not learned by gradient."""
+    def prepare(self, features: Sequence[np.ndarray], train: np.ndarray) -> None:
+        """Takes from training data what is not learned by gradient.
+
+        Args:
+            features: for each view [utterances, layers, dim].
+            train: numbers of the utterances to take it from.
+        """
         for view, values in zip(self.views, features, strict=True):
-            view.standardise.fit(values)
-        chosen = np.resize(torch.randperm(len(features[0])).numpy(), self.num_references) if self.num_references else []
-        for i, values in enumerate(features if self.num_references else ()):
-            getattr(self, f"reference_{i}").copy_(torch.from_numpy(values[chosen]))
+            view.standardise.fit(values, train)
+        if self.num_references:
+            chosen = np.resize(train[torch.randperm(len(train)).numpy()], self.num_references)
+            for i, values in enumerate(features):
+                getattr(self, f"reference_{i}").copy_(torch.from_numpy(values[chosen]))
 
     def forward(self, *features: Float[Tensor, "batch _ _"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Logits (or standardised values) of every task, from one [batch, layers, dim] per view."""

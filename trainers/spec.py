@@ -86,7 +86,7 @@ class Fusion(Section):
     """Between what mass is transported: the positions of one utterance's two signals, with a plan for every utterance;
     or the utterances of a batch, with one plan for all, which makes an answer depend on who shares the batch."""
     direction: Literal["both", "x1->x2", "x2->x1"] = "both"
-    epsilon: float = Field(0.1, ge=1 / 700)
+    epsilon: float = Field(0.1, ge=1 / 600)
     """Entropic regularisation of the transport plan, on a cost scaled to [0, 1]."""
     iterations: PositiveInt = 50
     tolerance: float = Field(1e-6, ge=0)
@@ -104,7 +104,7 @@ class Experiment(Optimisation):
     layers: Literal["last", "all"] | list[str | int] = "last"
     """Which cached layers of each view enter; several are averaged with learned weights."""
     encoder: Literal["cnn", "mlp", "linear"] = "cnn"
-    channels: list[PositiveInt] = [32, 64]
+    channels: list[PositiveInt] = Field([32, 64], min_length=1)
     """Channels of the convolution blocks of `cnn`."""
     hidden: list[PositiveInt] = [200, 64, 56]
     """Widths of every fully connected network."""
@@ -145,6 +145,8 @@ class Experiment(Optimisation):
             raise ValueError("fusion is for two views or more: give both or neither")
         if self.fusion and self.fusion.kind == "ot" and (len(self.views) != 2 or self.encoder != "cnn"):
             raise ValueError("fusion ot takes exactly two views and the encoder cnn, whose positions it transports")
+        if self.fusion and self.fusion.support == "batch" and self.batch_size < 2:
+            raise ValueError("support batch takes a batch_size of two or more: a batch's utterances are its points")
         return self
 
     @property

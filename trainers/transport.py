@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SMALLEST_EPSILON = 1 / 700
-"""e^(1/ε) of a smaller one does not fit into a float64."""
+SMALLEST_EPSILON = 1 / 600
+"""e^(1/ε) of a smaller one does not fit into a float64 with room for the gradients beside it."""
 _SMALLEST_IN_FLOAT32 = 1 / 80
 
 
@@ -43,25 +43,31 @@ class _Cost(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x1: Tensor, x2: Tensor) -> Tensor:
-        distances = torch.baddbmm(x1.square().sum(-1, keepdim=True), x1, x2.mT, alpha=-2)
-        distances += x2.square().sum(-1).unsqueeze(1)
-        # The offset keeps the gradient finite where two points coincide.
-        distances.clamp_min_(0).add_(1e-12).sqrt_()
+        # Distances do not change when both sets are moved, but their rounding does: it grows with the points' norms.
+        centre = torch.cat([x1, x2], 1).mean(1, keepdim=True)
+        x1, x2 = x1 - centre, x2 - centre
+        norms1, norms2 = x1.square().sum(-1, keepdim=True), x2.square().sum(-1).unsqueeze(1)
+        distances = torch.baddbmm(norms1, x1, x2.mT, alpha=-2).add_(norms2)
+        # Squares below this are rounding, of points that coincide as far as one can tell.
+        noise = 4 * torch.finfo(x1.dtype).eps * (norms1.amax(1, keepdim=True) + norms2.amax(2, keepdim=True))
+        noise.clamp_min_(1e-12)
+        distances = torch.maximum(distances, noise).sqrt_()
         largest, place = distances.flatten(1).max(1)
+        least = noise.sqrt() / largest[:, None, None] * (1 + 1e-5)
         costs = distances.div_(largest[:, None, None])
-        ctx.save_for_backward(x1, x2, costs, largest, place)
+        ctx.save_for_backward(x1, x2, costs, largest, place, least)
         return costs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         """The largest distance scales all others of its pair of sets, so their gradients meet in it."""
-        x1, x2, costs, largest, place = ctx.saved_tensors
+        x1, x2, costs, largest, place, least = ctx.saved_tensors
         by_distance = grad / largest[:, None, None]
         by_largest = -torch.linalg.vecdot(by_distance.flatten(1), costs.flatten(1))
         by_distance.flatten(1).scatter_add_(1, place[:, None], by_largest[:, None])
-        # Of |x1 − x2|: (x1 − x2) / |x1 − x2|.
-        by_distance.div_(costs).div_(largest[:, None, None])
+        # Of |x1 − x2|: (x1 − x2) / |x1 − x2|; points that coincide have no direction to each other.
+        by_distance.div_(costs).div_(largest[:, None, None]).mul_(costs > least)
         by_x1 = by_distance.sum(2, keepdim=True) * x1 - by_distance @ x2
         by_x2 = by_distance.sum(1).unsqueeze(2) * x2 - by_distance.mT @ x1
         return by_x1, by_x2
@@ -86,16 +92,19 @@ class _Sinkhorn(torch.autograd.Function):
             if tolerance and len(us) > 1 and np.abs(us[-2] / us[-1] - 1).max() <= tolerance:
                 break
         plan = kernel * us[-1] * vs[-1].swapaxes(1, 2)
-        ctx.epsilon, ctx.saved = epsilon, (kernel, us, vs, plan)
-        return torch.from_numpy(plan).to(costs.dtype)
+        ctx.epsilon, ctx.way = epsilon, (kernel, us, vs)
+        plan = torch.from_numpy(plan).to(costs.dtype)
+        ctx.save_for_backward(plan)
+        return plan
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         """Reverse through log plan = log u + log K + log v, log v_t = −log(m Kᵀ u_t), log u_t = −log(n K v_{t−1})."""
-        kernel, us, vs, plan = ctx.saved
+        kernel, us, vs = ctx.way
+        (plan,) = ctx.saved_tensors
         n, m = kernel.shape[1:]
-        along_plan = grad.numpy().astype(plan.dtype) * plan
+        along_plan = (grad * plan).numpy().astype(kernel.dtype)
         by_u, by_v = along_plan.sum(2, keepdims=True), along_plan.sum(1)[:, :, None]
         rows, columns = [], []  # dK = Σ of outer products, one per half step: one matrix product at the end
         for u, v, v_before in zip(reversed(us), reversed(vs[1:]), reversed(vs[:-1]), strict=True):

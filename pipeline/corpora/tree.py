@@ -130,8 +130,8 @@ def read(
                 continue
             if first is not None:
                 raise Unusable(f"the same recording as {found.inside(first)}, which counts")
-            counted[path.stem] = path
             _check(section, found.root, path)
+            counted[path.stem] = path
         except (Unusable, OutsideRoot) as error:
             told = isinstance(error, Unusable) and _is_text(path)
             items.append(Problem(where, str(error), path if told else None))

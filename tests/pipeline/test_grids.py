@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -139,5 +140,19 @@ def test_experiments_are_compared_on_their_folds(grid):
     assert all(row["p_holm"] >= row["p_value"] for row in found)
     assert "left out: pairs/tones/a+b/concat and other were not tested on the same folds" in err
     assert "not tested on the same folds" in grid.fails("compare", "other", "pairs/tones/a+b/ot")
-    assert "no results of 'nothing'" in grid.fails("compare", "nothing", "other")
+    assert "has no experiments.nothing; it has pairs, other" in grid.fails("compare", "nothing", "other")
+    assert "has no cell 'pairs/tones/a+z'; it has pairs/tones/a+b/concat" in grid.fails("compare", "pairs/tones/a+z")
+    grid.params["experiments"]["other"]["epochs"] = 2
+    grid.write_params()
+    assert "other was trained from another section of params.yaml" in grid.fails("compare", "other", "pairs")
     assert "two experiments or more" in grid.fails("compare", "other", "other")
+
+
+def test_a_second_run_on_the_same_results_is_refused(grid):
+    """While one runs; a lock that is left over is in nobody's way."""
+    folder = grid.folder / "results" / "pairs"
+    folder.mkdir(parents=True)
+    with open(folder / "train.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "results/pairs is being written by another `strata train`" in grid.fails("train")
+    assert "pairs: 6 of 6 cells to train" in grid.succeeds("train")

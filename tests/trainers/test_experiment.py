@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import numpy as np
 import pandas as pd
@@ -245,3 +246,32 @@ def test_one_experiment_that_cannot_be_trained_leaves_the_others(data, tasks):
     assert "diverged" in str(found[2])
     assert found[1].predictor is None
     pd.testing.assert_frame_equal(found[1].predictions, found[4].predictions)
+
+
+def test_trouble_of_any_kind_is_one_experiments_own(data, tasks):
+    """Not enough memory, or what nobody thought of: the others are trained."""
+    good = plan(experiment(epochs=1, folds=Folds(k=2), final=False), tasks, data)
+    broken = dataclasses.replace(good, jobs=[dataclasses.replace(job, features=[]) for job in good.jobs])
+
+    def too_large():
+        raise MemoryError
+
+    found = list(run_all([too_large, lambda: broken, lambda: good]))
+    assert "do not fit into memory" in str(found[0])
+    assert isinstance(found[1], TrainingError)
+    assert found[2].metrics["num_folds"] == 2
+
+
+class _Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_worker_that_is_ended_is_one_line(data, tasks):
+    """Whoever runs out of memory is told so, and what to do."""
+    made = plan(experiment(epochs=1, folds=Folds(k=2)), tasks, data)
+    object.__setattr__(made.jobs[1], "seed", _Deadly())
+    with pytest.raises(TrainingError, match=r"worker process was ended from outside.* lower train\.workers"):
+        list(run_all([lambda: made], workers=2))

@@ -29,7 +29,7 @@ def test_a_cell_is_the_section_with_its_values_and_no_grid():
         BASE | {"epochs": 7, "grid": {"views": "pairs", "fusion": [{"kind": "ot", "direction": "x1->x2"}]}}
     )
     cell = cells(section, ["x"])["b+c/ot-x1-x2"]
-    assert (cell.views, cell.epochs, cell.grid, cell.corpora) == (["b", "c"], 7, {}, ["x"])
+    assert (cell.views, cell.epochs, cell.grid, cell.corpora) == (["b", "c"], 7, {}, [])
     assert (cell.fusion.direction, cell.setup) == ("x1->x2", "TANGO x1->x2")
 
 
@@ -57,6 +57,8 @@ def test_one_more_view_leaves_the_names_of_the_other_cells():
         ({"tasks": "pairs"}, "grid.tasks: pairs of 1 is nothing"),
         ({"views": [["a"], ["a"]]}, "two cells named a"),
         ({"views": [["a"]], "epochs": [0]}, "cell a/0 of the grid: epochs: Input should be greater than 0"),
+        ({"views": [["model"]]}, "model is the name of a folder in it"),
+        ({"views": [["a"], ["A"]]}, "two cells named A"),
         ({"views": [["a", "b"]], "fusion.epsilon": [1], "fusion": ["ot"]}, "grid.fusion would overwrite"),
     ],
 )

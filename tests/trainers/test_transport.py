@@ -96,3 +96,27 @@ def test_transport_worked_by_hand():
     x = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
     plan = transport_plan(cost(x, x.flip(1)), 0.01, 200, 0.0)
     torch.testing.assert_close(plan, torch.tensor([[[0.0, 0.5], [0.5, 0.0]]]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 10_000.0])
+def test_where_the_points_lie_changes_neither_cost_nor_gradient(points, offset):
+    """Against float64, however far from the origin they are."""
+    found = [(x + offset).requires_grad_() for x in points]
+    expected = [x.detach().double().requires_grad_() for x in found]
+    weights = torch.randn(B, N, M)
+    costs = [cost(*sets) for sets in (found, expected)]
+    torch.testing.assert_close(costs[0].double(), costs[1], rtol=1e-4, atol=1e-5)
+    gradients = [
+        torch.autograd.grad((c * weights).sum(), sets) for c, sets in zip(costs, (found, expected), strict=True)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-4)
+
+
+def test_points_that_coincide_have_no_gradient_to_each_other(points):
+    """The same points on both sides: nothing of their rounding grows into a gradient."""
+    x1 = points[0].clone().requires_grad_()
+    same = cost(x1, points[0]).diagonal(dim1=1, dim2=2)
+    (gradient,) = torch.autograd.grad(same.sum(), x1)
+    assert same.max() < 2e-3
+    assert gradient.abs().max() < 1e-2  # of the largest distance alone, which scales the others
