@@ -1,5 +1,5 @@
 # make demo     a fresh clone to an opened report: installs, runs the pipeline on the synthetic corpus, prints the table
-# make test     everything, with all extras
+# make test     everything, with all extras, on as many processes as there are cores (at most eight)
 # make slow     the tests that take minutes: a hundred kills of an extraction
 # make prompts  the same pipeline on real recordings (Debian's telephone prompts), beside the demo
 # make bench    benchmarks/RESULTS.md, measured here
@@ -20,7 +20,7 @@ demo: $(VENV)/.core
 	strata report --summary
 
 test: $(VENV)/.all
-	python -m pytest
+	python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 slow: $(VENV)/.all
 	python -m pytest --slow -m slow

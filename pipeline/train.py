@@ -143,7 +143,9 @@ def _train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors:
     title = cells[0].title if len(cells) == 1 else f"{len(cells)} experiments"
     with bar(total, "models", title) as progress:
         plans = [lambda cell=cell: plan(cell) for cell in cells]
-        outcomes = trainer.run_all(plans, progress.update, study.params.train.workers or cpu_count())
+        # Each worker imports PyTorch, which takes as long as some models: no more of them than there are models.
+        workers = min(study.params.train.workers or cpu_count(), total)
+        outcomes = trainer.run_all(plans, progress.update, workers)
         for cell, outcome in zip(cells, outcomes, strict=True):
             with errors.of(cell.title):
                 if isinstance(outcome, Exception):

@@ -5,6 +5,9 @@ import os
 os.environ.setdefault("POT_BACKEND_DISABLE_TENSORFLOW", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are too small to share, and cores may be busy
+# Models are trained in the test's own process: the workers that `strata train` starts import PyTorch for some seconds
+# of work, and would be as many per process of the suite as there are cores.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 import pytest
 from jaxtyping import install_import_hook

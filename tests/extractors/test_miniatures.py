@@ -66,11 +66,10 @@ def test_a_failure_leaves_nothing(cache):
     ],
     ids=lambda view: view["family"],
 )
-def test_they_are_kept_in_the_folder_given(view, tmp_path, monkeypatch):
+def test_they_are_kept_in_the_folder_given(view, tmp_path, monkeypatch, need_extra):
     """Nothing is written into the working directory when the study lies elsewhere; the fingerprint does not tell where
     it lies."""
-    if view["family"] == "tfhub":
-        pytest.importorskip("tensorflow", reason="needs the extra tfhub")
+    need_extra(view["family"])
     expected = extractors.load(view).fingerprint
     study, here, cache = (tmp_path / name for name in ("study", "here", "cache"))
     study.mkdir()

@@ -3,16 +3,18 @@
 import re
 import shutil
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import extractors
+from extractors import tfhub
 from extractors.contract import ViewError
 from extractors.miniatures import TFHUB, miniature
 
-pytest.importorskip("tensorflow", reason="needs the extra tfhub")
-from extractors import tfhub
+if find_spec("tensorflow") is None:  # not imported yet: that takes seconds, of each process that collects tests
+    pytest.skip("needs the extra tfhub", allow_module_level=True)
 
 VIEW = {"family": "tfhub", "source": "miniature:trillsson"}
 

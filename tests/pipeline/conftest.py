@@ -1,5 +1,7 @@
+import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -65,6 +67,15 @@ class StudyFolder:
             "eliminate": {"wavlm": {"view": "wavlm", "tasks": ["speaker"], "epochs": 2}},
         }
 
+    def copied(self, root: Path, capsys) -> "StudyFolder":
+        """The same study in a folder `root`, with all that lies beside it; the two share nothing."""
+        beside = self.folder.parent
+        shutil.copytree(beside, root, symlinks=True, dirs_exist_ok=True)
+        other = StudyFolder(root / self.folder.name, capsys)
+        other.recordings = root / self.recordings.relative_to(beside)
+        other.rows, other.params = list(self.rows), copy.deepcopy(self.params)
+        return other
+
     def add(self, count: int) -> "StudyFolder":
         """More recordings, each of another pitch."""
         for _ in range(count):
@@ -128,20 +139,60 @@ def new_study():
     return StudyFolder
 
 
+@pytest.fixture(scope="session")
+def silence():
+    """For the studies of fixtures that several tests share."""
+    return Silence()
+
+
 @pytest.fixture
 def study(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))
     return StudyFolder(tmp_path / "study", capsys).add(24).write_params()
 
 
-@pytest.fixture
-def repository(study):
-    """A study made by `strata init`, with the tones as its corpus; the recordings lie outside of it."""
-    outside = study.folder.parent / "recordings"
-    study.recordings.rename(outside)
-    (study.folder / "params.yaml").unlink()
+class Silence:
+    """In the place of `capsys` for what a fixture of several tests runs."""
+
+    def readouterr(self):
+        """Nothing: what was said is in the report of the first test."""
+        return "", ""
+
+
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory):
+    """A study made by `strata init`, with the tones as its corpus; the recordings lie outside of it. To be copied."""
+    study = StudyFolder(tmp_path_factory.mktemp("initialised") / "study", Silence()).add(24)
+    study.recordings = study.recordings.rename(study.folder.parent / "recordings")
     study.succeeds("init", str(study.folder), "--params", "unused")
-    study.recordings = outside
     study.params["corpora"]["tones"]["root"] = "../recordings"
+    return study.write_params()
+
+
+@pytest.fixture
+def repository(initialised, tmp_path, capsys, monkeypatch):
+    """That study, to do with as one likes."""
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))
+    return initialised.copied(tmp_path, capsys)
+
+
+@pytest.fixture(scope="session")
+def extracted(initialised, tmp_path_factory):
+    """A study of two quick views, extracted and committed, and all of it pushed to a directory. To be copied."""
+    study = initialised.copied(tmp_path_factory.mktemp("extracted"), Silence())
+    study.params["views"] = {"mfcc": {"family": "mfcc"}, "few": {"family": "mfcc", "num_coefficients": 5}}
+    study.params["experiments"].pop("two")
+    study.params["eliminate"] = {}
     study.write_params()
+    study.process("dvc", "remote", "add", "--default", "shelf", "../shelf")
+    study.process("dvc", "repro", "extract")
+    study.process("dvc", "push")
+    study.process("git", "add", "--all")
+    study.process("git", "commit", "--quiet", "--message", "features")
     return study
+
+
+@pytest.fixture
+def shelved(extracted, tmp_path, capsys):
+    """That study, to do with as one likes."""
+    return extracted.copied(tmp_path, capsys)

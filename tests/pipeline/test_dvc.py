@@ -15,8 +15,12 @@ def ran(output: str) -> set[str]:
 
 def test_repro_runs_what_changed_and_nothing_else(repository):
     """First all; then nothing; then new recordings, ten per view; then one edited experiment and the report."""
-    everything = {"corpus", "transcribe", "extract@mfcc", "extract@wavlm"}
-    everything |= {"train@one", "train@two", "eliminate@wavlm", "report"}
+    repository.params["views"] = {"mfcc": {"family": "mfcc"}, "few": {"family": "mfcc", "num_coefficients": 5}}
+    repository.params["experiments"]["two"]["views"] = ["mfcc", "few"]
+    repository.params["eliminate"] = {"few": {"view": "few", "tasks": ["speaker"], "epochs": 2}}
+    repository.write_params()
+    everything = {"corpus", "transcribe", "extract@mfcc", "extract@few"}
+    everything |= {"train@one", "train@two", "eliminate@few", "report"}
     assert ran(repository.process("dvc", "repro")) == everything
     assert ran(repository.process("dvc", "repro")) <= {"corpus"}  # dvc.yaml has learned which folder to watch
     assert ran(repository.process("dvc", "repro")) == set()
@@ -25,32 +29,30 @@ def test_repro_runs_what_changed_and_nothing_else(repository):
     said = repository.process("dvc", "repro")
     assert ran(said) == everything
     assert "mfcc: 10 new of 34 utterances" in said
-    assert "wavlm: 10 new of 34 utterances" in said
+    assert "few: 10 new of 34 utterances" in said
 
     repository.params["experiments"]["two"]["epochs"] = 3
     repository.write_params()
     assert ran(repository.process("dvc", "repro")) == {"train@two", "report"}
 
 
-def test_an_absent_store_that_dvc_knows_is_pulled_not_recomputed(repository):
+def test_an_absent_store_that_dvc_knows_is_pulled_not_recomputed(shelved):
     """Nobody pays twice for a GPU."""
-    repository.process("dvc", "repro", "extract")
-    store = Study(repository.folder / "params.yaml").store("mfcc")
+    store = Study(shelved.folder / "params.yaml").store("mfcc")
     store.rename(store.with_name("gone"))
-    assert "run `dvc pull` first" in repository.fails("extract", "mfcc")
-    repository.succeeds("store", "drop", str(store))
-    assert "24 new of 24" in repository.succeeds("extract", "mfcc")
+    assert "run `dvc pull` first" in shelved.fails("extract", "mfcc")
+    shelved.succeeds("store", "drop", str(store))
+    assert "24 new of 24" in shelved.succeeds("extract", "mfcc")
 
 
-def test_a_changed_view_is_refused_dropped_and_computed_anew(repository):
+def test_a_changed_view_is_refused_dropped_and_computed_anew(shelved):
     """The way on that the refusal names leads on, under DVC too."""
-    repository.process("dvc", "repro", "extract")
-    repository.params["views"]["mfcc"]["statistics"] = "mean"
-    repository.write_params()
-    said = repository.process("dvc", "repro", "extract", check=False)
+    shelved.params["views"]["mfcc"]["statistics"] = "mean"
+    shelved.write_params()
+    said = shelved.process("dvc", "repro", "extract", check=False)
     assert "strata store drop features/mfcc.zarr" in said
-    repository.process("strata", "store", "drop", "features/mfcc.zarr")
-    assert "24 new of 24" in repository.process("dvc", "repro", "extract")
+    shelved.process("strata", "store", "drop", "features/mfcc.zarr")
+    assert "24 new of 24" in shelved.process("dvc", "repro", "extract")
 
 
 def test_dvc_yaml_forgets_a_corpus_that_is_gone(repository):
@@ -101,23 +103,24 @@ def test_what_decides_on_rows_and_texts_is_a_dependency():
     assert report <= set(stages["report"]["deps"])
 
 
-def test_a_cpu_box_trains_from_pulled_stores_without_audio(repository):
+def test_a_cpu_box_trains_from_pulled_stores_without_audio(shelved):
     """The two boxes of the README, with a directory as the remote: no recording and no model on the second."""
-    for command in (
-        ["dvc", "remote", "add", "--default", "shelf", "../shelf"],
-        ["dvc", "repro", "extract"],
-        ["dvc", "push"],
-        ["git", "add", "--all"],
-        ["git", "commit", "--quiet", "--message", "features"],
-        ["git", "clone", "--quiet", ".", "../cpu"],
-    ):
-        repository.process(*command)
-    repository.recordings.rename(repository.recordings.with_name("on the GPU box"))
-    repository.folder = repository.folder.with_name("cpu")
-    said = repository.process("dvc", "repro", "--pull", "--allow-missing", "train", "report")
-    assert ran(said) >= {"train@one", "train@two", "report"}
-    assert not ran(said) & {"corpus", "transcribe", "extract@mfcc", "extract@wavlm"}
-    assert repository.metrics("two")
+    shelved.process("git", "clone", "--quiet", ".", "../cpu")
+    shelved.recordings.rename(shelved.recordings.with_name("on the GPU box"))
+    shelved.folder = shelved.folder.with_name("cpu")
+    shelved.params["experiments"]["two"] = {
+        "views": ["mfcc", "few"],
+        "fusion": "ot",
+        "tasks": ["speaker"],
+        "folds": {"k": 2},
+        "epochs": 2,
+    }
+    shelved.params["eliminate"] = {"few": {"view": "few", "tasks": ["speaker"], "epochs": 2}}
+    shelved.write_params()
+    said = shelved.process("dvc", "repro", "--pull", "--allow-missing", "train", "report")
+    assert ran(said) >= {"train@one", "train@two", "eliminate@few", "report"}
+    assert not ran(said) & {"corpus", "transcribe", "extract@mfcc", "extract@few"}
+    assert shelved.metrics("two")
 
 
 def test_this_repository_carries_no_dvc_lock():

@@ -10,26 +10,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import extractors
 from pipeline.study import Study
 from store import FeatureStore
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-
-
-@pytest.fixture
-def shelved(repository):
-    """A study of two quick views, extracted and committed, and all of it pushed to a directory."""
-    repository.params["views"] = {"mfcc": {"family": "mfcc"}, "few": {"family": "mfcc", "num_coefficients": 5}}
-    repository.params["experiments"].pop("two")
-    repository.params["eliminate"] = {}
-    repository.write_params()
-    repository.process("dvc", "remote", "add", "--default", "shelf", "../shelf")
-    repository.process("dvc", "repro", "extract")
-    repository.process("dvc", "push")
-    return commit(repository)
 
 
 def commit(study):

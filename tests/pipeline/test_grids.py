@@ -99,7 +99,7 @@ def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli", "train"],
         cwd=grid.folder,
-        env=grid.environment | {"PYTHONPATH": os.getcwd()},
+        env=grid.environment | {"PYTHONPATH": os.getcwd(), "LOKY_MAX_CPU_COUNT": "2"},  # side by side, as for users
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -156,3 +156,23 @@ def test_a_second_run_on_the_same_results_is_refused(grid):
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "results/pairs is being written by another `strata train`" in grid.fails("train")
     assert "pairs: 6 of 6 cells to train" in grid.succeeds("train")
+
+
+def test_processes_are_as_many_as_may_be_used_and_have_a_model(grid, monkeypatch):
+    """Of few cores those that are left to the command; of many those for which there is something to train."""
+    from trainers import experiment
+
+    asked, run_all = [], experiment.run_all
+
+    def in_this_process(plans, progress, workers):
+        asked.append(workers)
+        return run_all(plans, progress, 1)
+
+    monkeypatch.setattr(experiment, "run_all", in_this_process)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    grid.succeeds("train")
+    monkeypatch.setattr("joblib.cpu_count", lambda: 64)
+    grid.params["experiments"] = {"single": {"views": ["a"], "tasks": ["pitch"], "folds": {"k": 2}, "epochs": 1}}
+    grid.write_params()
+    grid.succeeds("train")
+    assert asked == [1, 3]  # two folds and the final model

@@ -49,18 +49,13 @@ EXPERIMENTS = {
 }
 
 
-class _Silence:
-    def readouterr(self):
-        return "", ""
-
-
 @pytest.fixture(scope="module")
-def shared(new_study, tmp_path_factory):
+def shared(new_study, silence, tmp_path_factory):
     """A study with a trained model of every kind; one checkpoint lies in a folder of its own."""
     folder = tmp_path_factory.mktemp("predict") / "study"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STRATA_CACHE", str(folder.parent / "miniatures"))
-        study = new_study(folder, _Silence()).add(24)
+        study = new_study(folder, silence).add(24)
         checkpoint = extractors.load(VIEWS["xvector"]).checkpoint
         shutil.copytree(checkpoint, folder / "checkpoints" / "xvector")
         study.params |= {"views": VIEWS, "experiments": {k: e | HOW for k, e in EXPERIMENTS.items()}, "eliminate": {}}
