@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import pandas as pd
-from joblib import cpu_count
 
 from pipeline import gather
 from pipeline.errors import StageError
@@ -144,7 +144,7 @@ def _train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors:
     with bar(total, "models", title) as progress:
         plans = [lambda cell=cell: plan(cell) for cell in cells]
         # Each worker imports PyTorch, which takes as long as some models: no more of them than there are models.
-        workers = min(study.params.train.workers or cpu_count(), total)
+        workers = min(study.params.train.workers or joblib.cpu_count(), total)
         outcomes = trainer.run_all(plans, progress.update, workers)
         for cell, outcome in zip(cells, outcomes, strict=True):
             with errors.of(cell.title):
