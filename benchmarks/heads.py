@@ -106,7 +106,7 @@ class _Contest:
         torch.manual_seed(0)
         shapes = [f.shape[1:] for f in self.features]
         heads = Heads(shapes, self.experiment, {goal.name: goal.num_outputs for goal in self.goals})
-        heads.prepare(self.features)
+        heads.prepare(self.features, np.arange(len(self.features[0])))
         return heads
 
     def run(self) -> tuple[list[float], dict[str, float]]:

@@ -31,7 +31,7 @@ def test_the_loss_curve_is_that_of_a_plain_pytorch_loop(setup, data, tasks):
     train, valid = np.arange(91), np.arange(91, len(data))
     torch.manual_seed(0)
     heads = Heads([f.shape[1:] for f in features], experiment, {goal.name: goal.num_outputs for goal in goals})
-    heads.prepare([f.numpy()[train] for f in features])
+    heads.prepare([f.numpy() for f in features], train)
     plain = copy.deepcopy(plain_heads.PlainHeads(heads, experiment))
     ours = [training for _, training, _ in fit(heads, features, goals, train, valid, experiment, seed=3)]
     ages = labels["age"].to_numpy(np.float32)
