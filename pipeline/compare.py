@@ -4,7 +4,7 @@ Reads results/<experiment>/metrics.json; trains nothing. The statistics are thos
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from pipeline.errors import StageError
@@ -14,6 +14,7 @@ from pipeline.report.tables import Cell, Column, Table, number, plain
 from pipeline.study import Study
 from trainers.comparison import compare, holm
 from trainers.data import TrainingError
+from trainers.spec import Experiment
 
 
 def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:
@@ -28,13 +29,15 @@ def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:
     Raises:
         StageError: fewer than two experiments, or one without results.
     """
-    first, *others = dict.fromkeys(found for name in names for found in _meant(study, name))
+    cells = {name: study.params.cells(name) for name in study.chosen("experiments", [n.split("/")[0] for n in names])}
+    first, *others = dict.fromkeys(found for name in names for found in _meant(cells, name))
     if not others:
         raise StageError("a comparison takes two experiments or more")
+    reference = _read(study, cells, first)
     rows, refused = [], []
     for other in others:
         try:
-            found = compare(_read(study, first), _read(study, other))
+            found = compare(reference, _read(study, cells, other))
         except TrainingError as error:
             refused.append(str(error))
             continue
@@ -49,17 +52,17 @@ def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:
     print(json.dumps({"first": first, "comparisons": rows}) if as_json else plain(_table(first, rows)))
 
 
-def _meant(study: Study, name: str) -> list[str]:
+def _meant(cells: Mapping[str, Mapping[str, Experiment]], name: str) -> list[str]:
     """The experiments and cells of params.yaml that a name stands for."""
-    (experiment,) = study.chosen("experiments", [name.split("/")[0]])
-    titles = [f"{experiment}/{cell}".rstrip("/") for cell in study.params.cells(experiment)]
+    experiment = name.split("/")[0]
+    titles = [f"{experiment}/{cell}".rstrip("/") for cell in cells[experiment]]
     found = [title for title in titles if title == name or title.startswith(f"{name.rstrip('/')}/")]
     if not found:
         raise StageError(f"experiments.{experiment} has no cell {name!r}; it has {', '.join(titles[:3])}, …")
     return found
 
 
-def _read(study: Study, title: str) -> dict:
+def _read(study: Study, cells: Mapping[str, Mapping[str, Experiment]], title: str) -> dict:
     """An experiment's metrics.
 
     Raises:
@@ -75,7 +78,7 @@ def _read(study: Study, title: str) -> dict:
     except (ValueError, KeyError, TypeError):
         raise TrainingError(f"{path} cannot be read; remove it, and {again}") from None
     experiment, _, cell = title.partition("/")
-    if config != study.params.cells(experiment)[cell].model_dump(mode="json") or "folds" not in metrics:
+    if config != cells[experiment][cell].model_dump(mode="json") or "folds" not in metrics:
         raise TrainingError(f"{title} was trained from another section of params.yaml; {again}")
     return metrics
 

@@ -100,7 +100,7 @@ class Study:
         for name in names:
             if name not in known:
                 raise StageError(f"{self.params_file} has no {section}.{name}; it has {', '.join(known) or 'none'}")
-        return list(names or known)
+        return list(dict.fromkeys(names or known))
 
 
 def for_each(names: Sequence[str], action: Callable[[str], None], what: str) -> None:

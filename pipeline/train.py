@@ -146,12 +146,13 @@ def _train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors:
         # Each worker imports PyTorch, which takes as long as some models: no more of them than there are models.
         workers = min(study.params.train.workers or joblib.cpu_count(), total)
         outcomes = trainer.run_all(plans, progress.update, workers)
-        for cell, outcome in zip(cells, outcomes, strict=True):
-            with errors.of(cell.title):
-                if isinstance(outcome, Exception):
-                    raise outcome
-                _write(study, cell, outcome)
-                done += 1
+        with errors.of(title):  # a worker that was ended from outside ends them all
+            for cell, outcome in zip(cells, outcomes, strict=True):
+                with errors.of(cell.title):
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    _write(study, cell, outcome)
+                    done += 1
     hours = (time.monotonic() - started) / 3600
     if done > 1:
         say(f"{done} experiments in {hours * 60:.1f} min, {done / hours:,.0f} an hour")

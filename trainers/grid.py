@@ -44,13 +44,15 @@ def cells(experiment: Experiment, corpora: Sequence[str]) -> dict[str, Experimen
             raise ValueError(f"grid.{field} would overwrite grid.{earlier}; write it first")
     axes = [_values(field, wanted, base) for field, wanted in experiment.grid.items()]
     found: dict[str, Experiment] = {}
+    taken: set[str] = set()  # not every file system tells capitals apart
     for combination in itertools.product(*axes):
         name = "/".join(_slug(value) for value in combination)
         section = base
         for field, value in zip(fields, combination, strict=True):
             section = _with(section, field.split("."), value)
-        if name.lower() in map(str.lower, found):  # not every file system tells capitals apart
+        if name.lower() in taken:
             raise ValueError(f"the grid has two cells named {name}; drop one of them, or rename what they are named by")
+        taken.add(name.lower())
         if "model" in name.lower().split("/"):  # where an experiment without a grid has its model
             raise ValueError(f"cell {name} of the grid: model is the name of a folder in it; rename what is named so")
         try:

@@ -6,8 +6,10 @@ A job knows its rows and its tasks; which folds there are and what becomes of th
 import ctypes
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -95,7 +97,9 @@ def train(job: Job) -> Trained:
     except TrainingError as error:  # handed on, not raised: the other jobs go on
         return Trained(None, [], {}, time.monotonic() - started, error)
     except Exception as error:  # memory, most likely: one experiment's trouble is not the others'
-        told = TrainingError(f"{type(error).__name__} in training: {' '.join(str(error).split())[:300]}")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name} line {place.lineno}"
+        told = TrainingError(f"{type(error).__name__} in training, {where}: {' '.join(str(error).split())[:300]}")
         return Trained(None, [], {}, time.monotonic() - started, told)
     finally:
         torch.set_num_threads(threads)

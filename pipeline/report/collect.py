@@ -129,7 +129,7 @@ class Study:
 
 MANIFEST = ("utterance", "duration_s", "speaker", "content")
 """Columns of the manifest that the page cannot do without."""
-SECTIONS = ("corpora", "transcribe", "views", "tasks", "experiments", "eliminate", "extract", "report")
+SECTIONS = ("corpora", "transcribe", "views", "tasks", "experiments", "eliminate", "extract", "train", "report")
 
 
 def collect(folder: Path, params: Mapping) -> Study:

@@ -49,7 +49,7 @@ def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
         f"for the {len(tested)} comparisons of this table; bold below {LEVEL}.",
     ]
     if left_out:
-        notes.append(f"Left out: {left_out} pairs whose two models were not tested on the same folds.")
+        notes.append(f"Left out: {left_out} pairs whose two models were not tested on the same folds and labels.")
     ways = ranking.variants(rows)
     several = len(set(ways.values())) > 1
     return Table(
@@ -87,7 +87,8 @@ def _fields(cell: Experiment, target: ranking.Target, found: Mapping, chances: M
 
 def _metrics(cell: Experiment) -> dict:
     """A cell as the comparison takes it: the part of its metrics.json that tells scores and folds."""
-    return {"experiment": cell.name, "folds": cell.folds, "tasks": cell.tasks, "primary": cell.primary}
+    told = {"folds": cell.folds, "tasks": cell.tasks, "primary": cell.primary, "truth": cell.truth}
+    return {"experiment": cell.name, **told}
 
 
 def _apart_from_fusion(cell: Experiment) -> str:

@@ -46,6 +46,8 @@ class Experiment:
     """Those that its utterances come from; empty where a result of an earlier version does not say."""
     folds: Mapping[str, Any]
     """`hash`, equal for experiments that were tested on the same folds, and `sizes`."""
+    truth: Mapping[str, str]
+    """Task → a hash of its labels: scores on other labels are not to be compared."""
     num_utterances: int | None
     num_folds: int | None
     seeds: tuple[int, ...]
@@ -101,15 +103,15 @@ def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[
             strangers.discard(name)
             continue
         try:
-            names = [f"{name}/{cell}" for cell in _cells(section, corpora)]
+            cells = {f"{name}/{cell}": config for cell, config in _cells(section, corpora).items()}
         except ValueError as error:
             gaps.append(Gap(f"experiment {name} (its grid cannot be: {reason(error)})"))
             strangers = {stranger for stranger in strangers if not stranger.startswith(f"{name}/")}
             continue
-        strangers.difference_update(names)
-        experiments += _grid(folder, name, [cell for cell in names if cell in on_disk], gaps)
-        if untrained := len(set(names) - on_disk):
-            gaps.append(Gap(f"{untrained} of the {len(names)} cells of experiment {name}", gap.command))
+        strangers.difference_update(cells)
+        experiments += _grid(folder, name, {cell: cells[cell] for cell in cells if cell in on_disk}, gaps)
+        if untrained := len(set(cells) - on_disk):
+            gaps.append(Gap(f"{untrained} of the {len(cells)} cells of experiment {name}", gap.command))
     if strangers:
         gaps.append(
             Gap(f"left out, since params.yaml names them no more: {_named(sorted(strangers))} (below results/)")
@@ -117,21 +119,31 @@ def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[
     return [experiment for experiment in experiments if experiment is not None]
 
 
-def _cells(section: Mapping, corpora: Sequence[str]) -> list[str]:
+def _cells(section: Mapping, corpora: Sequence[str]) -> dict[str, Mapping]:
+    """The whole section of every cell, by the cell's name."""
     from trainers import grid, spec
 
-    return list(grid.cells(spec.Experiment.model_validate(section), corpora))
+    cells = grid.cells(spec.Experiment.model_validate(section), corpora)
+    return {name: cell.model_dump(mode="json") for name, cell in cells.items()}
 
 
-def _grid(folder: Path, section: str, names: Sequence[str], gaps: list[Gap]) -> list[Experiment]:
-    """The cells on disk; those that cannot be read are counted in one gap."""
-    found, broken = [], []
-    for name in names:
+def _grid(folder: Path, section: str, cells: Mapping[str, Mapping], gaps: list[Gap]) -> list[Experiment]:
+    """The cells on disk; those that cannot be read, or were trained before the section changed, are one gap each."""
+    found, broken, changed = [], [], 0
+    for name, config in cells.items():
         path = folder / "results" / name / "metrics.json"
         try:
-            found.append(_experiment(path, name, section))
+            cell = _experiment(path, name, section)
         except BROKEN as error:
             broken.append(unreadable(path, folder, error))
+            continue
+        if cell.config == config:
+            found.append(cell)
+        else:
+            changed += 1
+    if changed:
+        what = f"{changed} cells of experiment {section}, which were trained before its section was changed"
+        gaps.append(Gap(what, f"strata train {quote(section)}"))
     if broken:
         count = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
         gaps.append(Gap(f"cells of experiment {section} ({broken[0]}{count})", f"strata train {quote(section)}"))
@@ -172,6 +184,7 @@ def _experiment(path: Path, name: str, section: str) -> Experiment:
         config=config,
         corpora=texts(metrics.get("corpora") or config.get("corpora") or ()),
         folds=mapping(metrics.get("folds")),
+        truth=mapping(metrics.get("truth")),
         num_utterances=metrics.get("num_utterances"),
         num_folds=metrics.get("num_folds"),
         seeds=tuple(metrics.get("seeds") or ()),

@@ -69,25 +69,34 @@ def _protocols(cells: Sequence[Experiment]) -> list[list[Experiment]]:
     return list(found.values())
 
 
+def _ways_of_testing(protocols: Sequence[Sequence[Experiment]]) -> list[str]:
+    """What tells the protocols apart, to stand behind the corpus in a caption; nothing where there is only one."""
+    folds = [dict(members[0].config.get("folds") or {}) for members in protocols]
+    fields = list(dict.fromkeys(field for about in folds for field in about))
+    varied = [field for field in fields if len({str(about.get(field)) for about in folds}) > 1]
+    return ["".join(f", {field} {about[field]}" for field in varied if about.get(field)) for about in folds]
+
+
 def _name(corpora: Sequence[str]) -> str:
     return " + ".join(corpora) or "all corpora"
 
 
 def _sheet(study: Study, corpora: tuple[str, ...], cells: Sequence[Experiment]) -> Sheet:
     name, protocols = _name(corpora), _protocols(cells)
+    named = [(members, name + way) for members, way in zip(protocols, _ways_of_testing(protocols), strict=True)]
     tables = [
         _table(family, members, name)
         for section in dict.fromkeys(cell.section for cell in cells)
         for family, members in _families([cell for cell in cells if cell.section == section]).items()
     ]
-    tables += [comparisons.against_concat(members, name) for members in protocols]
+    tables += [comparisons.against_concat(members, title) for members, title in named]
     synthetic = set(corpora or study.params["corpora"]) & set(study.synthetic_corpora)
     random = {view for cell in cells for view in cell.views} & set(study.miniature_views)
     return Sheet(
         corpora=name,
-        best=_some([_best(members, name) for members in protocols]),
+        best=_some([_best(members, title) for members, title in named]),
         tables=_some(tables),
-        heatmaps=tuple(found for members in protocols for found in heatmaps.heatmaps(members, name)),
+        heatmaps=tuple(found for members, title in named for found in heatmaps.heatmaps(members, title)),
         about=tuple(word for word, applies in (("speech", synthetic), ("weights", random)) if applies),
     )
 
@@ -124,7 +133,7 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
     lines: dict[tuple[str, ...], dict[str, list[Experiment]]] = {}
     for cell in cells:
         lines.setdefault(cell.views, {}).setdefault(variants[cell.name], []).append(cell)
-    columns, fields, foot = [], {views: [] for views in lines}, []
+    columns, fields, foot, crowded = [], {views: [] for views in lines}, [], False
     for target in targets:
         for way in ways:
             rivals = [cell for line in lines.values() for cell in line.get(way, ())]
@@ -135,18 +144,19 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
             foot.append(ranking.chance(rivals, target))
             for views, line in lines.items():
                 scored = [cell for cell in line.get(way, ()) if ranking.mean(cell, target) is not None]
-                shown = ranking.best(scored, target)
+                shown, crowded = ranking.best(scored, target), crowded or len(scored) > 1
                 marked = len(lines) > 1 and shown is not None and ranking.equals(shown, best, target)
                 fields[views].append(ranking.score(shown, target, marked) if shown else Cell("–"))
     rows = tuple((Cell(" + ".join(views) or "–"), *scored) for views, scored in fields.items())
     base = family.split(", ", 1)[0]
     what = f"{family}: {ABOUT[base]}" if family in ABOUT else family
+    chosen = ["Where several cells share a place, the best by its test score is shown."] if crowded else []
     return Table(
         f"{corpora}, {what} ({cells[0].section})",
         (Column("views"), *columns),
         rows,
         foot=((Cell("chance"), *foot),),
-        notes=(*_notes(cells), *ranking.notes(cells, (cell for row in rows for cell in row))),
+        notes=(*_notes(cells), *chosen, *ranking.notes(cells, (cell for row in rows for cell in row))),
     )
 
 

@@ -83,6 +83,10 @@ def _map(cells: Sequence[Experiment], views: tuple[str, ...], target: Target, co
 
     told = [text for setup, text in SETUPS.items() if any(cell.setup == setup for cell in cells)]
     told += [f"{alone} on it"] if alone else []
+    if any(
+        len([cell for cell in members if ranking.mean(cell, target) is not None]) > 1 for members in places.values()
+    ):
+        told.append("of several cells in one place the best by its test score")
     return HeatMap(
         f"{corpora}, {target[0]}: {how.heading}; {', '.join(told)}",
         views,

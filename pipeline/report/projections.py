@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -35,7 +37,7 @@ class Job:
     @property
     def identity(self) -> str:
         """A hash of all that the projection follows from."""
-        about = [SETTINGS, version("scikit-learn"), self.fingerprint, self.layer, self.keys]
+        about = [SETTINGS, _code(), version("scikit-learn"), self.fingerprint, self.layer, self.keys]
         return blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()
 
 
@@ -53,13 +55,17 @@ def layouts(jobs: Sequence[Job], folder: Path) -> list[np.ndarray | Exception]:
     found: dict[Job, np.ndarray | Exception | None] = {job: _remembered(files[job], len(job.keys)) for job in jobs}
     todo = [job for job in found if found[job] is None]
     if todo:
-        from joblib import Parallel, delayed
+        from joblib import Parallel, cpu_count, delayed
 
-        workers = min(len(todo), os.cpu_count() or 1)
-        for job, layout in zip(todo, Parallel(n_jobs=workers)(delayed(_layout)(job) for job in todo), strict=True):
+        try:
+            laid_out = Parallel(n_jobs=min(len(todo), cpu_count()))(delayed(_layout)(job) for job in todo)
+        except Exception as error:  # a process was ended from outside: no map is worth the page
+            laid_out = [error] * len(todo)
+        for job, layout in zip(todo, laid_out, strict=True):
             found[job] = layout
-            if isinstance(layout, np.ndarray):
-                _remember(files[job], layout)
+            if isinstance(layout, np.ndarray) and np.isfinite(layout).all():
+                with suppress(OSError):  # remembering only saves time
+                    _remember(files[job], layout)
     return [found[job] for job in jobs]
 
 
@@ -100,6 +106,12 @@ def _layout(job: Job) -> np.ndarray | Exception:
         return layout
     except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
         return error
+
+
+@cache
+def _code() -> str:
+    """Identity of this file: what other code laid out is laid out again."""
+    return blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
 
 
 def _remembered(file: Path, count: int) -> np.ndarray | None:

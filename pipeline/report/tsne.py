@@ -99,7 +99,7 @@ def _wanted(study: Study) -> list[Wanted]:
         every = [
             Wanted(view, label, "last" if about.get("layer") is None else about["layer"])
             for about in map(mapping, asked)
-            for view in (list(views) if about.get("view") == "all" else _listed(about.get("view")))
+            for view in (list(views) if _listed(about.get("view")) == ["all"] else _listed(about.get("view")))
             for label in _listed(about.get("label"))
         ]
         return list(dict.fromkeys(every))

@@ -47,7 +47,7 @@ def test_every_cell_is_trained_once_and_a_new_view_trains_its_own_pairs(grid):
     assert "pairs: 2 of 2 cells to train" in grid.succeeds("train")
     before = _cells(grid)
     assert set(before) == {"tones/a+b/concat", "tones/a+b/ot"}
-    assert "pairs: 2 cells up to date" in grid.succeeds("train")
+    assert "pairs: 2 cells up to date" in grid.succeeds("train", "pairs", "pairs")
     grid.params["experiments"]["pairs"]["views"] = ["a", "b", "c"]
     grid.write_params()
     assert "pairs: 4 of 6 cells to train" in grid.succeeds("train")

@@ -43,7 +43,7 @@ def write(folder: Path, name: str, section: Mapping, corpora: Sequence[str], num
         where = folder / "results" / name / cell
         where.mkdir(parents=True)
         seed = sum(map(ord, cell))
-        _write_cell(where, experiment, np.random.default_rng(seed), num_utterances)
+        _write_cell(where, experiment, experiment.corpora or corpora, np.random.default_rng(seed), num_utterances)
         found.append(f"{name}/{cell}")
     return found
 
@@ -54,10 +54,12 @@ def quality(experiment: Experiment) -> float:
     return min(0.97, max(views) + (0.04 if experiment.setup == "TANGO" else 0.0))
 
 
-def _write_cell(where: Path, experiment: Experiment, rng: np.random.Generator, count: int) -> None:
+def _write_cell(
+    where: Path, experiment: Experiment, corpora: Sequence[str], rng: np.random.Generator, count: int
+) -> None:
     good = quality(experiment)
     fold = np.arange(count) % FOLDS
-    columns = {"utterance": [f"{experiment.corpora[0]}/{i}" for i in range(count)], "fold": fold, "seed": 0}
+    columns = {"utterance": [f"{corpora[0]}/{i}" for i in range(count)], "fold": fold, "seed": 0}
     tasks = {}
     for task in experiment.tasks:
         kind = TASKS[task]
@@ -76,7 +78,7 @@ def _write_cell(where: Path, experiment: Experiment, rng: np.random.Generator, c
     metrics = {
         "setup": experiment.setup,
         "views": experiment.views,
-        "corpora": experiment.corpora,
+        "corpora": list(corpora),
         "folds": {"hash": "f01d", "sizes": [{"train": 72, "valid": 8, "test": 20}] * FOLDS},
         "tasks": tasks,
         "kinds": {task: TASKS[task] for task in tasks},

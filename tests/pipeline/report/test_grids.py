@@ -195,3 +195,25 @@ def test_the_terminal_gets_the_best_of_every_grid(gridded):
     text = report.summary(gridded.folder, gridded.params)
     assert "mine: the best of each setup, and the views that reached it" in text
     assert text.count("TANGO") == 3
+
+
+def test_cells_of_another_section_are_left_out_and_counted(gridded):
+    """What was trained before params.yaml changed says nothing of what it says now."""
+    gridded.params["experiments"]["svmt"]["epochs"] = 50
+    study = collect(gridded.folder, gridded.params)
+    assert not [cell for cell in study.cells if cell.section == "svmt"]
+    assert any(
+        "cells of experiment svmt, which were trained before its section was changed" in str(gap) for gap in study.gaps
+    )
+
+
+def test_ways_of_testing_are_told_apart_in_the_captions(empty):
+    """Speaker-disjoint folds beside others: tables and maps say which."""
+    section = grid_results.sections(["mfcc", "wavlm", "x-vector"])["pairs"]
+    section["grid"]["folds.disjoint"] = ["group", "speaker"]
+    empty.params["experiments"]["pairs"] = section
+    grid_results.write(empty.folder, "pairs", section, ["mine"])
+    (sheet,) = grids.sheets(collect(empty.folder, empty.params))
+    captions = [table.caption for table in sheet.best] + [heat.caption for heat in sheet.heatmaps]
+    assert len(set(captions)) == len(captions) == 2 + 2 * 4
+    assert sum("disjoint speaker" in caption for caption in captions) == 5
