@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.extract import work
+from pipeline.extract import cluster, work
 from pipeline.extract.work import Job, Recording
 from pipeline.study import Study
 from store import FeatureStore
@@ -102,7 +102,8 @@ class Scheduler(NamedTuple):
 
 @pytest.fixture
 def scheduler(tmp_path, monkeypatch):
-    """A scheduler without workers."""
+    """A scheduler without workers. Cores may be busy: who starts some waits for them longer than a user would."""
+    monkeypatch.setattr(cluster, "PATIENCE_S", 600)
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))  # as the study's: its workers make them
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(work.__file__).parents[2])}
     processes = []
@@ -114,7 +115,7 @@ def scheduler(tmp_path, monkeypatch):
 
     file = tmp_path / "scheduler.json"
     start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     address = json.loads(file.read_text())["address"]
@@ -144,8 +145,6 @@ def test_a_running_scheduler_serves_every_view_on_the_workers_that_fit(spread, s
 
 def test_without_scheduler_or_worker_there_is_one_line(study, scheduler, monkeypatch):
     """Which says what to start."""
-    from pipeline.extract import cluster
-
     study.succeeds("corpus")
     monkeypatch.setattr(cluster, "PATIENCE_S", 1)
     study.params["extract"] = {"scheduler": "tcp://127.0.0.1:9"}
