@@ -84,7 +84,7 @@ def find(model: Path) -> Path:
     found = "none" if model.is_dir() else "no such folder"
     levels = (sorted(model.glob("*/" * depth + "model/config.json")) for depth in range(1, _DEEPEST + 1))
     deeper = [str(file.parent) for file in next(filter(None, levels), [])]
-    step = "`strata train` writes results/<experiment>/model"
+    step = "`strata train` writes results/<experiment>/model, unless the experiment says `final: false`"
     if deeper:
         step = f"name one of those below it: {', '.join(deeper[:3])}{', …' if len(deeper) > 3 else ''}"
     raise StageError(f"{model}: expected a model (config.json and model.safetensors), found {found}; {step}")

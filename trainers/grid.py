@@ -13,10 +13,14 @@ Turns sections into sections; trains nothing.
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 from pydantic import ValidationError
 
 from trainers.spec import Experiment
+
+_LISTS = ("corpora", "views", "tasks")
+"""Fields that are lists of names."""
 
 
 def cells(experiment: Experiment, corpora: Sequence[str]) -> dict[str, Experiment]:
@@ -64,12 +68,16 @@ def cells(experiment: Experiment, corpora: Sequence[str]) -> dict[str, Experimen
 
 def _values(field: str, wanted: str | list, base: Mapping) -> list:
     """The values of one field of the grid."""
-    if field.split(".")[0] not in Experiment.model_fields or field in ("grid", "seeds"):
-        raise ValueError(f"grid.{field}: no field of an experiment that a grid can vary")
+    known = [name for name in Experiment.model_fields if name not in ("grid", "seeds")]
+    if field.split(".")[0] not in known:
+        close = get_close_matches(field, known, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else f"; it can vary {', '.join(known)}"
+        raise ValueError(f"grid.{field}: no field of an experiment that a grid can vary{hint}")
     if isinstance(wanted, list):
         if not wanted:
             raise ValueError(f"grid.{field} names no value")
-        return wanted
+        # A name alone stands for the list that holds it: `corpora: [acted, spontaneous]` are two values.
+        return [[value] if field in _LISTS and not isinstance(value, list) else value for value in wanted]
     elements = base.get(field)
     if wanted not in ("each", "pairs") or not isinstance(elements, list):
         raise ValueError(

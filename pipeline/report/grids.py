@@ -50,8 +50,16 @@ def sheets(study: Study) -> list[Sheet]:
 
 def bests(study: Study) -> list[Table]:
     """The best of each setup, for a terminal that has no room for more."""
-    named = [(_name(corpora), cells) for corpora, cells in _by_corpora(study).items()]
-    return [table for name, cells in named for members in _protocols(cells) if (table := _best(members, name))]
+    found = []
+    for corpora, cells in _by_corpora(study).items():
+        protocols = _protocols(cells)
+        for members, way in zip(protocols, _ways_of_testing(protocols), strict=True):
+            title = _name(corpora) + way
+            # Where no setup has two cells there is no best of them: the cells themselves are few.
+            found.append(
+                _best(members, title) or replace(scores.comparison(members), caption=f"{title}: cells of grids")
+            )
+    return found
 
 
 def _by_corpora(study: Study) -> dict[tuple[str, ...], list[Experiment]]:
@@ -112,7 +120,9 @@ def _best(cells: Sequence[Experiment], corpora: str) -> Table | None:
     experiments = ", ".join(dict.fromkeys(cell.section for cell in cells))
     caption = f"{corpora}: the best of each setup, and the views that reached it ({experiments})"
     note = "Each is the best of many by its score on the test folds, as in the paper: an optimistic choice."
-    return replace(table, caption=caption, notes=(note,))
+    foot = (Cell("chance"), *(ranking.chance(cells, target) for target in ranking.targets(cells)))
+    fields = (field for row in table.rows for field in row)
+    return replace(table, caption=caption, foot=(foot,), notes=(note, *ranking.notes(cells, fields)))
 
 
 def _families(cells: Sequence[Experiment]) -> dict[str, list[Experiment]]:

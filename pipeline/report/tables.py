@@ -129,7 +129,7 @@ def plain(table: Table) -> str:
     """The table as aligned text; `*` marks the best of a column."""
     lines = [[" ".join(part for part in (c.above, c.above_small, c.title, c.small) if part) for c in table.columns]]
     for row in (*table.rows, *table.foot):
-        marks = ["*" if cell.best else cell.mark for cell in row]
+        marks = ["*" * cell.best + cell.mark for cell in row]
         # A space where there is no mark keeps the digits of a column below each other.
         blanks = [" " if column.numeric else "" for column in table.columns]
         lines.append([cell.text + (mark or blank) for cell, mark, blank in zip(row, marks, blanks, strict=True)])

@@ -47,10 +47,16 @@ def test_one_more_view_leaves_the_names_of_the_other_cells():
     assert set(_names(grid=grid)) < set(_names(views=["a", "new", "b", "c"], grid=grid))
 
 
+def test_a_name_alone_is_a_list_of_one():
+    """Corpora one by one, without brackets in brackets."""
+    assert _names(views=["a"], grid={"corpora": ["x", ["x", "y"]]}) == ["x", "x+y"]
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ({"viws": "pairs"}, "grid.viws: no field"),
+        ({"viws": "pairs"}, "grid.viws: no field .* did you mean 'views'"),
+        ({"seeds": [[1], [2]]}, "grid.seeds: no field .* it can vary epochs, .* views, "),
         ({"views": "each", "fusion": ["ot"]}, "cell a/ot of the grid: fusion is for two views"),
         ({"views": []}, "grid.views names no value"),
         ({"epochs": "each"}, "grid.epochs: expected a list of values"),
