@@ -20,7 +20,7 @@ demo: $(VENV)/.core
 	strata report --summary
 
 test: $(VENV)/.all
-	python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+	python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 slow: $(VENV)/.all
 	python -m pytest --slow -m slow
