@@ -62,6 +62,11 @@ def run(study: Study) -> None:
         raise StageError(f"{'; '.join(complaints)}; see {LISTED}, mend them, or raise the limit in params.yaml")
 
 
+def corpus_of(manifest: pd.DataFrame) -> pd.Series:
+    """The corpus of each utterance: the part of its id before the first slash."""
+    return manifest["utterance"].str.split("/", n=1).str[0].rename("corpus")
+
+
 def make_absent_audio(study: Study, rows: pd.DataFrame) -> None:
     """Makes what recordings of synthetic corpora are absent: the manifest may have come from DVC's cache."""
     for corpus, section in study.params.corpora.items():
@@ -183,8 +188,7 @@ def _manifest(rows: list[dict]) -> pd.DataFrame:
 
 
 def _warn_of_shared_speakers(table: pd.DataFrame) -> None:
-    corpus = table["utterance"].str.split("/", n=1).str[0]
-    counts = corpus.groupby(table["speaker"]).nunique()
+    counts = corpus_of(table).groupby(table["speaker"]).nunique()
     shared = list(counts[counts > 1].index)
     if shared:
         say(f"speaker {shared[0]!r} (and {len(shared) - 1} more) occurs in several corpora and is taken for one person")

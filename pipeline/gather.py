@@ -14,7 +14,7 @@ import pandas as pd
 import trainers
 from extractors.view import TextView
 from pipeline import dvcfile, keys
-from pipeline.corpus import COLUMNS
+from pipeline.corpus import COLUMNS, corpus_of
 from pipeline.errors import StageError
 from pipeline.progress import say
 from pipeline.study import Study
@@ -68,7 +68,7 @@ class Sources:
         """
         table = self.manifest
         if corpora:
-            table = table[corpus_names(table).isin(corpora)]
+            table = table[corpus_of(table).isin(corpora)]
         labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
         usable = table[table[labels].notna().any(axis=1)] if labels else table
         for view in views:
@@ -84,7 +84,10 @@ class Sources:
             raise StageError(f"no utterance{where} is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
         # The cells of a grid share their rows: one table and one list of keys for all of them.
         rows = usable.index
-        usable, keys_of = self._tables.setdefault(rows.to_numpy().tobytes(), (usable.reset_index(drop=True), {}))
+        which = rows.to_numpy().tobytes()
+        if which not in self._tables:
+            self._tables[which] = (usable.reset_index(drop=True), {})
+        usable, keys_of = self._tables[which]
         for view in views:
             keys_of.setdefault(view, self._keys[view][rows].tolist())
         cached = {view: Cached(self._stores[view], keys_of[view]) for view in views}
@@ -129,11 +132,6 @@ class Sources:
             say(line)
 
 
-def corpus_names(table: pd.DataFrame) -> pd.Series:
-    """The corpus of each utterance of a manifest."""
-    return table["utterance"].str.split("/", n=1).str[0]
-
-
 def _shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -> str:
     """A warning where several recordings have one text: folds keep recordings apart, and not what is said in them."""
     recordings = table.groupby(pd.Series(cached.keys, index=table.index))["content"].transform("nunique")
@@ -148,7 +146,7 @@ def _shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -
 
 def synthetic_corpora(study: Study, table: pd.DataFrame) -> list[str]:
     """Those among the corpora of these utterances in which nobody ever spoke."""
-    used = set(table["utterance"].str.partition("/")[0])
+    used = set(corpus_of(table))
     return [name for name, corpus in study.params.corpora.items() if corpus.synthetic and name in used]
 
 

@@ -6,7 +6,6 @@ written when its last model is there: a run that is killed loses the models that
 on many cores, of a few.
 """
 
-import fcntl
 import io
 import json
 import shutil
@@ -20,10 +19,12 @@ import joblib
 import pandas as pd
 
 from pipeline import gather
+from pipeline.corpus import corpus_of
 from pipeline.errors import StageError
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.study import Study
+from store.lock import exclusive
 from trainers.spec import Experiment, Task
 
 TABLES = ("predictions.parquet", "curves.parquet")
@@ -87,22 +88,8 @@ def run(study: Study, names: list[str]) -> None:
     with ExitStack() as locks:
         names = study.chosen("experiments", names)
         for name in names:
-            locks.enter_context(_alone(study.results(name)))
+            locks.enter_context(exclusive(study.results(name) / "train"))  # two runs would mix their files
         _run(study, names)
-
-
-@contextmanager
-def _alone(folder: Path):
-    """Keeps a second run from writing into the same results at the same time; a killed one is in nobody's way."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "train.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StageError(
-                f"{folder} is being written by another `strata train`: let it finish, or stop it"
-            ) from None
-        yield
 
 
 def _run(study: Study, names: Sequence[str]) -> None:
@@ -112,7 +99,7 @@ def _run(study: Study, names: Sequence[str]) -> None:
         cells = study.params.cells(name)
         found = []
         for cell, experiment in cells.items():
-            with errors.of(f"{name}/{cell}" if cell else name):
+            with errors.of(f"experiment {name}/{cell}" if cell else f"experiment {name}"):
                 found.append(Cell.of(sources, name, cell, experiment))
         new = [cell for cell in found if not cell.is_up_to_date(study)]
         if study.params.experiments[name].grid and found:
@@ -146,9 +133,9 @@ def _train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors:
         # Each worker imports PyTorch, which takes as long as some models: no more of them than there are models.
         workers = min(study.params.train.workers or joblib.cpu_count(), total)
         outcomes = trainer.run_all(plans, progress.update, workers)
-        with errors.of(title):  # a worker that was ended from outside ends them all
+        with errors.of("training"):  # a worker that was ended from outside ends them all
             for cell, outcome in zip(cells, outcomes, strict=True):
-                with errors.of(cell.title):
+                with errors.of(f"experiment {cell.title}"):
                     if isinstance(outcome, Exception):
                         raise outcome
                     _write(study, cell, outcome)
@@ -164,7 +151,7 @@ def _write(study: Study, cell: Cell, outcome) -> None:
     metrics = {
         "experiment": cell.title,
         **outcome.metrics,
-        "corpora": list(gather.corpus_names(cell.table).unique()),
+        "corpora": list(corpus_of(cell.table).unique()),
         "grid": cell.grid,
         "layers": cell.layers,
         "config": cell.experiment.model_dump(mode="json"),
@@ -213,7 +200,7 @@ class _Errors:
     def raise_if_any(self) -> None:
         """One error that tells all of them; what went wrong in many places the same way is told once."""
         lines = [
-            f"experiment {titles[0]}{f' and {len(titles) - 1} more' if len(titles) > 1 else ''}: {message}"
+            f"{titles[0]}{f' and {len(titles) - 1} more' if len(titles) > 1 else ''}: {message}"
             for message, titles in self.places.items()
         ]
         if lines:

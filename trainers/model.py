@@ -98,7 +98,7 @@ class Heads(nn.Module):
         self.tasks = tuple(outputs)
         # Where utterances are the points of the transport, answers are given among these training utterances.
         self.num_references = 0
-        if experiment.fusion is not None and experiment.fusion.support == "batch":
+        if self.fusion is not None and experiment.fusion.support == "batch":
             self.num_references = experiment.batch_size - 1
             for i, (layers, dim) in enumerate(shapes):
                 self.register_buffer(f"reference_{i}", torch.zeros(self.num_references, layers, dim))

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import yaml
 
+from pipeline.corpus import corpus_of
 from pipeline.report.collect import Elimination, Study
 from pipeline.report.experiments import Experiment
 from pipeline.report.reading import mapping
@@ -59,11 +59,6 @@ def corpora(study: Study) -> Table:
         ),
         tuple(rows),
     )
-
-
-def corpus_of(manifest: pd.DataFrame) -> pd.Series:
-    """The corpus of each utterance: the part of its id before the first slash."""
-    return manifest["utterance"].str.split("/", n=1).str[0].rename("corpus")
 
 
 def failures(study: Study) -> list[Table]:

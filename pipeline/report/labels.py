@@ -9,7 +9,8 @@ from functools import partial
 
 import pandas as pd
 
-from pipeline.report import figures, inventory
+from pipeline.corpus import corpus_of
+from pipeline.report import figures
 from pipeline.report.collect import Study
 from pipeline.report.reading import Gap, attempt
 
@@ -25,7 +26,7 @@ def distributions(study: Study, gaps: list[Gap]) -> list[figures.Figure]:
         attempt(gaps, f"the distribution of {task}", lambda task=task: _distribution(study, task))
         for task in study.params["tasks"]
     ]
-    for corpus, part in study.manifest.groupby(inventory.corpus_of(study.manifest), sort=True):
+    for corpus, part in study.manifest.groupby(corpus_of(study.manifest), sort=True):
         for task in study.params["tasks"]:
             for group in study.params["tasks"]:
                 if study.kind(task) == "regression" and _splits(study, group):

@@ -91,7 +91,6 @@ def test_a_cell_sees_its_own_corpus_only(grid):
     assert grid.metrics("pairs/again/a+b/concat")["num_utterances"] == 24
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills processes")
 def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
     """SIGKILL in the middle; what was told as trained is not trained again, and nothing else is lost."""
     grid.params["experiments"]["pairs"]["epochs"] = 40
@@ -154,7 +153,7 @@ def test_a_second_run_on_the_same_results_is_refused(grid):
     folder.mkdir(parents=True)
     with open(folder / "train.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert "results/pairs is being written by another `strata train`" in grid.fails("train")
+        assert "results/pairs/train is being written by another process; wait for it or stop it" in grid.fails("train")
     assert "pairs: 6 of 6 cells to train" in grid.succeeds("train")
 
 
