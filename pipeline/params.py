@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Annotated, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from extractors.recogniser import RecogniserSection
 from extractors.view import FAMILIES, View, fields
 from pipeline.corpora import Corpus
 from pipeline.errors import StageError
 from trainers import grid
-from trainers.spec import Elimination, Experiment, Section, Task
+from trainers.spec import Downstream, Elimination, Embed, Experiment, Section, Task, Tune, Verification
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
@@ -28,7 +37,7 @@ Names = Annotated[
 ]
 """One name, or a list of them."""
 
-RESERVED = ("eliminate", "extract")
+RESERVED = ("downstream", "eliminate", "embed", "extract", "tune")
 """Folders of `results/` that are not experiments."""
 
 
@@ -77,6 +86,17 @@ class ReportStage(Section):
     tsne: list[TSNE] = []
 
 
+def _which_downstream(section: object) -> str:
+    return "verification" if isinstance(section, Verification | Mapping) and "verify" in dict(section) else "heads"
+
+
+DownstreamSection = Annotated[
+    Annotated[Downstream, Tag("heads")] | Annotated[Verification, Tag("verification")],
+    Discriminator(_which_downstream),
+]
+"""One entry of `downstream`."""
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -87,6 +107,9 @@ class Params(Section):
     tasks: dict[Name, Task] = {}
     experiments: dict[Name, Experiment] = {}
     eliminate: dict[Name, Elimination] = {}
+    tune: dict[Name, Tune] = {}
+    embed: dict[Name, Embed] = {}
+    downstream: dict[Name, DownstreamSection] = {}
     extract: ExtractStage = ExtractStage()
     train: TrainStage = TrainStage()
     report: ReportStage = ReportStage()
@@ -98,11 +121,22 @@ class Params(Section):
             for name in self.experiments
             for cell in self.cells(name).values()
         ]
-        uses += [(f"eliminate.{name}", [], [e.view], e.tasks) for name, e in self.eliminate.items()]
+        uses += [(f"eliminate.{name}", e.corpora, [e.view], e.tasks) for name, e in self.eliminate.items()]
+        uses += [(f"tasks.{name}", task.corpora, [], []) for name, task in self.tasks.items()]
+        uses += [(f"embed.{name}", e.corpora, [], []) for name, e in self.embed.items()]
         for where, corpora, views, tasks in uses:
             _require(where, "corpus", corpora, self.corpora)
             _require(where, "view", views, self.views)
             _require(where, "task", tasks, self.tasks)
+        for name, tune in self.tune.items():
+            _require(f"tune.{name}", "experiment", [tune.experiment], self.experiments)
+        for name, embed in self.embed.items():
+            # Of a grid one cell: whether there is such a cell shows when its model is looked for.
+            _require(f"embed.{name}", "experiment", [embed.experiment.split("/")[0]], self.experiments)
+        for name, section in self.downstream.items():
+            # Its corpora and tasks may be yet to come: what is lacking is skipped, with a line.
+            _require(f"downstream.{name}", "embed", section.views, self.embed)
+            _require(f"downstream.{name}", "task", getattr(section, "tasks", []), self.tasks)
         for picture in self.report.tsne:
             _require("report.tsne", "view", picture.named_views, self.views)
         for name in RESERVED:

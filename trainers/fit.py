@@ -1,7 +1,7 @@
 """The training loop: index batches over features that lie in memory, Adam, early stopping on validation data."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ def fit(
     valid: np.ndarray,
     how: Optimisation,
     seed: int,
+    watch: Callable[[int, float], None] = lambda epoch, valid_loss: None,
 ) -> list[tuple[int, float, float]]:
     """Trains `model` in place and leaves it with the weights of its best validation epoch.
 
@@ -33,6 +34,7 @@ def fit(
         valid: utterance numbers that decide when to stop.
         how: epochs, batch size, learning rate, penalties.
         seed: of the order of batches.
+        watch: called after every epoch with its number and its validation loss; what it raises ends the training.
 
     Raises:
         TrainingError: the loss was never finite.
@@ -58,6 +60,7 @@ def fit(
             # One loss over all of them: parts would weigh a task by where its labelled utterances happen to lie.
             valid_loss = _loss(_answers(model, features, valid_rows), targets, goals, valid_rows).item()
         curve.append((epoch, total / len(train_rows), valid_loss))
+        watch(epoch, valid_loss)
         if valid_loss < best_loss:
             best_loss, best = valid_loss, (epoch, copy.deepcopy(model.state_dict()))
         elif best is not None and epoch - best[0] >= how.patience:

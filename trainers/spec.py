@@ -1,4 +1,5 @@
-"""What can be asked of a trainer: the sections `tasks`, `experiments` and `eliminate` of params.yaml.
+"""What can be asked of a trainer: the sections `tasks`, `experiments`, `eliminate`, `tune`, `embed` and `downstream` of
+params.yaml.
 
 Every choice on which a paper is silent is a field here with this project's default, never a constant in the code.
 """
@@ -14,13 +15,24 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Loss = Literal["cross_entropy", "bce", "rmse", "mse", "mae"]
+Loss = Literal["cross_entropy", "bce", "rmse", "mse", "mae", "ccc"]
 LOSSES = {
     "classification": ("cross_entropy",),
     "binary": ("bce", "cross_entropy"),
-    "regression": ("rmse", "mse", "mae"),
+    "regression": ("rmse", "mse", "mae", "ccc"),
 }
 """Losses of each kind of task, the default first."""
+METRICS = {
+    "classification": ("accuracy", "uar", "f1"),
+    "binary": ("accuracy", "uar", "f1"),
+    "regression": ("rmse", "mae", "r2", "ccc"),
+}
+"""Metrics of each kind of task, the default first."""
+Pooling = Literal[
+    "weighted", "mean", "max", "mixed", "gated", "learned-norm", "log-sum-exp", "smooth-maximum", "auto",
+    "self-attention",
+]  # fmt: skip
+"""Layer-wise poolings: see trainers.poolings."""
 
 
 class Task(Section):
@@ -29,11 +41,17 @@ class Task(Section):
     kind: Literal["classification", "binary", "regression"]
     label: str | None = None
     """Column of the manifest; the task's own name where not given."""
+    corpora: list[str] = []
+    """Corpora whose labels count, as where each of several labels a task of its own; all where none is named."""
     loss: Loss | None = None
+    metric: str | None = None
+    """By what experiments on this task are compared; the kind's default where not given."""
     weight: PositiveFloat = 1.0
 
     @model_validator(mode="after")
     def _loss_fits_kind(self):
+        if self.metric and self.metric not in METRICS[self.kind]:
+            raise ValueError(f"a {self.kind} task has the metrics {', '.join(METRICS[self.kind])}, got {self.metric}")
         if self.loss and self.loss not in LOSSES[self.kind]:
             raise ValueError(f"a {self.kind} task takes the loss {' or '.join(LOSSES[self.kind])}, got {self.loss}")
         return self
@@ -42,6 +60,11 @@ class Task(Section):
     def effective_loss(self) -> Loss:
         """The loss given, or the kind's default."""
         return self.loss or LOSSES[self.kind][0]
+
+    @property
+    def primary(self) -> str:
+        """The metric by which experiments on this task are compared."""
+        return self.metric or METRICS[self.kind][0]
 
 
 class Folds(Section):
@@ -54,7 +77,8 @@ class Folds(Section):
     """Label whose values never appear on both sides of a split, such as speaker (who then cannot be recognised)."""
 
     given: str | None = None
-    """Label that names each utterance's split itself (train, valid, test): one fold, `k` does not apply."""
+    """Label that names each utterance's split itself (train, valid, test): one fold. Utterances without it are divided
+    by a hash of their audio (or of their `disjoint` label): one in `k` is tested, whatever else takes part."""
     validation: float = Field(0.1, gt=0, lt=0.5)
     """Share of a fold's training utterances held out for early stopping."""
     seed: int = 0
@@ -76,6 +100,11 @@ class Optimisation(Section):
     learning_rate: PositiveFloat = 1e-3
     l1: float = Field(0.0, ge=0)
     l2: float = Field(0.0, ge=0)
+    """Factors of Σ|w| and Σw² over all weights."""
+    balancing: Literal["equal", "uncertainty", "gradnorm", "random"] = "equal"
+    """How the tasks' losses are weighed against each other: see trainers.balancing."""
+    batches: Literal["shuffled", "balanced"] = "shuffled"
+    """`balanced` gives every task the same share of every batch, however few utterances it is labelled for."""
 
 
 class Fusion(Section):
@@ -102,14 +131,21 @@ class Experiment(Optimisation):
     """Corpora whose utterances take part; all where none is named."""
     views: list[str] = Field(min_length=1)
     layers: Literal["last", "all"] | list[str | int] = "last"
-    """Which cached layers of each view enter; several are averaged with learned weights."""
-    encoder: Literal["cnn", "mlp", "linear"] = "cnn"
+    """Which cached layers of each view enter; several are pooled."""
+    pooling: Pooling = "weighted"
+    """How several layers become one."""
+    encoder: Literal["cnn", "mlp", "linear", "unified"] = "cnn"
+    """`unified` is wavCSE's model: the network that all tasks share ends in an embedding of one size."""
     channels: list[PositiveInt] = Field([32, 64], min_length=1)
     """Channels of the convolution blocks of `cnn`."""
     hidden: list[PositiveInt] = [200, 64, 56]
     """Widths of every fully connected network."""
     head: PositiveInt = 30
     """Width of a task's own layer, where tasks share a network."""
+    shared: PositiveInt = 512
+    """Of `unified`: width of FC1, through which every layer goes."""
+    embedding: PositiveInt = 2000
+    """Of `unified`: width of FC2, the unified embedding."""
     fusion: Fusion | None = None
     tasks: list[str] = Field(min_length=1)
     joint: bool = True
@@ -141,6 +177,8 @@ class Experiment(Optimisation):
     def _fusion_fits_views(self):
         if self.grid:  # the cells are checked, each for itself
             return self
+        if self.encoder == "unified" and (len(self.views) > 1 or not self.joint):
+            raise ValueError("encoder unified takes one view, and its tasks together: drop the others, and joint")
         if (len(self.views) > 1) != (self.fusion is not None):
             raise ValueError("fusion is for two views or more: give both or neither")
         if self.fusion and self.fusion.kind == "ot" and (len(self.views) != 2 or self.encoder != "cnn"):
@@ -152,6 +190,8 @@ class Experiment(Optimisation):
     @property
     def setup(self) -> str:
         """What the paper calls this configuration (TANGO §4): the row it belongs to in a comparison."""
+        if self.encoder == "unified":
+            return f"wavCSE, {self.pooling}"
         if self.fusion is None:
             return "SVMT" if self.joint and len(self.tasks) > 1 else "SVST"
         name = "MVMT-concat"
@@ -165,18 +205,123 @@ class Experiment(Optimisation):
 class Elimination(Optimisation):
     """Recursive layer elimination over one view (wavCSE §2.1)."""
 
+    corpora: list[str] = []
+    """Corpora whose utterances take part; all where none is named."""
     view: str
     tasks: list[str] = Field(min_length=1)
-    pooling: Literal["weighted"] = "weighted"
+    pooling: Pooling | list[Pooling] = "weighted"
+    """Of several each has an elimination of its own, and the choice is among all rounds of all of them."""
+    importance: Literal["weights", "ablation"] | None = None
+    """By what the layer that goes is found: its learned weight, which only `weighted` has and which is its default; or
+    how much the validation loss rises when it is held at its training mean, the default of all others."""
     shared: PositiveInt = 512
     """Width of FC1, shared by the layers."""
     embedding: PositiveInt = 2000
     """Width of FC2, the unified embedding."""
-    test: float = Field(0.2, gt=0, lt=0.5)
-    """Share of utterances that is only ever scored, never chosen by."""
     folds: Folds = Folds(validation=0.2)
-    """How test and validation data are split off; `k` does not apply."""
-    seed: int = 0
+    """In each fold the layers are eliminated anew, by its own training and validation data."""
+    seeds: list[int] = Field([0], min_length=1)
+    """Models per round; the weights and scores are their means."""
     batch_size: PositiveInt = 64
     l1: float = Field(1e-7, ge=0)
     l2: float = Field(1e-5, ge=0)
+
+    @property
+    def poolings(self) -> list[Pooling]:
+        """All of them."""
+        return [self.pooling] if isinstance(self.pooling, str) else list(self.pooling)
+
+    def importance_of(self, pooling: Pooling) -> str:
+        """By what layers go under a pooling."""
+        return self.importance or ("weights" if pooling == "weighted" else "ablation")
+
+    @model_validator(mode="after")
+    def _check(self):
+        for key in ("tasks", "seeds", "poolings", "corpora"):
+            names = getattr(self, key)
+            if (not names and key != "corpora") or len(set(names)) < len(names):
+                raise ValueError(f"{key.replace('poolings', 'pooling')} must name at least one, and each once")
+        if self.importance == "weights" and self.poolings != ["weighted"]:
+            raise ValueError("importance weights is for pooling weighted, whose layers have weights; write ablation")
+        return self
+
+
+class Embed(Section):
+    """The unified embedding of an experiment's final model, kept for all utterances that its view has."""
+
+    experiment: str
+    """One with the encoder `unified`; of a grid the cell, as its folder below results/."""
+    corpora: list[str] = []
+    """Corpora whose utterances are embedded; all where none is named."""
+
+
+class Downstream(Experiment):
+    """A single-layer model on frozen embeddings (wavCSE §3, phase 2); its views are names of `embed`."""
+
+    encoder: Literal["linear"] = "linear"
+    batch_size: PositiveInt = 64
+    l1: float = Field(1e-7, ge=0)
+    l2: float = Field(1e-5, ge=0)
+    final: bool = False
+
+    @model_validator(mode="after")
+    def _no_grid(self):
+        if self.grid:
+            raise ValueError("grid: is for experiments; write one section for each")
+        return self
+
+
+class Verification(Section):
+    """Whether two utterances are of one speaker: PLDA on frozen embeddings, scored by the equal error rate."""
+
+    views: list[str] = Field(min_length=1, max_length=1)
+    """The name of an `embed`."""
+    verify: str
+    """Label that a pair of utterances shares or not, such as speaker."""
+    corpora: list[str] = []
+    """Corpora whose utterances take part; all where none is named."""
+    trials: str | None = None
+    """File of trials, one per line as `0|1 first second`, each an utterance's id or its name within the corpus; all
+    pairs of tested utterances where not given."""
+    dimensions: PositiveInt = 150
+    """To which linear discriminant analysis reduces the embedding before PLDA; fewer where there are fewer speakers."""
+    folds: Folds = Folds()
+    """Training and validation utterances fit the model; pairs are those of tested utterances. With `disjoint` on the
+    label, the speakers tested are ones that the model has not heard."""
+
+
+class Range(Section):
+    """An interval that a search draws a number from."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether equal ratios are equally likely, and not equal differences."""
+    step: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _check(self):
+        if not self.low < self.high or (self.log and (self.low <= 0 or self.step)):
+            raise ValueError("expected low < high, both positive and without step where log is true")
+        return self
+
+
+class Tune(Section):
+    """A search over fields of an experiment, by the validation data of its first fold alone."""
+
+    experiment: str
+    """Whose section is the starting point."""
+    search: Literal["bayesian", "grid", "random"] = "bayesian"
+    space: dict[str, Range | list] = Field(min_length=1)
+    """What fields take: an interval, or a list of values; `fusion.epsilon` is a field of a field. A grid takes lists."""
+    trials: PositiveInt = 30
+    """How many; a grid has as many as there are combinations."""
+    prune: bool = True
+    """Whether a trial ends early whose validation loss is worse than that of most others at its epoch."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _grid_of_lists(self):
+        if self.search == "grid" and any(isinstance(values, Range) for values in self.space.values()):
+            raise ValueError("space: a grid takes lists of values; search bayesian takes intervals too")
+        return self

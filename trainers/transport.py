@@ -80,6 +80,7 @@ class _Sinkhorn(torch.autograd.Function):
     """
 
     @staticmethod
+    @np.errstate(invalid="ignore")  # BLAS now and then raises the flag over lanes beyond the end of a sound vector
     def forward(ctx, costs: Tensor, epsilon: float, iterations: int, tolerance: float) -> Tensor:
         wide = costs.dtype == torch.float64 or epsilon < _SMALLEST_IN_FLOAT32
         kernel = np.exp(costs.detach().to(torch.float64 if wide else torch.float32).numpy() * (-1 / epsilon))
@@ -99,6 +100,7 @@ class _Sinkhorn(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @np.errstate(invalid="ignore")
     def backward(ctx, grad: Tensor):
         """Reverse through log plan = log u + log K + log v, log v_t = −log(m Kᵀ u_t), log u_t = −log(n K v_{t−1})."""
         kernel, us, vs = ctx.way
