@@ -1,12 +1,27 @@
-"""`strata eliminate NAME…`: all cached layers of one view → results/eliminate/<name>/elimination.json."""
+"""`strata eliminate NAME…`: all cached layers of one view → results/eliminate/<name>/elimination.json.
+
+Every round is noted in `rounds.jsonl` beside it as soon as its models are trained, so that a killed elimination goes on
+there; when all is done the notes have done their service. `strata layers` reads the outcome, and may narrow the view to
+the layers kept: `written.json` then says so, and that there is nothing left to eliminate.
+"""
 
 import json
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import joblib
 
 from pipeline import gather
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.study import Study, for_each
+from store.lock import exclusive
+
+if TYPE_CHECKING:
+    from trainers.elimination import LayerElimination, Round
+    from trainers.rounds import Key, Outcome
 
 
 def run(study: Study, names: list[str]) -> None:
@@ -20,53 +35,165 @@ def run(study: Study, names: list[str]) -> None:
 
 def _eliminate(study: Study, name: str) -> None:
     section = study.params.eliminate[name]
+    folder = study.results("eliminate", name)
+    if _is_written(study, folder, section.view):
+        say(f"{name}: up to date; view {section.view} has been narrowed to the layers that it kept")
+        return
     tasks = {task: study.params.tasks[task] for task in section.tasks}
     sources = gather.Sources(study)
-    table, views = sources.select([section.view], tasks, section.folds)
-    path = study.results("eliminate", name) / "elimination.json"
+    table, views = sources.select([section.view], tasks, section.folds, section.corpora)
     cell = gather.identity(section, tasks, section.folds, table, views)
-    if gather.up_to_date(path, cell):
+    if gather.up_to_date(folder / "elimination.json", cell):
         say(f"{name}: up to date")
         return
-    from trainers.elimination import eliminate  # torch, only now that there is something to train
+    from trainers import rounds  # torch, only now that there is something to train
 
     layers = gather.layer_names(views[section.view].store, "all")
     data = sources.dataset(table, views, {section.view: layers})
-    say(f"{name}: {gather.shape_note(data)}")
     provenance = gather.provenance(study, views)
-    started = time.monotonic()
-    with bar(len(layers), "rounds", name) as progress:
-        elimination, split = eliminate(section, tasks, data, layers, progress.update)
-    seconds = time.monotonic() - started
+    with exclusive(folder / "eliminate"), _Journal(folder / "rounds.jsonl", cell) as journal:
+        total, done = rounds.num_rounds(section, len(layers)), len(journal.rounds)
+        going_on = f"; {done} of {total} rounds are there" if done else ""
+        say(f"{name}: {gather.shape_note(data)}{going_on}")
+        started = time.monotonic()
+        with bar(total, "rounds", name) as progress:
+            progress.update(done)
 
-    rounds = [
-        {
-            "round": number,
-            "layers": list(result.weights),
-            "weights": result.weights,
-            "valid": result.valid,
-            "test": result.test,
-            "dropped": min(result.weights, key=result.weights.get) if len(result.weights) > 1 else None,
+            def note(key: "Key", found: "Round") -> None:
+                journal.note(key, found)
+                progress.update()
+
+            workers = study.params.train.workers or joblib.cpu_count()
+            outcome = rounds.eliminate(section, tasks, data, layers, journal.rounds, note, workers)
+        seconds = time.monotonic() - started
+        record = {
+            "name": name,
+            "view": section.view,
+            "tasks": section.tasks,
+            **_record(outcome),
+            "config": section.model_dump(mode="json"),
+            "seconds": round(seconds, 3),
+            "provenance": provenance,
+            "cell": cell,
         }
-        for number, result in enumerate(elimination.rounds_, start=1)
-    ]
-    outcome = {
-        "name": name,
-        "view": section.view,
-        "tasks": section.tasks,
-        "pooling": section.pooling,
-        "layer_names": list(layers),
-        "rounds": rounds,
-        "support": list(elimination.support_),
-        "ranking": elimination.ranking_,
-        "best_round": elimination.best_round_ + 1,
-        "config": section.model_dump(mode="json"),
-        "seconds": round(seconds, 3),
-        "num_train": len(split.train),
-        "num_valid": len(split.valid),
-        "num_test": len(split.test),
-        "provenance": provenance,
-        "cell": cell,
+        write_if_changed(folder / "elimination.json", (json.dumps(record, indent=1) + "\n").encode())
+    journal.path.unlink()
+    chosen = f" with pooling {outcome.pooling}" if len(section.poolings) > 1 else ""
+    kept = ", ".join(outcome.chosen.kept_)
+    say(f"{name}: keeps layers {kept} of {len(layers)}{chosen} ({seconds:.1f} s)")
+
+
+def _is_written(study: Study, folder: Path, view: str) -> bool:
+    """Whether `strata layers --write` has narrowed the view to the layers that were kept."""
+    try:
+        written = json.loads((folder / "written.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return written == {"view": view, "section": study.params.views[view].model_dump(mode="json")}
+
+
+def _record(outcome: "Outcome") -> dict[str, object]:
+    """What was found, for whoever reads the file; scores of folds by round are those of the pooling chosen."""
+    chosen, pooling = outcome.chosen, outcome.pooling
+    choices = outcome.nested_choices()
+    tests = {task: [found.test[task] for _, found in choices] for task in choices[0][1].test}
+    last = len(chosen.rounds_) - 1
+    return {
+        "pooling": pooling,
+        "layer_names": list(chosen.layer_names_),
+        "support": list(chosen.kept_),
+        "ranking": dict(zip(chosen.layer_names_, chosen.ranking_.tolist(), strict=True)),
+        "best_round": chosen.best_round_ + 1,
+        "rounds": [
+            {
+                "round": number + 1,
+                "layers": list(found.weights),
+                **_with_spread("weights", found.weights, found.spread),
+                **_with_spread("valid", found.valid, found.spread),
+                **_tested([each.rounds_[number] for each in outcome.nested[pooling]]),
+                "dropped": None if number == last else found.weakest,
+            }
+            for number, found in enumerate(chosen.rounds_)
+        ],
+        "nested": {
+            "test": _summary(tests.pop("mean")),
+            "tasks": {task: _summary(values) for task, values in tests.items()},
+            "kept": [len(found.weights) for _, found in choices],
+            "poolings": [which for which, _ in choices],
+        },
+        "paths": [
+            _path(which, fold, each)
+            for which in outcome.whole
+            for fold, each in [(None, outcome.whole[which]), *enumerate(outcome.nested[which])]
+        ],
+        "num_train": len(outcome.folds[0].train),
+        "num_valid": len(outcome.folds[0].valid),
+        "num_test": len(outcome.folds[0].test),
     }
-    write_if_changed(path, (json.dumps(outcome, indent=1) + "\n").encode())
-    say(f"{name}: keeps layers {', '.join(elimination.support_)} of {len(layers)} ({seconds:.1f} s)")
+
+
+def _with_spread(name: str, values: Mapping[str, float], spread: Mapping | None) -> dict[str, object]:
+    return {name: dict(values), f"{name}_sd": dict((spread or {}).get(name, {}))}
+
+
+def _tested(folds: "list[Round]") -> dict[str, object]:
+    """Test scores at one number of layers: over the folds; of a single one, over its seeds."""
+    if len(folds) == 1:
+        return _with_spread("test", folds[0].test, folds[0].spread)
+    found = {task: _summary([each.test[task] for each in folds]) for task in folds[0].test}
+    return {
+        f"test{end}": {task: each[what] for task, each in found.items()} for end, what in (("", "mean"), ("_sd", "sd"))
+    }
+
+
+def _path(pooling: str, fold: int | None, found: "LayerElimination") -> dict[str, object]:
+    """One elimination in brief: in which order layers went, and the mean scores of its rounds."""
+    return {
+        "pooling": pooling,
+        "fold": fold,
+        "dropped": [each.weakest for each in found.rounds_],
+        "valid": [each.valid["mean"] for each in found.rounds_],
+        "test": [each.test.get("mean") for each in found.rounds_],
+        "best_round": found.best_round_ + 1,
+    }
+
+
+def _summary(values: list[float]) -> dict[str, object]:
+    from trainers.metrics import summary
+
+    return summary(values)
+
+
+class _Journal:
+    """Rounds that are done, one per line, below a line that tells what they follow from."""
+
+    def __init__(self, path: Path, cell: str):
+        self.path, self.cell = path, cell
+
+    def __enter__(self) -> "_Journal":
+        from trainers.elimination import Round
+        from trainers.rounds import Key
+
+        self.rounds: dict[Key, Round] = {}
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may have cut the last one
+        if whole and whole[0] == {"cell": self.cell}:
+            self.rounds = {Key(**line["key"]): Round(**line["found"]) for line in whole[1:]}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "w") as file:
+            file.write(json.dumps({"cell": self.cell}) + "\n")
+            file.writelines(self._line(key, found) for key, found in self.rounds.items())
+        self.file = open(self.path, "a")
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.file.close()
+
+    def note(self, key: "Key", found: "Round") -> None:
+        """Adds a round."""
+        self.file.write(self._line(key, found))
+        self.file.flush()
+
+    @staticmethod
+    def _line(key: "Key", found: "Round") -> str:
+        return json.dumps({"key": vars(key), "found": vars(found)}) + "\n"

@@ -69,8 +69,8 @@ class Sources:
         table = self.manifest
         if corpora:
             table = table[corpus_of(table).isin(corpora)]
-        labels = [task.label or name for name, task in tasks.items() if (task.label or name) in table]
-        usable = table[table[labels].notna().any(axis=1)] if labels else table
+        labelled = [_labelled(table, name, task) for name, task in tasks.items() if (task.label or name) in table]
+        usable = table[np.logical_or.reduce(labelled)] if labelled else table
         for view in views:
             there = self._present(view)[usable.index]
             if not there.all():
@@ -104,6 +104,7 @@ class Sources:
             contents=table["content"].tolist(),
             labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
             features={view: self._pooled(view, cached, layers[view]) for view, cached in views.items()},
+            corpora=corpus_of(table).tolist(),
         )
 
     def _present(self, view: str) -> pd.Series:
@@ -130,6 +131,12 @@ class Sources:
         if line and line not in self._said:
             self._said.add(line)
             say(line)
+
+
+def _labelled(table: pd.DataFrame, name: str, task: Task) -> pd.Series:
+    """Which utterances have a label of a task."""
+    known = table[task.label or name].notna()
+    return known & corpus_of(table).isin(task.corpora) if task.corpora else known
 
 
 def _shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -> str:

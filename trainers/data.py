@@ -23,6 +23,8 @@ class Dataset:
     labels: pd.DataFrame
     features: Mapping[str, np.ndarray]
     """For each view float32 [utterances, layers, dim]."""
+    corpora: Sequence[str] = ()
+    """Where each comes from, for tasks that only some corpora label."""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -49,6 +51,19 @@ class Targets:
         """Numbers that a head gives for this task."""
         return len(self.classes) if self.task.kind == "classification" else 1
 
+    def scaled(self, train: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """Targets as a loss takes them: regression targets with mean 0 and deviation 1 over the training utterances.
+
+        Returns:
+            Class numbers, or float32 (values − mean) / scale; the mean and the scale, 0 and 1 for classes.
+        """
+        if self.task.kind != "regression":
+            return self.values, 0.0, 1.0
+        known = self.values[train][self.known[train]].astype(np.float64)
+        mean, sd = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
+        scale = float(np.float32(sd if sd > 1e-8 else 1.0))  # as the model keeps it
+        return ((self.values - mean) / scale).astype(np.float32), mean, scale
+
     def names(self, numbers: np.ndarray) -> np.ndarray:
         """Class numbers as names, None for -1; regression values as they are."""
         if self.task.kind == "regression":
@@ -62,8 +77,14 @@ class Targets:
         return names.map({c: i for i, c in enumerate(self.classes)}).to_numpy(np.int64)
 
 
-def targets(name: str, task: Task, labels: pd.DataFrame) -> Targets:
+def targets(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] = ()) -> Targets:
     """A task's labels as numbers.
+
+    Args:
+        name: of the task.
+        task: where its labels stand.
+        labels: one row per utterance.
+        corpora: the corpus of each utterance; may be left out where the task names none.
 
     Raises:
         TrainingError: the column is absent, not numeric where it must be, or has too few distinct values to learn from.
@@ -73,6 +94,8 @@ def targets(name: str, task: Task, labels: pd.DataFrame) -> Targets:
         known = ", ".join(labels.columns)
         raise TrainingError(f"task {name}: the manifest has no label {column!r}; it has {known}")
     series = labels[column]
+    if task.corpora:
+        series = series.where(np.isin(np.asarray(corpora, dtype=object), task.corpora))
     if task.kind == "regression":
         values = pd.to_numeric(series, errors="coerce").to_numpy(np.float32, copy=True)
         unread = series[np.isnan(values) & series.notna().to_numpy()]

@@ -1,147 +1,109 @@
-"""Recursive layer elimination (wavCSE §2.1): train, drop the layer of the lowest learned weight, train again, to one.
+"""Recursive layer elimination (wavCSE §2.1): train, drop the layer that tells least, train again, down to one.
 
-The recursion knows nothing of models: it asks a function to train on some layers and to say what it thinks of each.
-`train_round` below is that function for weighted-average pooling over the layers of one view.
+The recursion knows nothing of models, folds or tasks: it is told, round by round, what was found on the layers that
+remain. `trainers.rounds` runs it on the layers of a view.
 
-Unlike the paper, which is silent on it, the subset is chosen by its validation score; the test score stands beside it.
+The paper chooses the number of layers by the scores that it reports. Here validation scores choose; test scores are
+carried along and shown.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from trainers.data import Dataset, Targets, TrainingError, targets
-from trainers.fit import fit, outputs
-from trainers.folds import Fold, three_way
-from trainers.metrics import score
-from trainers.model import Standardise
-from trainers.poolings import WeightedAverage
-from trainers.predictor import answers
-from trainers.spec import Elimination, Task
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one training on a subset of the layers showed."""
+    """What the models trained on a subset of the layers showed."""
 
     weights: Mapping[str, float]
-    """Learned share of every layer of the subset."""
+    """How much every layer of the subset tells: the one of the lowest weight goes."""
     valid: Mapping[str, float]
     """Validation score of every task, higher is better, and their `mean`."""
     test: Mapping[str, float]
-    """The same on test data: shown, never chosen by."""
+    """The same on test data, empty where there is none: shown, never chosen by."""
+    spread: Mapping[str, Mapping[str, float]] | None = None
+    """Standard deviations over the seeds of `weights`, `valid` and `test`."""
+
+    @property
+    def weakest(self) -> str:
+        """The layer that goes; of equal ones the highest, which costs the upstream most."""
+        return min(reversed(self.weights), key=self.weights.get)
 
 
 class LayerElimination:
-    """Recursion over subsets of layers, in the manner of scikit-learn's `RFE`.
+    """Recursion over subsets of layers, in the manner of scikit-learn's `RFE`, over any scoring function.
 
-    After `fit`: `rounds_` (all rounds, the first on all layers), `scores_` (mean validation score per round),
-    `best_round_` (its number, from 0; of equal scores the one with fewer layers), `support_` (names of the layers of
-    that round) and `ranking_` (1 for a layer of the last round, then upwards in the reverse order of elimination).
+        elimination = LayerElimination(lambda layers: Round(weights, valid, test)).fit(layer_names)
+
+    Attributes after `fit`:
+        rounds_: all rounds, the first on all layers.
+        scores_: float [rounds]: the mean validation score of each.
+        best_round_: number of the chosen one, from 0: the best score; of equal ones the fewest layers.
+        support_: bool [layers]: which layers that round kept, in the order of the names.
+        ranking_: int [layers]: 1 for the layers kept, then upwards in the reverse order of elimination.
+        kept_: names of the layers kept.
     """
 
-    def __init__(self, train_round: Callable[[tuple[str, ...]], Round]):
-        self.train_round = train_round
+    def __init__(self, score: Callable[[tuple[str, ...]], Round] | None = None):
+        self.score = score
 
     def fit(self, layer_names: Sequence[str]) -> "LayerElimination":
-        """Runs one round per layer."""
-        remaining = list(layer_names)
-        self.rounds_: list[Round] = []
-        self.ranking_: dict[str, int] = {}
-        while remaining:
-            result = self.train_round(tuple(remaining))
-            self.rounds_.append(result)
-            weakest = min(remaining, key=lambda layer: result.weights[layer])
-            self.ranking_[weakest] = len(remaining)
-            remaining.remove(weakest)
-        self.scores_ = np.array([result.valid["mean"] for result in self.rounds_])
-        self.best_round_ = len(self.scores_) - 1 - int(self.scores_[::-1].argmax())
-        self.support_ = tuple(self.rounds_[self.best_round_].weights)
+        """Runs one round per layer.
+
+        Raises:
+            ValueError: no layer, or one named twice; a round without a weight for each of its layers.
+        """
+        self.begin(layer_names)
+        while self.remaining_:
+            self.take(self.score(self.remaining_))
         return self
 
+    def begin(self, layer_names: Sequence[str]) -> None:
+        """Starts with all layers, for whoever scores the rounds himself and hands them to `take`."""
+        if not layer_names or len(set(layer_names)) < len(layer_names):
+            raise ValueError(f"expected layers, each named once, got {list(layer_names)}")
+        self.layer_names_ = tuple(layer_names)
+        self.remaining_ = self.layer_names_
+        self.rounds_: list[Round] = []
 
-class UnifiedEmbedding(nn.Module):
-    """Layers → weighted average → FC1 → FC2 (the embedding) → one linear output per task (wavCSE §2.3).
+    def take(self, found: Round) -> None:
+        """Takes what was found on the layers that remain, and drops the weakest of them."""
+        if set(found.weights) != set(self.remaining_) or not all(map(np.isfinite, found.weights.values())):
+            raise ValueError(f"expected a finite weight for each of {self.remaining_}, got {dict(found.weights)}")
+        self.rounds_.append(found)
+        weakest = found.weakest
+        self.remaining_ = tuple(layer for layer in self.remaining_ if layer != weakest)
 
-    The weights sum to 1 and FC1 is linear, so FC1 is applied once to the average instead of once per layer: the same
-    values at 1/L of the products.
-    """
+    @property
+    def scores_(self) -> np.ndarray:
+        """See the class."""
+        return np.array([found.valid["mean"] for found in self.rounds_])
 
-    def __init__(self, num_layers: int, dim: int, how: Elimination, num_outputs: Mapping[str, int]):
-        super().__init__()
-        self.pooling = WeightedAverage(num_layers)
-        self.shared = nn.Linear(dim, how.shared)
-        self.embedding = nn.Linear(how.shared, how.embedding)
-        self.heads = nn.ModuleList(nn.Linear(how.embedding, n) for n in num_outputs.values())
-        self.tasks = tuple(num_outputs)
-        self.register_buffer("target_mean", torch.zeros(len(num_outputs)))
-        self.register_buffer("target_scale", torch.ones(len(num_outputs)))
+    @property
+    def best_round_(self) -> int:
+        """See the class."""
+        return len(self.scores_) - 1 - int(self.scores_[::-1].argmax())
 
-    def forward(self, x: Float[Tensor, "batch layers dim"]) -> dict[str, Float[Tensor, "batch outputs"]]:
-        """Every task's logits, or standardised values."""
-        embedded = self.embedding(torch.relu(self.shared(self.pooling(x))))
-        return {task: head(embedded) for task, head in zip(self.tasks, self.heads, strict=True)}
+    @property
+    def best_(self) -> Round:
+        """The chosen round."""
+        return self.rounds_[self.best_round_]
 
+    @property
+    def kept_(self) -> tuple[str, ...]:
+        """See the class."""
+        return tuple(layer for layer in self.layer_names_ if layer in self.best_.weights)
 
-def eliminate(
-    how: Elimination,
-    tasks: Mapping[str, Task],
-    data: Dataset,
-    layer_names: Sequence[str],
-    progress: Callable[[], None] = lambda: None,
-) -> tuple[LayerElimination, Fold]:
-    """Runs the elimination on one view.
+    @property
+    def support_(self) -> np.ndarray:
+        """See the class."""
+        return np.array([layer in self.best_.weights for layer in self.layer_names_])
 
-    Args:
-        how: the section of params.yaml.
-        tasks: the tasks it names.
-        data: features [utterances, layers, dim] of the view it names, all layers.
-        layer_names: names of those layers.
-        progress: called after each round; there is one per layer.
-
-    Raises:
-        TrainingError: labels or splits that cannot work.
-    """
-    goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
-    split = three_way(data.labels, data.contents, how.folds, how.test)
-    for goal in goals:
-        if not all(goal.known[part].any() for part in (split.train, split.valid, split.test)):
-            raise TrainingError(
-                f"task {goal.name}: a part of the split has no labelled utterance; label more, or drop it"
-            )
-    values = data.features[how.view]
-    standardise = Standardise(*values.shape[1:])
-    standardise.fit(values, split.train)
-    layers = standardise(torch.from_numpy(np.ascontiguousarray(values)))
-
-    def one_round(kept: tuple[str, ...]) -> Round:
-        numbers = [list(layer_names).index(layer) for layer in kept]
-        result = train_round(how, goals, layers[:, numbers].contiguous(), kept, split)
-        progress()
-        return result
-
-    return LayerElimination(one_round).fit(layer_names), split
-
-
-def train_round(how: Elimination, goals: Sequence[Targets], x: Tensor, names: Sequence[str], split: Fold) -> Round:
-    """Trains from scratch on standardised layers `x` [utterances, layers, dim] and scores both held-out parts."""
-    torch.manual_seed(how.seed)
-    model = UnifiedEmbedding(len(names), x.shape[2], how, {goal.name: goal.num_outputs for goal in goals})
-    fit(model, [x], goals, split.train, split.valid, how, how.seed)
-    weights = model.pooling.weights.detach().tolist()
-    valid, test = (_score(model, goals, x, rows) for rows in (split.valid, split.test))
-    return Round(dict(zip(names, weights, strict=True)), valid, test)
-
-
-def _score(model: nn.Module, goals: Sequence[Targets], x: Tensor, rows: np.ndarray) -> dict[str, float]:
-    given = outputs(model, [x], rows)
-    result = {}
-    for goal in goals:
-        known = goal.known[rows]
-        predicted, _ = answers(goal, given[goal.name])
-        result[goal.name] = score(goal.task.kind, goal.values[rows][known], predicted[known])
-    return result | {"mean": float(np.mean(list(result.values())))}
+    @property
+    def ranking_(self) -> np.ndarray:
+        """See the class."""
+        best = self.best_round_
+        dropped = {found.weakest: best - number + 1 for number, found in enumerate(self.rounds_[:best])}
+        return np.array([dropped.get(layer, 1) for layer in self.layer_names_])

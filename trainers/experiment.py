@@ -127,7 +127,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
             raise TrainingError(
                 f"task {name} cannot be tested on folds that are disjoint by {name}: drop one of the two"
             )
-    goals = [targets(name, tasks[name], data.labels) for name in experiment.tasks]
+    goals = [targets(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
     groups = [goals] if experiment.joint else [[goal] for goal in goals]
     folds = cross_validation(data.labels, data.contents, experiment.folds)
     for goal in goals:

@@ -3,8 +3,6 @@
 A job knows its rows and its tasks; which folds there are and what becomes of the answers is not its business.
 """
 
-import ctypes
-import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from trainers.data import Targets, TrainingError
 from trainers.fit import fit, outputs
-from trainers.model import Heads
+from trainers.memory import keep_memory
+from trainers.model import Heads, build
 from trainers.spec import Experiment
+from trainers.unified import UnifiedEmbedding
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Job:
 class Trained:
     """What came of a job."""
 
-    model: Heads | None
+    model: Heads | UnifiedEmbedding | None
     """Only of a job without test utterances: the others' would be in nobody's use."""
     curve: list[tuple[int, float, float]]
     """Epoch, training loss, validation loss."""
@@ -81,14 +81,14 @@ def train_all(jobs: Iterable[Job], workers: int) -> Iterator[Trained]:
 
 def train(job: Job) -> Trained:
     """Trains one model, on one thread."""
-    _keep_memory()
+    keep_memory()
     started, threads = time.monotonic(), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
             torch.manual_seed(job.seed)
             shapes = [f.shape[1:] for f in job.features]
-            model = Heads(shapes, job.experiment, {goal.name: goal.num_outputs for goal in job.goals})
+            model = build(shapes, job.experiment, {goal.name: goal.num_outputs for goal in job.goals})
             model.prepare(job.features, job.train)
             tensors = [torch.from_numpy(f if f.flags.writeable else f.copy()) for f in job.features]
             curve = fit(model, tensors, job.goals, job.train, job.valid, job.experiment, job.seed)
@@ -104,17 +104,3 @@ def train(job: Job) -> Trained:
     finally:
         torch.set_num_threads(threads)
     return Trained(model if wanted else None, curve, answers, time.monotonic() - started)
-
-
-def _keep_memory() -> None:
-    """Lets glibc keep freed memory, where it is the allocator.
-
-    It hands blocks of megabytes back to the system at once otherwise, and every step of training pays for getting the
-    same pages again: a third of the time of a step of TANGO on views of 512 and 1024 dimensions.
-    """
-    if sys.platform == "linux":
-        allocator = ctypes.CDLL(None)
-        if hasattr(allocator, "mallopt"):
-            mmap_threshold, trim_threshold, most = -3, -1, 1 << 30
-            allocator.mallopt(mmap_threshold, most)
-            allocator.mallopt(trim_threshold, most)

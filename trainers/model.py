@@ -1,6 +1,6 @@
-"""From cached vectors to answers: the four configurations of TANGO §4 as one module.
+"""From cached vectors to answers: the four configurations of TANGO §4 as one module, or the model of wavCSE.
 
-    per view:  layers → (weighted average) → encoder
+    per view:  layers → (pooling) → encoder
     then:      fusion → fully connected network → one head per task
 
 Inputs are raw cached values: each view is standardised inside, by statistics of the training data that are saved with
@@ -16,39 +16,28 @@ from torch import Tensor, nn
 
 from trainers.encoders import ConvBlocks, FullyConnected
 from trainers.fusions import OptimalTransport
-from trainers.poolings import WeightedAverage
+from trainers.poolings import pooling
 from trainers.spec import Experiment
+from trainers.standardise import Standardise
+from trainers.unified import UnifiedEmbedding
 
 
-class Standardise(nn.Module):
-    """(x − mean) / sd, for every layer and dimension of a view."""
-
-    def __init__(self, num_layers: int, dim: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(num_layers, dim))
-        self.register_buffer("scale", torch.ones(num_layers, dim))
-
-    def fit(self, values: np.ndarray, rows: np.ndarray) -> None:
-        """Takes the statistics of some rows of [utterances, layers, dim]; a constant dimension is only centred."""
-        # Block by block: a copy of all rows may be gigabytes, and as many again in float64.
-        blocks = np.array_split(rows, max(1, len(rows) // 256))
-        mean = sum(values[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
-        sd = np.sqrt(sum(np.square(values[block] - mean).sum(axis=0) for block in blocks) / len(rows))
-        self.mean.copy_(torch.from_numpy(mean))
-        self.scale.copy_(torch.from_numpy(np.where(sd > 1e-8, sd, 1.0)))
-
-    def forward(self, x: Float[Tensor, "batch layers dim"]) -> Float[Tensor, "batch layers dim"]:
-        """Standardised values."""
-        return (x - self.mean) / self.scale
+def build(
+    shapes: Sequence[tuple[int, int]], experiment: Experiment, outputs: Mapping[str, int]
+) -> "Heads | UnifiedEmbedding":
+    """An untrained model: see the arguments of `Heads`."""
+    if experiment.encoder == "unified":
+        return UnifiedEmbedding(*shapes[0], experiment, outputs, experiment.pooling)
+    return Heads(shapes, experiment, outputs)
 
 
 class ViewEncoder(nn.Module):
-    """One view: standardise, average its layers where there are several, encode."""
+    """One view: standardise, pool its layers where there are several, encode."""
 
     def __init__(self, num_layers: int, dim: int, experiment: Experiment):
         super().__init__()
         self.standardise = Standardise(num_layers, dim)
-        self.pooling = WeightedAverage(num_layers) if num_layers > 1 else nn.Flatten()
+        self.pooling = pooling(experiment.pooling, num_layers, dim) if num_layers > 1 else nn.Flatten()
         fused_by_transport = experiment.fusion is not None and experiment.fusion.kind == "ot"
         if experiment.encoder == "cnn":
             self.encoder = ConvBlocks(dim, experiment.channels)

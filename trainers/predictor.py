@@ -13,8 +13,9 @@ from torch import nn
 
 from trainers.data import Targets
 from trainers.fit import outputs
-from trainers.model import Heads
+from trainers.model import Heads, build
 from trainers.spec import Experiment, Task
+from trainers.unified import UnifiedEmbedding
 
 FORMAT = 2
 
@@ -40,7 +41,7 @@ class Predictor:
 
     def __init__(
         self,
-        models: Sequence[Heads],
+        models: Sequence[Heads | UnifiedEmbedding],
         experiment: Experiment,
         goals: Sequence[Targets],
         shapes: Sequence[tuple[int, int]],
@@ -114,7 +115,7 @@ class Predictor:
         ]
         shapes = [tuple(shape) for shape in config["shapes"]]
         groups = [goals] if experiment.joint else [[goal] for goal in goals]
-        models = [Heads(shapes, experiment, {goal.name: goal.num_outputs for goal in group}) for group in groups]
+        models = [build(shapes, experiment, {goal.name: goal.num_outputs for goal in group}) for group in groups]
         predictor = cls(models, experiment, goals, shapes)
         predictor.models.load_state_dict(tensors)
         return predictor

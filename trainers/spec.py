@@ -313,7 +313,7 @@ class Tune(Section):
     """Whose section is the starting point."""
     search: Literal["bayesian", "grid", "random"] = "bayesian"
     space: dict[str, Range | list] = Field(min_length=1)
-    """What fields take: an interval, or a list of values; `fusion.epsilon` is a field of a field. A grid takes lists."""
+    """What fields take: an interval, or a list of values, as a grid does; `fusion.epsilon` is a field of a field."""
     trials: PositiveInt = 30
     """How many; a grid has as many as there are combinations."""
     prune: bool = True

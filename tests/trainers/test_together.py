@@ -1,0 +1,70 @@
+"""Trained together or alone: the same models."""
+
+import numpy as np
+import pytest
+
+from trainers.data import TrainingError, targets
+from trainers.folds import cross_validation
+from trainers.rounds import train_alone
+from trainers.spec import Elimination, Folds
+from trainers.together import Run, Together
+
+LAYERS, DIM = 5, 7
+
+
+@pytest.fixture
+def values(data):
+    rng = np.random.default_rng(3)
+    layers = rng.normal(size=(len(data), LAYERS, DIM)).astype(np.float32) * rng.uniform(0.1, 10, (LAYERS, DIM))
+    layers[:, 2] += data.features["a"][:, 0, :DIM]
+    return layers.astype(np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [11, 19, 64])
+def test_runs_trained_together_are_those_trained_alone(data, tasks, values, batch_size):
+    """Folds, seeds and subsets of layers in one stack: curves, weights and answers of the loop of all heads.
+
+    A batch of 11 has fewer utterances than there are outputs, so FC2 stays as it is; tasks have missing labels;
+    runs stop early at different epochs, and penalties are large enough to be seen.
+    """
+    how = Elimination(
+        view="v", tasks=list(tasks), shared=13, embedding=17, epochs=14, patience=2, batch_size=batch_size,
+        l1=1e-4, l2=1e-3, learning_rate=0.01,
+    )  # fmt: skip
+    goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
+    folds = cross_validation(data.labels, data.contents, Folds(k=3, validation=0.2))
+    runs = [Run(0, (0, 2, 4), 0), Run(1, (1, 2, 3), 0), Run(0, (0, 2, 4), 5), Run(2, (2, 3, 4), 5)]
+    found = Together(how, goals, values, folds).train(runs)
+    lengths = set()
+    for run, together in zip(runs, found, strict=True):
+        alone = train_alone(how, "weighted", goals, values, folds[run.fold], run)
+        np.testing.assert_allclose(together.curve, alone.curve, rtol=2e-4)
+        np.testing.assert_allclose(together.weights, alone.weights, rtol=1e-3)
+        for task in tasks:
+            np.testing.assert_allclose(together.answers[task], alone.answers[task], rtol=2e-3, atol=2e-3)
+        lengths.add(len(alone.curve))
+    assert len(lengths) > 1, "no run left the stack before another"
+
+
+def test_memory_may_force_stacks_apart(data, tasks, values, monkeypatch):
+    """One run at a time, one fold's table at a time: the same answers as all at once."""
+    how = Elimination(view="v", tasks=["speaker", "age"], shared=13, embedding=17, epochs=3)
+    goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
+    folds = cross_validation(data.labels, data.contents, Folds(k=3))
+    runs = [Run(fold, (0, 1, 2, 3, 4), seed) for seed in (0, 1) for fold in (0, 1, 2)]
+    at_once = Together(how, goals, values, folds).train(runs)
+    monkeypatch.setattr("trainers.together.TABLE_BYTES", 1)
+    monkeypatch.setattr("trainers.together.STACK_BYTES", 1)
+    apart = Together(how, goals, values, folds).train(runs)
+    for one, other in zip(at_once, apart, strict=True):
+        np.testing.assert_allclose(one.weights, other.weights, rtol=1e-4)
+        np.testing.assert_allclose(one.answers["age"], other.answers["age"], rtol=1e-3, atol=1e-3)
+
+
+def test_a_diverging_run_is_an_error(data, tasks, values):
+    """Instead of weights that mean nothing."""
+    how = Elimination(view="v", tasks=["age"], shared=13, embedding=17, epochs=3, learning_rate=1e30)
+    goals = [targets("age", tasks["age"], data.labels)]
+    folds = cross_validation(data.labels, data.contents, Folds(k=3))
+    with pytest.raises(TrainingError, match="training diverged: no finite validation loss in 3 epochs"):
+        Together(how, goals, values, folds).train([Run(0, (0, 1), 0)])

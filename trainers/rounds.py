@@ -1,0 +1,253 @@
+"""A view's layers, eliminated in every fold and once more on all utterances: the stage's one call into the trainers.
+
+Which layers go is for `trainers.elimination`, how models are trained for `trainers.together` and `trainers.fit`; this
+module says which models a round needs, scores them, and puts the outcome together. Every round trains from scratch
+with given seeds, so that a round that was written down stands for its training: a killed elimination goes on there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+
+from trainers.data import Dataset, Targets, TrainingError, targets
+from trainers.elimination import LayerElimination, Round
+from trainers.fit import EVALUATION_BATCH, fit, outputs
+from trainers.folds import Fold, cross_validation, hold_out
+from trainers.losses import task_loss
+from trainers.metrics import score
+from trainers.predictor import answers
+from trainers.spec import Elimination, Pooling, Task
+from trainers.together import Ran, Run, Together
+from trainers.unified import UnifiedEmbedding
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which round."""
+
+    pooling: Pooling
+    fold: int | None
+    """None: on all utterances."""
+    number: int
+    """From 1."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an elimination leaves behind."""
+
+    folds: Sequence[Fold]
+    nested: Mapping[Pooling, Sequence[LayerElimination]]
+    """For each pooling the elimination in each fold."""
+    whole: Mapping[Pooling, LayerElimination]
+    """For each pooling the one on all utterances; where the corpus gives its own split, that of its one fold."""
+
+    @property
+    def pooling(self) -> Pooling:
+        """The pooling chosen, by validation data alone."""
+        return _chosen(self.whole)
+
+    @property
+    def chosen(self) -> LayerElimination:
+        """The elimination whose layers are kept."""
+        return self.whole[self.pooling]
+
+    def nested_choices(self) -> list[tuple[Pooling, Round]]:
+        """What each fold chose by its own validation data, whose test score is thus nobody's choice."""
+        choices = []
+        for number in range(len(self.folds)):
+            here = {pooling: found[number] for pooling, found in self.nested.items()}
+            pooling = _chosen(here)
+            choices.append((pooling, here[pooling].best_))
+        return choices
+
+
+def _chosen(found: Mapping[Pooling, LayerElimination]) -> Pooling:
+    """The pooling with the best validation score; of equal ones that with fewer layers, then the first named."""
+    best = {pooling: (each.scores_.max(), -len(each.kept_)) for pooling, each in found.items()}
+    return max(best, key=best.get)
+
+
+def eliminate(
+    how: Elimination,
+    tasks: Mapping[str, Task],
+    data: Dataset,
+    layer_names: Sequence[str],
+    done: Mapping[Key, Round] | None = None,
+    note: Callable[[Key, Round], None] = lambda key, found: None,
+    workers: int = 1,
+) -> Outcome:
+    """Runs the elimination on one view.
+
+    Args:
+        how: the section of params.yaml.
+        tasks: the tasks it names.
+        data: features [utterances, layers, dim] of the view it names, all layers.
+        layer_names: names of those layers.
+        done: rounds that an earlier call with the same arguments has noted.
+        note: called with every round as soon as its models are trained.
+        workers: processes that train models side by side, where they cannot be trained together.
+
+    Raises:
+        TrainingError: labels or folds that cannot work; a training that diverged.
+    """
+    goals = [targets(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
+    folds = cross_validation(data.labels, data.contents, how.folds)
+    for goal in goals:
+        for fold in folds:
+            if not all(goal.known[part].any() for part in (fold.train, fold.valid, fold.test)):
+                raise TrainingError(
+                    f"task {goal.name}: a part of a fold has no labelled utterance; label more, lower folds.k, "
+                    "or drop the task"
+                )
+    splits: dict[int | None, Fold] = dict(enumerate(folds))
+    if not how.folds.given:  # else the corpus's test data stays unseen, and its one fold is all there is
+        kept = hold_out(data.labels, data.contents, how.folds, np.arange(len(data)), how.folds.validation)
+        splits[None] = Fold(*kept, np.empty(0, np.int64))
+    values = np.ascontiguousarray(data.features[how.view])
+    rounds = _Rounds(how, goals, values, splits, list(layer_names), done or {}, note, workers)
+    found = {pooling: rounds.run(pooling) for pooling in how.poolings}
+    whole = None if None in splits else 0
+    return Outcome(
+        folds,
+        nested={pooling: [each[number] for number in range(len(folds))] for pooling, each in found.items()},
+        whole={pooling: each[whole] for pooling, each in found.items()},
+    )
+
+
+def num_rounds(how: Elimination, num_layers: int) -> int:
+    """How many rounds `eliminate` runs, over all folds and poolings."""
+    folds = 1 if how.folds.given else how.folds.k + 1
+    return folds * num_layers * len(how.poolings)
+
+
+@dataclass
+class _Rounds:
+    """The rounds of all folds, one after the other."""
+
+    how: Elimination
+    goals: Sequence[Targets]
+    values: np.ndarray
+    splits: Mapping[int | None, Fold]
+    layer_names: Sequence[str]
+    done: Mapping[Key, Round]
+    note: Callable[[Key, Round], None]
+    workers: int
+    together: Together = field(init=False)
+
+    def __post_init__(self):
+        self.together = Together(self.how, self.goals, self.values, list(self.splits.values()))
+
+    def run(self, pooling: Pooling) -> dict[int | None, LayerElimination]:
+        """The elimination of every fold, round by round in step: models of one round have one shape."""
+        found = {fold: LayerElimination() for fold in self.splits}
+        for each in found.values():
+            each.begin(self.layer_names)
+        for number in range(1, len(self.layer_names) + 1):
+            keys = {fold: Key(pooling, fold, number) for fold in self.splits}
+            missing = {fold: each.remaining_ for fold, each in found.items() if keys[fold] not in self.done}
+            new = self._train(pooling, missing) if missing else {}
+            for fold, each in found.items():
+                if fold in new:
+                    self.note(keys[fold], new[fold])
+                each.take(new[fold] if fold in new else self.done[keys[fold]])
+        return found
+
+    def _train(self, pooling: Pooling, layers: Mapping[int | None, tuple[str, ...]]) -> dict[int | None, Round]:
+        """One round in each of some folds: what the models of all seeds show on the layers that remain there."""
+        order = list(self.splits)
+        numbers = {name: number for number, name in enumerate(self.layer_names)}
+        runs = [
+            Run(order.index(fold), tuple(numbers[name] for name in remaining), seed)
+            for fold, remaining in layers.items()
+            for seed in self.how.seeds
+        ]
+        trained = self._trained(pooling, runs)
+        found = {}
+        for place, (fold, remaining) in enumerate(layers.items()):
+            many = len(self.how.seeds)
+            found[fold] = self._round(self.splits[fold], remaining, trained[place * many : (place + 1) * many])
+        return found
+
+    def _trained(self, pooling: Pooling, runs: Sequence[Run]) -> list[Ran]:
+        how = self.how
+        by_weights = pooling == "weighted" and how.importance_of(pooling) == "weights"
+        if by_weights and how.balancing == "equal" and how.batches == "shuffled":
+            return self.together.train(runs)
+        folds = list(self.splits.values())
+        parallel = Parallel(n_jobs=min(self.workers, len(runs)), batch_size=1, mmap_mode="c")
+        return parallel(
+            delayed(train_alone)(how, pooling, self.goals, self.values, folds[run.fold], run) for run in runs
+        )
+
+    def _round(self, fold: Fold, layers: Sequence[str], ran: Sequence[Ran]) -> Round:
+        """The mean over the seeds."""
+        valid = [self._scores(each, fold.valid, slice(0, len(fold.valid))) for each in ran]
+        test = [self._scores(each, fold.test, slice(len(fold.valid), None)) for each in ran if len(fold.test)]
+        weights = [dict(zip(layers, each.weights.tolist(), strict=True)) for each in ran]
+        means, spread = zip(*(_summary(found) for found in (weights, valid, test)), strict=True)
+        return Round(*means, dict(zip(("weights", "valid", "test"), spread, strict=True)))
+
+    def _scores(self, ran: Ran, rows: np.ndarray, part: slice) -> dict[str, float]:
+        result = {}
+        for goal in self.goals:
+            known = goal.known[rows]
+            predicted, _ = answers(goal, ran.answers[goal.name][part])
+            result[goal.name] = score(goal.task.kind, goal.values[rows][known], predicted[known])
+        return result | {"mean": float(np.mean(list(result.values())))}
+
+
+def _summary(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Means and standard deviations by name; nothing of nothing."""
+    names = found[0] if found else ()
+    mean = {name: float(np.mean([each[name] for each in found])) for name in names}
+    several = len(found) > 1
+    return mean, {name: float(np.std([each[name] for each in found], ddof=1)) if several else 0.0 for name in names}
+
+
+def train_alone(
+    how: Elimination, pooling: Pooling, goals: Sequence[Targets], values: np.ndarray, fold: Fold, run: Run
+) -> Ran:
+    """Trains one run by the loop of all heads: what `trainers.together` does for many, for any pooling."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        torch.manual_seed(run.seed)
+        chosen = np.ascontiguousarray(values[:, run.layers])
+        sizes = {goal.name: goal.num_outputs for goal in goals}
+        model = UnifiedEmbedding(*chosen.shape[1:], how, sizes, pooling)
+        model.prepare([chosen], fold.train)
+        curve = fit(model, [torch.from_numpy(chosen)], goals, fold.train, fold.valid, how, run.seed)
+        given = outputs(model, [torch.from_numpy(chosen)], np.concatenate([fold.valid, fold.test]))
+        if how.importance_of(pooling) == "weights":
+            weights = model.pooling.weights.detach().numpy()
+        else:
+            weights = _losses_without(model, goals, chosen, fold)
+        return Ran(weights, given, curve)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def _losses_without(model: UnifiedEmbedding, goals: Sequence[Targets], values: np.ndarray, fold: Fold) -> np.ndarray:
+    """[layers]: how much the validation loss rises when a layer is held at its training mean, nothing trained anew."""
+    model.eval()
+    x = torch.from_numpy(values[fold.valid])
+    labels = [torch.from_numpy(goal.scaled(fold.train)[0])[fold.valid] for goal in goals]
+
+    def loss(x: torch.Tensor) -> float:
+        parts = [model(part) for part in x.split(EVALUATION_BATCH)]
+        return sum(
+            goal.task.weight * task_loss(goal.task.effective_loss, torch.cat([p[goal.name] for p in parts]), label)
+            for goal, label in zip(goals, labels, strict=True)
+        ).item()
+
+    rises = []
+    for layer, mean in enumerate(model.standardise.mean):
+        without = x.clone()
+        without[:, layer] = mean
+        rises.append(loss(without))
+    return np.array(rises) - loss(x)
