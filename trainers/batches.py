@@ -1,10 +1,10 @@
 """Which training utterances make a batch, epoch after epoch.
 
-`batches` is what `trainers.fit` asks; one pass over its result is one epoch. Knows utterances by their numbers and tasks
-by which of them they label; nothing of features, models or losses.
+`batches` is what `trainers.fit` asks; one pass over its result is one epoch. Knows utterances by their numbers, and
+tasks by which utterances they are known of; nothing of features, models or losses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Balanced:
     as that of `Shuffled`.
     """
 
-    def __init__(self, rows: Int[Tensor, " train"], known: Sequence[Bool[np.ndarray, " train"]], size: int, seed: int):
+    def __init__(self, rows: Int[Tensor, " train"], known: Bool[np.ndarray, "tasks train"], size: int, seed: int):
         pools = [rows[torch.from_numpy(of_task)] for of_task in known if of_task.any()]
         self.pools = pools or [rows]
         self.share = size // len(self.pools)
@@ -64,7 +64,7 @@ class Balanced:
 
 
 def batches(
-    kind: str, rows: np.ndarray, known: Sequence[Bool[np.ndarray, " utterances"]], size: int, seed: int
+    kind: str, rows: Int[np.ndarray, " train"], known: Bool[np.ndarray, "tasks utterances"], size: int, seed: int
 ) -> Shuffled | Balanced:
     """The batches of a training; each pass over them is an epoch, and each epoch another one.
 
@@ -81,4 +81,4 @@ def batches(
     train = torch.from_numpy(rows)
     if kind == "shuffled":
         return Shuffled(train, size, seed)
-    return Balanced(train, [of_task[rows] for of_task in known], size, seed)
+    return Balanced(train, known[:, rows], size, seed)

@@ -8,7 +8,7 @@ from trainers.data import TrainingError
 SIZES = {"keyword": 61, "speaker": 23, "emotion": 5}  # a composite set: every utterance has exactly one label
 NUM = sum(SIZES.values())
 OWNER = np.repeat(np.arange(3), list(SIZES.values()))
-KNOWN = [task == OWNER for task in range(3)]
+KNOWN = np.arange(3)[:, None] == OWNER
 TRAIN = np.random.default_rng(0).permutation(NUM)[:83]
 SIZE = 13
 
@@ -43,13 +43,13 @@ def test_a_tasks_utterances_take_turns(task):
     turns = [drawn[i : i + len(mine)] for i in range(0, len(drawn) - len(mine) + 1, len(mine))]
     assert len(turns) >= 5
     assert all(sorted(turn) == mine for turn in turns)
-    assert len({tuple(turn) for turn in turns}) == len(turns)
+    assert len({tuple(turn) for turn in turns}) > len(turns) / 2  # five utterances have only 120 orders
 
 
 def test_an_utterance_of_several_tasks_is_drawn_for_each():
     """Where all are labelled for all, two tasks draw half a batch each, from the same utterances."""
     everyone = np.ones(NUM, bool)
-    drawn = np.concatenate(_epochs("balanced", [everyone, everyone], count=83, size=2)[0])
+    drawn = np.concatenate(_epochs("balanced", np.stack([everyone, everyone]), count=83, size=2)[0])
     assert len(drawn) == 84
     turns = drawn[::2], drawn[1::2]
     assert all(len(set(turn)) == 42 for turn in turns)
@@ -59,9 +59,9 @@ def test_an_utterance_of_several_tasks_is_drawn_for_each():
 def test_a_task_without_labels_has_no_share():
     """The others divide the batch; where no task has any, all utterances are drawn."""
     nobody = np.zeros(NUM, bool)
-    for rows in _epochs("balanced", [KNOWN[0], nobody, KNOWN[2]])[0]:
+    for rows in _epochs("balanced", np.stack([KNOWN[0], nobody, KNOWN[2]]))[0]:
         assert np.bincount(OWNER[rows], minlength=3).tolist() == [6, 0, 6]
-    (epoch,) = _epochs("balanced", [nobody, nobody])
+    (epoch,) = _epochs("balanced", np.stack([nobody, nobody]))
     assert len(set(np.concatenate(epoch))) == len(TRAIN)
 
 
