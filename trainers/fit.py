@@ -1,4 +1,7 @@
-"""The training loop: index batches over features that lie in memory, Adam, early stopping on validation data."""
+"""The training loop: index batches over features that lie in memory, Adam, early stopping on validation data.
+
+Which utterances make a batch is asked of `trainers.batches`, how the tasks' losses are weighed of `trainers.balancing`.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -7,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainers.balancing import BALANCINGS, shared_parameters, weighted_sum
+from trainers.batches import batches
 from trainers.data import Targets, TrainingError
 from trainers.losses import task_loss
 from trainers.spec import Optimisation
@@ -27,39 +32,52 @@ def fit(
     """Trains `model` in place and leaves it with the weights of its best validation epoch.
 
     Args:
-        model: takes one tensor per view, gives one output per task; has `target_mean` and `target_scale` to be fitted.
+        model: takes one tensor per view, gives one output per task; has `target_mean` and `target_scale` to be fitted,
+            and may tell its `shared_parameters()`: see `trainers.balancing`.
         features: each [utterances, layers, dim].
         targets: one per task, in the order of `model.tasks`.
         train: utterance numbers to learn from.
         valid: utterance numbers that decide when to stop.
-        how: epochs, batch size, learning rate, penalties.
-        seed: of the order of batches.
+        how: epochs, batches, learning rate, penalties, balancing of the tasks.
+        seed: of the order of batches, and of random weights.
         watch: called after every epoch with its number and its validation loss; what it raises ends the training.
 
     Raises:
-        TrainingError: the loss was never finite.
+        TrainingError: the loss was never finite; or batches too small to be balanced.
 
     Returns:
-        (epoch, training loss, validation loss) of every epoch; losses are weighted sums over the tasks.
+        (epoch, training loss, validation loss) of every epoch; losses are sums over the tasks by their own weights,
+        whatever the balancing, so that no learned weight decides when to stop and any two trainings can be compared.
     """
     goals = _scaled(model, targets, train)
-    generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=how.learning_rate, fused=True)
-    train_rows, valid_rows = torch.from_numpy(train), torch.from_numpy(valid)
+    weights = [target.task.weight for target in targets]
+    known = np.stack([target.known for target in targets])
+    balancing = BALANCINGS[how.balancing](weights, seed)
+    if balancing.needs_start:
+        rows = torch.from_numpy(train)
+        with torch.no_grad():
+            before = _losses(_answers(model, features, rows), targets, goals, rows)
+        balancing.start(before, shared_parameters(model))
+    optimiser = _optimiser(model, balancing, how)
+    train_batches = batches(how.batches, train, known, how.batch_size, seed)
+    known, valid_rows = torch.from_numpy(known), torch.from_numpy(valid)
     curve, best, best_loss = [], None, np.inf
     for epoch in range(1, how.epochs + 1):
         model.train()
-        total = 0.0
-        for rows in train_rows[torch.randperm(len(train_rows), generator=generator)].split(how.batch_size):
-            loss = _loss(model(*(f[rows] for f in features)), targets, goals, rows)
+        total, seen = 0.0, 0
+        for rows in train_batches:
+            losses = _losses(model(*(f[rows] for f in features)), targets, goals, rows)
             optimiser.zero_grad(set_to_none=True)
-            (loss + _penalty(model, how)).backward()
+            balancing(losses, known[:, rows].any(1)).backward()
+            _add_l1(model, how.l1)
             optimiser.step()
-            total += loss.item() * len(rows)
+            total += weighted_sum([loss.detach() for loss in losses], weights).item() * len(rows)
+            seen += len(rows)
         with torch.inference_mode():
             # One loss over all of them: parts would weigh a task by where its labelled utterances happen to lie.
-            valid_loss = _loss(_answers(model, features, valid_rows), targets, goals, valid_rows).item()
-        curve.append((epoch, total / len(train_rows), valid_loss))
+            losses = _losses(_answers(model, features, valid_rows), targets, goals, valid_rows)
+            valid_loss = weighted_sum(losses, weights).item()
+        curve.append((epoch, total / seen, valid_loss))
         watch(epoch, valid_loss)
         if valid_loss < best_loss:
             best_loss, best = valid_loss, (epoch, copy.deepcopy(model.state_dict()))
@@ -100,18 +118,28 @@ def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> 
     return goals
 
 
-def _loss(answers: dict[str, Tensor], targets, goals, rows) -> Tensor:
-    return sum(
-        target.task.weight * task_loss(target.task.effective_loss, answers[target.name], goal[rows])
-        for target, goal in zip(targets, goals, strict=True)
-    )
+def _losses(answers: dict[str, Tensor], targets, goals, rows) -> list[Tensor]:
+    """Every task's loss, before any weighing."""
+    each = zip(targets, goals, strict=True)
+    return [task_loss(target.task.effective_loss, answers[target.name], goal[rows]) for target, goal in each]
 
 
-def _penalty(model: nn.Module, how: Optimisation) -> Tensor | float:
-    """λ1·Σ|w| + λ2·Σw² over all weights."""
-    penalty = 0.0
-    if how.l1:
-        penalty = penalty + how.l1 * sum(p.abs().sum() for p in model.parameters())
-    if how.l2:
-        penalty = penalty + how.l2 * sum(p.square().sum() for p in model.parameters())
-    return penalty
+def _optimiser(model: nn.Module, balancing: nn.Module, how: Optimisation) -> torch.optim.Adam:
+    """Adam over the model, with λ2 Σw², and over what the balancing learns, without.
+
+    Adam's weight decay adds its factor times w to the gradient, and λ2 Σw² has the derivative 2 λ2 w: the same update
+    as by backpropagation, without a pass over all weights.
+    """
+    groups = [{"params": list(model.parameters()), "weight_decay": 2 * how.l2}]
+    if learned := list(balancing.parameters()):
+        groups.append({"params": learned})
+    return torch.optim.Adam(groups, lr=how.learning_rate, fused=True)
+
+
+def _add_l1(model: nn.Module, l1: float) -> None:
+    """Adds the derivative of λ1 Σ|w|, λ1 sign(w), to the gradients; what no loss reaches has none, and stays."""
+    if l1:
+        reached = [parameter for parameter in model.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in reached]
+        with torch.no_grad():
+            torch._foreach_add_(gradients, torch._foreach_sign(reached), alpha=l1)

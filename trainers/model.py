@@ -95,6 +95,10 @@ class Heads(nn.Module):
         self.register_buffer("target_mean", torch.zeros(len(outputs)))
         self.register_buffer("target_scale", torch.ones(len(outputs)))
 
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Weights and bias of the last layer that all tasks share; none where heads stand on the features."""
+        return list(self.shared.parameters())[-2:]
+
     def prepare(self, features: Sequence[np.ndarray], train: np.ndarray) -> None:
         """Takes from training data what is not learned by gradient.
 
