@@ -13,7 +13,18 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pipeline.corpora import baved, crema_d, demo, emo_db, folder, prompts
+from pipeline.corpora import (
+    baved,
+    crema_d,
+    demo,
+    emo_db,
+    folder,
+    iemocap,
+    prompts,
+    speech_commands,
+    timit,
+    voxceleb1,
+)
 from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
 
 __all__ = ["ADAPTERS", "Corpus", "CorpusError", "Problem", "Section", "Utterance", "adapter"]
@@ -24,7 +35,11 @@ ADAPTERS: dict[str, ModuleType] = {
     "demo": demo,
     "emo-db": emo_db,
     "folder": folder,
+    "iemocap": iemocap,
     "prompts": prompts,
+    "speech-commands": speech_commands,
+    "timit": timit,
+    "voxceleb1": voxceleb1,
 }
 """Module of each adapter, by the name that `params.yaml` calls it."""
 
@@ -52,7 +67,16 @@ def _names_a_known_adapter(section: Any) -> Any:
 
 
 Corpus = Annotated[
-    baved.Baved | crema_d.CremaD | demo.Demo | emo_db.EmoDB | folder.Folder | prompts.Prompts,
+    baved.Baved
+    | crema_d.CremaD
+    | demo.Demo
+    | emo_db.EmoDB
+    | folder.Folder
+    | iemocap.Iemocap
+    | prompts.Prompts
+    | speech_commands.SpeechCommands
+    | timit.Timit
+    | voxceleb1.VoxCeleb1,
     Field(discriminator="adapter"),
     BeforeValidator(_names_a_known_adapter),
 ]

@@ -1,0 +1,137 @@
+import pytest
+
+from pipeline.corpora import Problem, Utterance
+from pipeline.corpora.speech_commands import ADDED, WORDS, SpeechCommands, split_of, utterances
+
+
+@pytest.fixture
+def section(trees):
+    return SpeechCommands(root=trees["speech-commands"])
+
+
+def by_name(section, folder):
+    """Labels of every utterance."""
+    return {item.name: item.labels for item in utterances(section, folder) if isinstance(item, Utterance)}
+
+
+def splits(section, folder):
+    """Split of every utterance."""
+    return {name: labels["split"] for name, labels in by_name(section, folder).items()}
+
+
+def test_labels_by_hand(section, tmp_path, capsys):
+    """The folder is the word, the name begins with the speaker, and the lists say who validates and who tests."""
+
+    def labels(word, speaker, split):
+        return {
+            "speaker": f"speech-commands/{speaker}",
+            "split": split,
+            "transcript": word,
+            "keyword": word,
+        }
+
+    assert by_name(section, tmp_path) == {
+        "cat/2aa787cf_nohash_1": labels("cat", "2aa787cf", "test"),
+        "five/97ae8b25_nohash_0": labels("five", "97ae8b25", "validation"),
+        "no/004ae714_nohash_0": labels("no", "004ae714", "train"),
+        "yes/004ae714_nohash_0": labels("yes", "004ae714", "train"),
+    }
+    assert capsys.readouterr().err == ""
+
+
+def test_it_has_the_words_of_both_versions():
+    """Thirty, and five more."""
+    assert (len(WORDS), len(WORDS.keys() - set(ADDED))) == (35, 30)
+
+
+def test_background_noise_is_no_recording_of_a_word(section, tmp_path):
+    """Neither an utterance nor a problem."""
+    assert not any("background" in item.name for item in utterances(section, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("speaker", "split"),
+    [
+        ("2aa787cf", "test"),
+        ("ffa76c4a", "test"),
+        ("24ad3ebe", "test"),
+        ("d7467392", "test"),
+        ("85834399", "test"),
+        ("97ae8b25", "validation"),
+        ("ad63d93c", "validation"),
+        ("f17be97f", "validation"),
+        ("bc196f81", "validation"),
+        ("b7a6f709", "validation"),
+    ],
+)
+def test_the_rule_gives_the_published_lists(speaker, split):
+    """Speakers from `testing_list.txt` and `validation_list.txt` as they were published."""
+    assert split_of(speaker) == split
+
+
+def test_shares_of_the_rule():
+    """Ten per cent each for validation and test, of 5,003 made-up speakers."""
+    given = [split_of(f"{number:08x}") for number in range(5003)]
+    assert 0.08 < given.count("validation") / 5003 < 0.12
+    assert 0.08 < given.count("test") / 5003 < 0.12
+    assert set(given) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("missing", ["validation_list.txt", "testing_list.txt"])
+def test_without_a_list_the_split_follows_the_rule(section, tmp_path, capsys, missing):
+    """For all recordings, also those of the list that is there, and a line says so."""
+    (section.root / "validation_list.txt").write_text("no/004ae714_nohash_0.wav\n")
+    (section.root / missing).unlink()
+    assert splits(section, tmp_path) == {
+        "cat/2aa787cf_nohash_1": "test",
+        "five/97ae8b25_nohash_0": "validation",
+        "no/004ae714_nohash_0": "train",
+        "yes/004ae714_nohash_0": "train",
+    }
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"no {missing} under")
+    assert line.endswith("the split follows the corpus's rule, a hash of the speaker")
+
+
+def test_the_lists_count_and_not_the_rule(section, tmp_path):
+    """Somebody who divides otherwise is followed, with Windows's line ends and in another format too."""
+    (section.root / "validation_list.txt").write_bytes(b"yes/004ae714_nohash_0.wav\r\n\r\n")
+    recording = section.root / "yes/004ae714_nohash_0.wav"
+    recording.rename(recording.with_suffix(".flac"))
+    found = splits(section, tmp_path)
+    assert found["yes/004ae714_nohash_0"] == "validation"
+    assert (found["no/004ae714_nohash_0"], found["five/97ae8b25_nohash_0"]) == ("train", "train")
+
+
+def test_a_recording_on_both_lists_has_no_split(section, tmp_path, capsys):
+    """It can neither validate nor test, and is not for training either; a line says so."""
+    (section.root / "validation_list.txt").write_text("cat/2aa787cf_nohash_1.wav\n")
+    assert splits(section, tmp_path)["cat/2aa787cf_nohash_1"] is None
+    assert "1 recordings are on both lists, the first cat/2aa787cf_nohash_1" in capsys.readouterr().err
+
+
+def test_recordings_on_a_list_that_are_not_there(section, tmp_path, capsys):
+    """Are told, and what is there is read: copies with some of the words only are common."""
+    before = by_name(section, tmp_path)
+    (section.root / "testing_list.txt").write_text("cat/2aa787cf_nohash_1.wav\ntree/2aa787cf_nohash_0.wav\n")
+    assert by_name(section, tmp_path) == before
+    assert "its lists name 1 recordings that it lacks, the first tree/2aa787cf_nohash_0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("maybe/004ae714_nohash_1.wav", "unknown word 'maybe'; the corpus has yes, no, "),
+        ("Yes/004ae714_nohash_1.wav", "unknown word 'Yes'; the corpus has yes, no, "),
+        ("004ae714_nohash_1.wav", "unknown word 'speech-commands'; the corpus has yes, no, "),
+        ("yes/004ae714_1.wav", "not named <word>/<speaker>_nohash_<number>"),
+        ("yes/004AE714_nohash_1.wav", "not named <word>/<speaker>_nohash_<number>"),
+        ("yes/4ae714_nohash_1.wav", "not named <word>/<speaker>_nohash_<number>"),
+        ("yes/004ae714_nohash_١.wav", "not named <word>/<speaker>_nohash_<number>"),
+    ],
+)
+def test_unknown_words_and_names(section, plant, tmp_path, path, reason):
+    """Each is listed with what the corpus has instead."""
+    plant(section.root, path)
+    problems = {item.name: item.reason for item in utterances(section, tmp_path) if isinstance(item, Problem)}
+    assert problems[path].startswith(reason)
