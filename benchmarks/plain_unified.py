@@ -1,6 +1,6 @@
 """What one would write first: wavCSE's model and training loop from PyTorch's own parts.
 
-The baseline of `benchmarks.elimination`, and the oracle of `trainers.together`: FC1 on every layer, the weighted average
+The baseline of `benchmarks.elimination`: FC1 on every layer, the weighted average
 after it, FC2, one output per task, a `DataLoader`, penalties by autograd, Adam as it comes, one model at a time.
 """
 
@@ -61,9 +61,7 @@ def train(
     def loss_of(x: Tensor, *labels: Tensor) -> Tensor:
         answers = model(x)
         losses = zip(goals, labels, strict=True)
-        return sum(
-            goal.task.weight * nn.functional.cross_entropy(answers[goal.name], label) for goal, label in losses
-        )
+        return sum(goal.task.weight * nn.functional.cross_entropy(answers[goal.name], label) for goal, label in losses)
 
     curve = []
     for _ in range(how.epochs):

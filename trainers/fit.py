@@ -105,15 +105,10 @@ def _answers(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict
 
 
 def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> list[Tensor]:
-    """Targets as the losses take them; fits the scale of regression targets on the training data."""
+    """Targets as the losses take them; tells the model the scale of regression targets in the training data."""
     goals = []
     for i, target in enumerate(targets):
-        values = target.values
-        if target.task.kind == "regression":
-            known = values[train][target.known[train]].astype(np.float64)
-            mean, sd = (known.mean(), known.std()) if len(known) else (0.0, 1.0)
-            model.target_mean[i], model.target_scale[i] = mean, sd if sd > 1e-8 else 1.0
-            values = ((values - mean) / model.target_scale[i].item()).astype(np.float32)
+        values, model.target_mean[i], model.target_scale[i] = target.scaled(train)
         goals.append(torch.from_numpy(values))
     return goals
 
