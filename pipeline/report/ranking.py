@@ -148,7 +148,7 @@ def notes(experiments: Sequence[Experiment], cells: Iterable[Cell]) -> tuple[str
     said = []
     if any(cell.mark for cell in cells):
         said.append(
-            "° no better than chance: always the most frequent class, or the training labels' mean; of pairs, a lot."
+            "° no better than chance: always the most frequent class, the training labels' mean, or for pairs a coin."
         )
     if len({str(experiment.provenance.get("manifest")) for experiment in experiments}) > 1:
         said.append("Not all experiments were trained on the same state of the manifest (see Provenance).")
