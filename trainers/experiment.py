@@ -4,8 +4,6 @@ One experiment or the hundreds of cells of a grid: `plan` says which models one 
 all of them side by side, and `run_all` puts each experiment's answers together as soon as they are there.
 """
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from trainers.data import Dataset, Targets, TrainingError, targets
-from trainers.folds import Fold, cross_validation, hold_out
+from trainers.folds import Fold, cross_validation, digest, hold_out, record
 from trainers.jobs import Job, Trained, train_all
-from trainers.metrics import PRIMARY, chance, scores, summary
+from trainers.metrics import chance, scores, summary
 from trainers.predictor import Predictor, answers
 from trainers.spec import Experiment, Task
 
@@ -207,7 +205,7 @@ def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, rows: n
 def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
     tasks, by_chance = {}, {}
     for goal in plan.goals:
-        kind = goal.task.kind
+        kind, primary = goal.task.kind, goal.task.primary
         per_fold = []
         for _, table in predictions.groupby(["seed", "fold"]):
             table = table[table[f"{goal.name}.true"].notna()]
@@ -217,33 +215,19 @@ def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
         tasks[goal.name] = {name: summary([fold.get(name) for fold in per_fold]) for name in names}
         known = goal.known
         sides = [(goal.values[f.train][known[f.train]], goal.values[f.test][known[f.test]]) for f in plan.folds]
-        guesses = [chance(kind, train, test) if len(train) and len(test) else None for train, test in sides]
-        by_chance[goal.name] = {PRIMARY[kind]: summary(guesses)["mean"]}
+        guesses = [chance(kind, train, test, primary) if len(train) and len(test) else None for train, test in sides]
+        by_chance[goal.name] = {primary: summary(guesses)["mean"]}
     return {
         "setup": plan.experiment.setup,
         "views": plan.experiment.views,
         "tasks": tasks,
         "kinds": {goal.name: goal.task.kind for goal in plan.goals},
-        "primary": {goal.name: PRIMARY[goal.task.kind] for goal in plan.goals},
+        "primary": {goal.name: goal.task.primary for goal in plan.goals},
         "chance": by_chance,
         "classes": {goal.name: list(goal.classes) for goal in plan.goals if goal.classes},
         "num_utterances": int(predictions["utterance"].nunique()),
         "num_folds": len(plan.folds),
-        "folds": _folds_record(plan),
-        "truth": {goal.name: _hash([*goal.classes, goal.values.tolist()]) for goal in plan.goals},
+        "folds": record(plan.folds, plan.contents),
+        "truth": {goal.name: digest([*goal.classes, goal.values.tolist()]) for goal in plan.goals},
         "seeds": plan.experiment.seeds,
     }
-
-
-def _folds_record(plan: Plan) -> dict[str, object]:
-    """What two experiments must share to be compared fold by fold: `hash`; and how large the folds' parts are."""
-    sides = [{"train": fold.train, "valid": fold.valid, "test": fold.test} for fold in plan.folds]
-    names = [{side: np.take(plan.contents, rows).tolist() for side, rows in fold.items()} for fold in sides]
-    return {
-        "hash": _hash(names),
-        "sizes": [{side: len(rows) for side, rows in fold.items()} for fold in sides],
-    }
-
-
-def _hash(content: object) -> str:
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()

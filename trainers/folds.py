@@ -4,6 +4,8 @@ Utterances with the same audio always stay together, and so do those that share 
 tested on what it was trained on under another name.
 """
 
+import hashlib
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +57,18 @@ def hold_out(labels, contents, folds: Folds, among: np.ndarray, share: float) ->
     groups = len(np.unique(_groups(labels, contents, folds)[among]))
     # As many parts as there are groups at the most: of eight speakers at least one is held out, whatever the share.
     return _kfold(labels, contents, folds, among, max(2, min(round(1 / share), groups)))[0]
+
+
+def record(folds: Sequence[Fold], contents: Sequence[str]) -> dict[str, object]:
+    """What two results must share to be compared fold by fold: `hash`; and how large the folds' parts are: `sizes`."""
+    sides = [{"train": fold.train, "valid": fold.valid, "test": fold.test} for fold in folds]
+    names = [{side: np.take(contents, rows).tolist() for side, rows in fold.items()} for fold in sides]
+    return {"hash": digest(names), "sizes": [{side: len(rows) for side, rows in fold.items()} for fold in sides]}
+
+
+def digest(content: object) -> str:
+    """A hash of what JSON can say."""
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
 def _kfold(labels, contents, folds: Folds, among: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -23,6 +23,8 @@ def task_loss(loss: str, output: Float[Tensor, "batch outputs"], target: Shaped[
             output = torch.cat([torch.zeros_like(output), output], dim=1)
         return F.cross_entropy(output, target)
     column = output[:, 0]
+    if loss == "ccc":
+        return 1 - _concordance(column, target)
     if loss == "bce":
         return F.binary_cross_entropy_with_logits(column, target.to(column.dtype))
     if loss == "mae":
@@ -30,3 +32,14 @@ def task_loss(loss: str, output: Float[Tensor, "batch outputs"], target: Shaped[
     mse = F.mse_loss(column, target)
     # The root's gradient is infinite at 0; the offset bounds it and moves the loss by at most 1e-6.
     return torch.sqrt(mse + 1e-12) if loss == "rmse" else mse
+
+
+def _concordance(first: Float[Tensor, " labelled"], second: Float[Tensor, " labelled"]) -> Float[Tensor, ""]:
+    """Lin's concordance correlation coefficient, 2·cov / (var + var + (difference of the means)²), of biased moments.
+
+    0, without a pull, of a single utterance, of which there is no covariance.
+    """
+    a, b = first - first.mean(), second - second.mean()
+    apart = (first.mean() - second.mean()).square()
+    # The offset keeps 0/0 away, where neither side varies; targets are standardised, so it moves nothing else.
+    return 2 * (a * b).mean() / (a.square().mean() + b.square().mean() + apart + 1e-8)

@@ -52,6 +52,7 @@ METRICS = {
     "ccc": Metric("CCC"),
     "wer": Metric("WER", higher_is_better=False, scale=100),
     "eer": Metric("EER", higher_is_better=False, scale=100),
+    "min_dcf": Metric("minDCF", higher_is_better=False),
 }
 
 
@@ -146,7 +147,9 @@ def notes(experiments: Sequence[Experiment], cells: Iterable[Cell]) -> tuple[str
     """What must be said below a table of these experiments' scores."""
     said = []
     if any(cell.mark for cell in cells):
-        said.append("° no better than chance: always the most frequent class, or the mean of the training labels.")
+        said.append(
+            "° no better than chance: always the most frequent class, the training labels' mean, or for pairs a coin."
+        )
     if len({str(experiment.provenance.get("manifest")) for experiment in experiments}) > 1:
         said.append("Not all experiments were trained on the same state of the manifest (see Provenance).")
     return tuple(said)

@@ -48,6 +48,23 @@ def test_every_configuration_learns_what_its_views_know(setup, data, tasks):
     assert outcome.predictions["emotion.true"].isna().sum() == data.labels["emotion"].isna().sum()
 
 
+def test_a_task_is_compared_by_the_metric_it_names(data, tasks):
+    """And by that of its kind where it names none; chance is told by the same one. Trained for concordance, it is
+    reached."""
+    tasks = tasks | {
+        "age": Task(kind="regression", loss="ccc", metric="ccc"),
+        "gender": Task(kind="binary", label="sex", metric="uar"),
+    }
+    metrics = run(experiment(learning_rate=3e-3), tasks, data).metrics
+    assert metrics["primary"] == {"speaker": "accuracy", "emotion": "accuracy", "gender": "uar", "age": "ccc"}
+    assert {task: list(found) for task, found in metrics["chance"].items()} == {
+        task: [name] for task, name in metrics["primary"].items()
+    }
+    assert metrics["chance"]["age"]["ccc"] == pytest.approx(0.0)
+    assert metrics["chance"]["gender"]["uar"] == pytest.approx(0.5)
+    assert metrics["tasks"]["age"]["ccc"]["mean"] > 0.6
+
+
 def test_the_same_run_gives_the_same_result_to_the_bit(data, tasks):
     """Whatever the number of workers."""
     how = experiment(epochs=3, views=["a", "b"], fusion="ot")
