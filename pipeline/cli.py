@@ -15,6 +15,12 @@ STAGES = {
     "extract": ("compute the hidden states that the stores lack", "VIEW", "strata extract wavlm xvector"),
     "train": ("train and score experiments on cached views", "EXPERIMENT", "strata train tango"),
     "eliminate": ("rank and drop layers of a view, one by one", "NAME", "strata eliminate wavlm"),
+    "embed": ("keep the unified embedding of a trained model for all utterances", "NAME", "strata embed unified"),
+    "downstream": (
+        "train and score single-layer models, or verify speakers, on embeddings",
+        "NAME",
+        "strata downstream age",
+    ),
     "report": ("write report/index.html and print the comparison", None, "strata report"),
 }
 """Help, what its arguments name (all of them where none is given), and an example of each stage."""
