@@ -78,7 +78,7 @@ def _check_move(path: Path, wide: Path) -> None:
     if wide.exists():
         raise StoreError(
             f"{wide} is there already, of an earlier narrowing, and {path} would be moved to it; "
-            f"`strata store drop {wide}`, or move it elsewhere"
+            "remove it, or move it elsewhere"
         )
     if path.is_symlink():
         raise StoreError(f"{path} is a link, and a store is moved by renaming it; put {path.resolve()} itself there")

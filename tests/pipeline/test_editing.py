@@ -27,7 +27,10 @@ CASES = {
         "views:\n    wavlm:  # large\n        family: x\n        source: y  # why\n        layers: LIST\n\n"
         "    # another\n    mfcc: {}\n",
     ),
-    "block at the end of a file": ("views:\n  wavlm:\n    family: x", "views:\n  wavlm:\n    family: x\n    layers: LIST"),
+    "block at the end of a file": (
+        "views:\n  wavlm:\n    family: x",
+        "views:\n  wavlm:\n    family: x\n    layers: LIST",
+    ),
     "block that ends in a list": (
         "views:\n  wavlm:\n    family: x\n    frames:\n    - 1 # one\n    - 2\ntasks: {}\n",
         "views:\n  wavlm:\n    family: x\n    frames:\n    - 1 # one\n    - 2\n    layers: LIST\ntasks: {}\n",
@@ -84,7 +87,9 @@ def test_a_second_edit_changes_nothing(case):
 )
 def test_what_would_change_something_else_is_refused(text):
     """An alias makes two sections one: the user is told what to write."""
-    with pytest.raises(StageError, match=r"views.wavlm cannot be edited .* write `layers: \[0, 2, last_hidden_state\]`"):
+    with pytest.raises(
+        StageError, match=r"views.wavlm cannot be edited .* write `layers: \[0, 2, last_hidden_state\]`"
+    ):
         with_value(text, ("views", "wavlm", "layers"), VALUE)
 
 
