@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--seconds", type=float, default=120.0, help="of audio in the sample; default: 120")
         action.add_argument("--json", action="store_true", help="print all that was measured as JSON")
     _add_predict(commands, every)
+    _add_layers(commands, every)
     compare = commands.add_parser(
         "compare",
         help="test whether experiments differ, on the same folds",
@@ -177,6 +178,30 @@ def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentP
     )
 
 
+def _add_layers(commands: argparse._SubParsersAction, every: argparse.ArgumentParser) -> None:
+    layers = commands.add_parser(
+        "layers",
+        help="tell which layers an elimination kept, and what cutting the model after them saves",
+        description="The layers that an elimination kept, their scores beside those of all layers, and what cutting "
+        "the model after the highest of them saves. With --write the view is narrowed to them: in the params file, and "
+        "in its store, whose rows are copied. The wide store is kept in wide/ until you remove it.",
+        parents=[every],
+        epilog="example: strata layers results/eliminate/wavlm --write params.yaml",
+    )
+    layers.add_argument("results", type=Path, metavar="RESULTS", help="folder of an elimination's results")
+    layers.add_argument(
+        "--write", type=Path, metavar="FILE", help="the params file whose view, and the store beside it, are narrowed"
+    )
+    layers.add_argument("--no-time", dest="time", action="store_false", help="run neither the whole nor the cut model")
+    layers.add_argument("--json", action="store_true", help="print a JSON object instead of tables")
+    layers.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="of the study; default: that of --write, that of the study around RESULTS, or params.yaml here",
+    )
+
+
 def _run(options: argparse.Namespace) -> None:
     if options.command == "init":
         from pipeline import init
@@ -193,6 +218,11 @@ def _run(options: argparse.Namespace) -> None:
 
         study = None if options.params is None else options.params.parent
         predict.run(options.model, options.files, study, options.device, options.batch_s, options.json)
+        return
+    if options.command == "layers":
+        from pipeline import layers
+
+        layers.run(options.results, options.params, options.write, options.time, options.json)
         return
     from importlib import import_module
 
