@@ -129,7 +129,10 @@ def test_a_model_that_saw_everything_leaves_nothing_to_test(embedded):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder": "linear", "pooling": "weighted"}, "has the encoder linear, which makes no embedding"),
+        (
+            {"encoder": "linear", "pooling": "weighted"},
+            "found one with the encoder linear",
+        ),
         ({"final": False}, "run `strata train one` first, without `final: false`"),
     ],
 )
@@ -143,3 +146,22 @@ def test_only_a_trained_unified_model_embeds(embedded, change, message):
 def test_downstream_without_embeddings_names_the_command(embedded):
     """Before anything is trained."""
     assert "run `strata embed unified` first" in embedded.fails("downstream", "pitch")
+
+
+def test_files_become_rows_of_an_array(embedded):
+    """What the stage makes of cached layers, `--model` makes of audio; a bad file is a row of NaN and a line."""
+    embedded.succeeds("embed")
+    store = FeatureStore.open(embedded.folder / "embeddings/unified.zarr")
+    manifest = pd.read_parquet(embedded.folder / "data/manifest.parquet")
+    files = [str(embedded.recordings / f"{i:03d}.wav") for i in (5, 2, 7)]
+    keys = manifest.set_index("utterance")["content"][[f"tones/{i:03d}.wav" for i in (5, 2, 7)]].tolist()
+    target = embedded.folder / "some.npy"
+    asked = ["embed", "--model", str(embedded.folder / "results/one/model"), "--output", str(target)]
+    embedded.succeeds(*asked, *files)
+    np.testing.assert_allclose(np.load(target), store.pooled(keys)[:, 0], rtol=1e-3, atol=1e-4)
+    (embedded.folder / "bad.wav").write_bytes(b"no audio")
+    said = embedded.fails(*asked, files[0], str(embedded.folder / "bad.wav"))
+    assert "1 of 2 files cannot be used, their rows are NaN" in said
+    given = np.load(target)
+    assert np.isfinite(given[0]).all()
+    assert np.isnan(given[1]).all()
