@@ -14,6 +14,7 @@ from extractors import CheckpointAbsent
 from extractors.miniatures import PREFIX
 from extractors.view import View
 from pipeline import narrowing, saving
+from pipeline.files import write_if_changed
 from pipeline.outcome import Outcome, section_of
 from pipeline.progress import say
 from pipeline.report import notices
@@ -21,6 +22,9 @@ from pipeline.report.scores import layer_ranges
 from pipeline.report.tables import Cell, Column, Table, is_number, millions, number, plain, size
 from pipeline.saving import Saving
 from pipeline.study import Study
+
+SAVINGS = "savings.json"
+"""Beside elimination.json: for each quantity what it is of the whole and of the cut model."""
 
 
 def run(results: Path, params: Path | None, target: Path | None, timed: bool, as_json: bool) -> None:
@@ -41,6 +45,7 @@ def run(results: Path, params: Path | None, target: Path | None, timed: bool, as
     section = section_of(study, outcome)
     try:
         saved = saving.measure(study, outcome, section, timed)
+        _keep(outcome, saved)
     except CheckpointAbsent:
         say(f"the model of views.{outcome.view} is not on this machine: what cutting it saves is left out")
         saved = None
@@ -54,6 +59,14 @@ def run(results: Path, params: Path | None, target: Path | None, timed: bool, as
             print(worth)
     if target is not None:
         narrowing.write(study, outcome, section)
+
+
+def _keep(outcome: Outcome, saved: Saving) -> None:
+    """Leaves what was measured beside the elimination, for the report."""
+    costs = {"whole": asdict(saved.whole), "cut": asdict(saved.cut)}
+    record = {name: {which: cost[name] for which, cost in costs.items()} for name in costs["cut"]}
+    record |= {"layers": outcome.highest, "device": saved.device, "sample": saved.sample, "rounds": saved.rounds}
+    write_if_changed(outcome.file.with_name(SAVINGS), (json.dumps(record, indent=1) + "\n").encode())
 
 
 def _around(results: Path) -> Path:
@@ -104,7 +117,8 @@ def _scores(outcome: Outcome) -> Table:
         nested = f"{number(outcome.nested['mean'], 4)} ± {number(outcome.nested.get('sd'), 4)}"
         rows.append(("test, mean", nested, _score(every, "test", "mean")))
         folds = len(outcome.nested.get("folds", []))
-        notes.append(f"Test: of layers chosen in each of {folds} folds without its test data; mean ± SD of the folds.")
+        each, spread = (f"in each of {folds} folds ", "folds") if folds > 1 else ("", "seeds")
+        notes.append(f"Test: of layers chosen {each}without its test data; mean ± SD of the {spread}.")
     return Table(
         f"Elimination {outcome.name}: layers of view {outcome.view}",
         (Column(""), Column("layers kept", numeric=True), Column("all layers", numeric=True)),

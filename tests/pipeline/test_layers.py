@@ -16,7 +16,7 @@ import extractors
 from extractors import miniatures
 from extractors.torch_setup import resolve_device
 from extractors.transformers.checkpoints import SPEECH_MODELS
-from pipeline import cli, narrowing, saving
+from pipeline import cli, layers, narrowing, saving
 from pipeline.extract.work import values
 from pipeline.outcome import Outcome, with_layers
 from pipeline.study import Study
@@ -112,12 +112,12 @@ class Eliminated:
         return self.study.capsys.readouterr().err.splitlines()[-1]
 
     def state(self) -> dict[str, int]:
-        """All files of the stores, with their times, and whatever was written beside the elimination."""
+        """All files of the stores, with their times, and what was written beside the elimination but its savings."""
         found = [file for name in ("features", "wide", "results") for file in (self.folder / name).rglob("*")]
         return {
             str(file): file.stat().st_mtime_ns
             for file in found
-            if file.is_file() and file.suffix != ".lock" and ".tmp" not in str(file)
+            if file.is_file() and file.suffix != ".lock" and ".tmp" not in str(file) and file.name != layers.SAVINGS
         }
 
     def edit(self, before: str, after: str) -> "Eliminated":
@@ -183,6 +183,8 @@ def test_the_outcome_is_told_with_what_the_cut_saves(eliminated):
     assert "Dropped, in this order: 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 6, 4, 3." in out
     assert "round 21 of 25, pooling weighted" in out
     assert "chosen in each of 3 folds without its test data" in out
+    kept = json.loads((eliminated.folder / "results/eliminate/wavlm/savings.json").read_text())
+    assert kept["parameters"]["cut"] < kept["parameters"]["whole"]
     assert "What cutting the model of wavlm after layer 7 saves" in out
     assert {"parameters", "bytes of parameters", "operations", "time"} <= said.keys()
     assert "Random weights: The view wavlm is computed by untrained miniatures" in out
