@@ -144,9 +144,19 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "report":
             command.add_argument("--summary", action="store_true", help="only print; leave the page as it is")
+        if name == "embed":
+            _add_files(command)
         if argument:
             command.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
     return parser
+
+
+def _add_files(embed: argparse.ArgumentParser) -> None:
+    files = embed.add_argument_group("of audio files instead of a study's utterances")
+    files.add_argument("--model", type=Path, metavar="FOLDER", help="results/<experiment>/model: NAMEs are files then")
+    files.add_argument("--output", type=Path, metavar="FILE", help="the .npy to write, a row for each file")
+    files.add_argument("--device", default="auto", help="see predict")
+    files.add_argument("--batch-s", type=float, metavar="SECONDS", help="see predict")
 
 
 def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentParser) -> None:
@@ -219,6 +229,16 @@ def _run(options: argparse.Namespace) -> None:
 
         study = None if options.params is None else options.params.parent
         predict.run(options.model, options.files, study, options.device, options.batch_s, options.json)
+        return
+    if options.command == "embed" and (options.model or options.output):
+        if not (options.model and options.output and options.names):
+            raise ValueError(
+                "expected --model FOLDER --output FILE.npy and files of audio; without them, names of embed"
+            )
+        from pipeline import embed_files
+
+        study = options.params.parent if options.params.exists() else None
+        embed_files.run(options.model, options.names, options.output, study, options.device, options.batch_s)
         return
     if options.command == "layers":
         from pipeline import layers

@@ -45,7 +45,8 @@ def _embed(study: Study, sources: gather.Sources, name: str) -> None:
     section = study.params.embed[name]
     folder = study.results(*section.experiment.split("/")) / "model"
     predictor, config = _model(folder, section.experiment)
-    (view,) = predictor.experiment.views
+    _ = predictor.embedding_dim  # that it has one is the first that must hold
+    view = predictor.experiment.views[0]
     _, views = sources.select([view], {}, Folds(), section.corpora)
     cached = views[view]
     fingerprint = {
@@ -55,7 +56,7 @@ def _embed(study: Study, sources: gather.Sources, name: str) -> None:
         "layers": config["layers"][view],
         "upstream": dict(cached.store.header.fingerprint),
     }
-    store = _store(study.embeddings(name), fingerprint, predictor.experiment.embedding)
+    store = _store(study.embeddings(name), fingerprint, predictor.embedding_dim)
     missing = store.missing(cached.keys)
     if not missing:
         say(f"{name}: up to date, {len(store)} embeddings")
@@ -73,17 +74,11 @@ def _model(folder: Path, experiment: str):
     from trainers.predictor import Predictor  # torch, only now
 
     try:
-        predictor, config = Predictor.load(folder)
+        return Predictor.load(folder)
     except FileNotFoundError:
         raise StageError(
             f"no model in {folder}: run `strata train {experiment.split('/')[0]}` first, without `final: false`"
         ) from None
-    if predictor.experiment.encoder != "unified":
-        raise StageError(
-            f"experiment {experiment} has the encoder {predictor.experiment.encoder}, which makes no embedding: "
-            "name one with encoder: unified"
-        )
-    return predictor, config
 
 
 def _store(path: Path, fingerprint: Mapping[str, object], dim: int) -> FeatureStore:

@@ -72,8 +72,8 @@ class Sources:
         table = self.manifest
         if corpora:
             table = table[corpus_of(table).isin(corpora)]
-        labelled = [labelled(table, name, task) for name, task in tasks.items() if (task.label or name) in table]
-        usable = table[np.logical_or.reduce(labelled)] if labelled else table
+        has_label = [labelled(table, name, task) for name, task in tasks.items() if (task.label or name) in table]
+        usable = table[np.logical_or.reduce(has_label)] if has_label else table
         for view in views:
             there = self._present(view)[usable.index]
             if not there.all():

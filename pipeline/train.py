@@ -28,7 +28,7 @@ from store.lock import exclusive
 from trainers.spec import Experiment, Task
 
 TABLES = ("predictions.parquet", "curves.parquet")
-SEEN = "model/seen.parquet"
+SEEN = "seen.parquet"
 """Contents of the audio that the model was trained on: who uses its embeddings must not test on it."""
 MODEL = ("model/config.json", "model/model.safetensors", SEEN)
 """What stands beside metrics.json."""

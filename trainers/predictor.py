@@ -65,8 +65,22 @@ class Predictor:
                 result[task] = (self.goals[task].names(predicted), probabilities)
         return result
 
+    @property
+    def embedding_dim(self) -> int:
+        """Width of the unified embedding.
+
+        Raises:
+            ValueError: the experiment's model has none.
+        """
+        if self.experiment.encoder != "unified":
+            raise ValueError(
+                f"expected a model with an embedding, found one with the encoder {self.experiment.encoder}: train an "
+                "experiment with encoder: unified"
+            )
+        return self.experiment.embedding
+
     def embed(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The unified embedding, float32 [rows, dim].
+        """The unified embedding, float32 [rows, embedding_dim].
 
         Args:
             features: as for a call.
@@ -74,9 +88,8 @@ class Predictor:
         Raises:
             ValueError: the experiment's model has none.
         """
+        _ = self.embedding_dim
         (model,) = self.models
-        if not isinstance(model, UnifiedEmbedding):
-            raise ValueError(f"expected a model with the encoder unified, found {self.experiment.encoder}")
         x = torch.from_numpy(np.ascontiguousarray(features[self.experiment.views[0]]))
         model.eval()
         with torch.inference_mode():
