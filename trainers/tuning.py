@@ -38,8 +38,8 @@ from trainers.predictor import answers
 from trainers.space import Space
 from trainers.spec import Experiment, Range, Task
 
-STARTUP, WARM_UP = 5, 5
-"""Trials that must be complete, and epochs that a trial has in any case, before one is pruned."""
+STARTUP = 5
+"""Trials that must be complete before one is pruned."""
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -164,7 +164,9 @@ class _Search:
     @cached_property
     def study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(STARTUP, WARM_UP))
+        # As many epochs as training waits for a better one: earlier, all that learn slowly would be among the worse.
+        pruner = optuna.pruners.MedianPruner(STARTUP, self.space.base.patience)
+        return optuna.create_study(direction="maximize", pruner=pruner)
 
     @cached_property
     def axes(self) -> dict[str, BaseDistribution]:

@@ -31,9 +31,8 @@ def bare(trials) -> list[dict]:
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Pruning from the third trial and the second epoch on."""
+    """Pruning from the third trial on."""
     monkeypatch.setattr(tuning, "STARTUP", 2)
-    monkeypatch.setattr(tuning, "WARM_UP", 2)
 
 
 def test_good_values_are_found(data, tasks):
@@ -78,7 +77,7 @@ def test_a_search_cut_anywhere_ends_as_if_it_had_not_been(kind, data, tasks, eag
     fields = WIDE | {"learning_rate": RATES | {"high": 1e38}}
     if kind == "grid":
         fields = {"learning_rate": [1e-3, 1e-5, 1e-2, 1e30, 1e-4], "batch_size": [16, 64, 7]}
-    here = space(fields, {"search": kind, "trials": 15})
+    here = space(fields, {"search": kind, "trials": 15}, patience=2)
     written = []
     whole = search(here, tasks, lambda e: data, note=lambda trial: written.append(json.dumps(vars(trial))))
     assert {trial.state for trial in whole.trials} == {"complete", "pruned", "failed"}
@@ -148,15 +147,15 @@ def test_the_tested_are_asked_once(data, tasks, monkeypatch):
 
 
 def test_bad_trials_end_early_where_asked(data, tasks, eager):
-    """Of a grid of good and hopeless rates the hopeless are cut at the first epoch that may, with the reason."""
+    """Of a grid of good and hopeless rates the hopeless end once patience would, with the reason."""
     fields = {"learning_rate": [1e-2, 2e-2, 1e-6, 2e-6]}
-    found = search(space(fields, {"search": "grid"}, epochs=9), tasks, lambda e: data)
+    found = search(space(fields, {"search": "grid"}, epochs=9, patience=3), tasks, lambda e: data)
     assert [trial.state for trial in found.trials] == ["complete", "complete", "pruned", "pruned"]
-    assert [trial.epochs for trial in found.trials[2:]] == [2, 2]
+    assert [trial.epochs for trial in found.trials[2:]] == [3, 3]
     assert [trial.value for trial in found.trials[2:]] == [None, None]
-    assert "after 2 epochs: worse than that of most others" in found.trials[2].reason
+    assert "after 3 epochs: worse than that of most others" in found.trials[2].reason
     assert len(found.trials[0].losses) == found.trials[0].epochs
-    whole = search(space(fields, {"search": "grid", "prune": False}, epochs=9), tasks, lambda e: data)
+    whole = search(space(fields, {"search": "grid", "prune": False}, epochs=9, patience=3), tasks, lambda e: data)
     assert {trial.state for trial in whole.trials} == {"complete"}
     assert whole.trials[2].epochs == 9
 
@@ -213,7 +212,7 @@ def test_seeds_are_averaged(data, tasks):
 def test_models_per_task_are_scored_together_and_not_pruned(data, tasks, eager):
     """No one loss tells of such a trial; its scores are those of the models of each task alone."""
     fields, names = {"learning_rate": [1e-2, 2e-2, 1e-6, 2e-6]}, ["speaker", "age"]
-    here = space(fields, {"search": "grid"}, joint=False, tasks=names)
+    here = space(fields, {"search": "grid"}, joint=False, tasks=names, patience=2)
     found = search(here, tasks, lambda e: data)
     assert not prunes(here)
     assert not prunes(space({"joint": [True, False]}))
