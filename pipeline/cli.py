@@ -14,6 +14,7 @@ STAGES = {
     "transcribe": ("turn recordings into text, by the recognisers of params.yaml", "NAME", "strata transcribe asr"),
     "extract": ("compute the hidden states that the stores lack", "VIEW", "strata extract wavlm xvector"),
     "train": ("train and score experiments on cached views", "EXPERIMENT", "strata train tango"),
+    "tune": ("search an experiment's hyperparameters, on validation data alone", "NAME", "strata tune learning"),
     "eliminate": ("rank and drop layers of a view, one by one", "NAME", "strata eliminate wavlm"),
     "embed": ("keep the unified embedding of a trained model for all utterances", "NAME", "strata embed unified"),
     "downstream": (
