@@ -15,6 +15,7 @@ import joblib
 
 from pipeline import gather
 from pipeline.files import write_if_changed
+from pipeline.journal import Journal
 from pipeline.progress import bar, say
 from pipeline.study import Study, for_each
 from store.lock import exclusive
@@ -47,24 +48,26 @@ def _eliminate(study: Study, name: str) -> None:
         say(f"{name}: up to date")
         return
     from trainers import rounds  # torch, only now that there is something to train
+    from trainers.elimination import Round
 
     layers = gather.layer_names(views[section.view].store, "all")
     data = sources.dataset(table, views, {section.view: layers})
     provenance = gather.provenance(study, views)
-    with exclusive(folder / "eliminate"), _Journal(folder / "rounds.jsonl", cell) as journal:
-        total, done = rounds.num_rounds(section, len(layers)), len(journal.rounds)
-        going_on = f"; {done} of {total} rounds are there" if done else ""
+    with exclusive(folder / "eliminate"), Journal(folder / "rounds.jsonl", cell, name) as journal:
+        total = rounds.num_rounds(section, len(layers))
+        done = {rounds.Key(**step["key"]): Round(**step["found"]) for step in journal.steps}
+        going_on = f"; {len(done)} of {total} rounds are there" if done else ""
         say(f"{name}: {gather.shape_note(data)}{going_on}")
         started = time.monotonic()
         with bar(total, "rounds", name) as progress:
-            progress.update(done)
+            progress.update(len(done))
 
             def note(key: "Key", found: "Round") -> None:
-                journal.note(key, found)
+                journal.note({"key": vars(key), "found": vars(found)})
                 progress.update()
 
             workers = study.params.train.workers or joblib.cpu_count()
-            outcome = rounds.eliminate(section, tasks, data, layers, journal.rounds, note, workers)
+            outcome = rounds.eliminate(section, tasks, data, layers, done, note, workers)
         seconds = time.monotonic() - started
         record = {
             "name": name,
@@ -162,38 +165,3 @@ def _path(pooling: str, fold: int | None, found: "LayerElimination") -> dict[str
         "test": [each.test.get("mean") for each in found.rounds_],
         "best_round": found.best_round_ + 1,
     }
-
-
-class _Journal:
-    """Rounds that are done, one per line, below a line that tells what they follow from."""
-
-    def __init__(self, path: Path, cell: str):
-        self.path, self.cell = path, cell
-
-    def __enter__(self) -> "_Journal":
-        from trainers.elimination import Round
-        from trainers.rounds import Key
-
-        self.rounds: dict[Key, Round] = {}
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        whole = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may have cut the last one
-        if whole and whole[0] == {"cell": self.cell}:
-            self.rounds = {Key(**line["key"]): Round(**line["found"]) for line in whole[1:]}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "w") as file:
-            file.write(json.dumps({"cell": self.cell}) + "\n")
-            file.writelines(self._line(key, found) for key, found in self.rounds.items())
-        self.file = open(self.path, "a")
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.file.close()
-
-    def note(self, key: "Key", found: "Round") -> None:
-        """Adds a round."""
-        self.file.write(self._line(key, found))
-        self.file.flush()
-
-    @staticmethod
-    def _line(key: "Key", found: "Round") -> str:
-        return json.dumps({"key": vars(key), "found": vars(found)}) + "\n"

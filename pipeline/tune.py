@@ -10,10 +10,8 @@ contain utterances by which the best was found: of the experiment that it become
 """
 
 import json
-import os
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import joblib
@@ -21,6 +19,7 @@ import yaml
 
 from pipeline import gather
 from pipeline.files import write_if_changed
+from pipeline.journal import Journal
 from pipeline.progress import bar, say
 from pipeline.study import Study, for_each
 from store.lock import exclusive
@@ -81,8 +80,9 @@ def _tune(study: Study, name: str) -> None:
 
     provenance = gather.provenance(study, views)
     provenance["versions"]["optuna"] = version("optuna")
-    with exclusive(folder / "tune"), _Journal(folder / "trials.jsonl", identity(1, ""), name) as journal:
-        total, done = space.num_trials, journal.trials[: space.num_trials]
+    with exclusive(folder / "tune"), Journal(folder / "trials.jsonl", identity(1, ""), name) as journal:
+        total = space.num_trials
+        done = [tuning.Trial(**step) for step in journal.steps[:total]]
         going_on = f"; {len(done)} are there" if done else ""
         say(f"{name}: {total} trials of {how.experiment}, {gather.shape_note(dataset(base))}{going_on}")
         if how.prune and not tuning.prunes(space):
@@ -93,7 +93,7 @@ def _tune(study: Study, name: str) -> None:
 
             def note(trial: "Trial") -> None:
                 nonlocal best
-                journal.note(trial)
+                journal.note(vars(trial))
                 progress.update()
                 if trial.state == "complete" and (best is None or trial.value > best):
                     best = trial.value
@@ -156,38 +156,3 @@ def _tell(name: str, space: Space, outcome: "Outcome") -> None:
 
 def _described(params: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {f'{value:.4g}' if isinstance(value, float) else value}" for key, value in params.items())
-
-
-class _Journal:
-    """Trials that are over, one per line, below a line that tells what they follow from."""
-
-    def __init__(self, path: Path, search: str, name: str):
-        self.path, self.name = path, name
-        self.header = json.dumps({"search": search}) + "\n"
-
-    def __enter__(self) -> "_Journal":
-        from trainers.tuning import Trial
-
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-        lines = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one
-        if lines and lines[0] != self.header:
-            if len(lines) > 1:
-                aside = self.path.with_name("trials.previous.jsonl")
-                os.replace(self.path, aside)
-                say(
-                    f"{self.name}: the search, its experiment, its data or the code have changed: it begins anew; the "
-                    f"{len(lines) - 1} trials so far are in {aside}"
-                )
-            lines = []
-        self.trials = [Trial(**json.loads(line)) for line in lines[1:]]
-        write_if_changed(self.path, "".join([self.header, *lines[1:]]).encode())  # at once: a kill here loses nothing
-        self.file = open(self.path, "a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.file.close()
-
-    def note(self, trial: "Trial") -> None:
-        """Adds a trial."""
-        self.file.write(json.dumps(vars(trial)) + "\n")
-        self.file.flush()
