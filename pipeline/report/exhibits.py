@@ -24,6 +24,8 @@ class Exhibit:
     subtitle: str
     figures: tuple[figures.Figure, ...]
     tables: tuple[Table, ...]
+    below: tuple[Table, ...] = ()
+    """Tables that follow the figures."""
     folded: tuple[Table, ...] = ()
     """Tables that open on request."""
 
@@ -44,7 +46,7 @@ def experiment(found: Experiment, gaps: list[Gap]) -> Exhibit:
     if found.num_folds:
         facts.append("1 fold" if found.num_folds == 1 else f"{found.num_folds} folds")
     facts += [f"{len(found.seeds)} seeds"] if len(found.seeds) > 1 else []
-    return Exhibit(name, " · ".join(facts), tuple(drawn), (table,) if table else (), tuple(folded))
+    return Exhibit(name, " · ".join(facts), tuple(drawn), (table,) if table else (), folded=tuple(folded))
 
 
 def elimination(found: Elimination, gaps: list[Gap]) -> Exhibit | None:
@@ -100,7 +102,7 @@ class _Parts:
         self._add(self.folded, what, make)
 
     def exhibit(self, name: str, subtitle: str) -> Exhibit:
-        return Exhibit(name, subtitle, tuple(self.figures), tuple(self.tables), tuple(self.folded))
+        return Exhibit(name, subtitle, tuple(self.figures), (), tuple(self.tables), tuple(self.folded))
 
     def _add(self, to: list, what: str, make: Callable) -> None:
         made = attempt(self.gaps, f"{what} of {self.about}", make)

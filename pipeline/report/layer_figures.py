@@ -62,7 +62,7 @@ def elimination_curve(elimination: Elimination, key: str) -> Figure:
         key: a task, or `mean` for the mean over them, which chooses.
     """
     overall = key == "mean"
-    width, height = (490, 330) if overall else (330, 260)
+    width, height = (490, 330) if overall else (316, 250)
 
     def paint(figure: canvas.Figure) -> None:
         axes = figure.subplots()
@@ -129,7 +129,7 @@ def _mark(axes: plots.Axes, elimination: Elimination) -> None:
     best = elimination.best_round
     axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     to_the_left = best > 0.7 * len(elimination.rounds)
-    axes.annotate(f"chosen: {len(elimination.best.layers)}", (best, 0), xycoords=("data", "axes fraction"),
+    axes.annotate(f"chosen: {len(elimination.best.layers)} layers", (best, 0), xycoords=("data", "axes fraction"),
                   xytext=(-4 if to_the_left else 4, 4), textcoords="offset points", va="bottom",
                   ha="right" if to_the_left else "left", fontsize=10, color=MUTED)  # fmt: skip
 

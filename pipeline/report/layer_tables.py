@@ -146,7 +146,7 @@ def savings(elimination: Elimination) -> Table | None:
         return None
     lines = (
         ("parameters", "parameters", millions),
-        ("memory for parameters", "bytes", size),
+        ("memory for parameters", "bytes", _memory),
         ("time", "seconds", _time),
         ("operations", "operations", _operations),
     )
@@ -182,6 +182,11 @@ def _name(pooling: str) -> str:
 
 def _time(seconds: float) -> str:
     return f"{1000 * seconds:,.1f} ms" if seconds < 1 else duration(seconds)
+
+
+def _memory(num_bytes: float) -> str:
+    """Of large models in the binary unit too, which papers call GB as well."""
+    return size(num_bytes) if num_bytes < 1e8 else f"{num_bytes / 1e9:.3f} GB ({num_bytes / 2**30:.3f} GiB)"
 
 
 def _operations(count: float) -> str:

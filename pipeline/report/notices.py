@@ -57,7 +57,7 @@ def summary(study: Study) -> str:
     if study.alone:
         parts.append(plain(scores.comparison(study.alone)))
     parts += map(plain, grids.bests(study))
-    parts += [plain(poolings.comparison(rivals)) for rivals in poolings.compared(study.experiments)]
+    parts += map(plain, poolings.tables(study.experiments))
     if study.eliminations:
         kept = (f"  {e.name}, view {e.view}: {layer_tables.kept_layers(e)}" for e in study.eliminations)
         parts.append("\n".join(["Layers kept", *kept]))

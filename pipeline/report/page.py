@@ -37,7 +37,7 @@ def render(study: Study) -> str:
     experiments = [exhibits.experiment(found, gaps) for found in study.alone]
     embedded = attempt(gaps, "the table of the downstream tasks", lambda: _downstream(study))
     heads = [exhibits.experiment(found, gaps) for found in study.downstream]
-    unified = attempt(gaps, "the tables of the layer poolings", lambda: _poolings(study)) or []
+    unified = attempt(gaps, "the tables of the layer poolings", lambda: poolings.tables(study.experiments)) or []
     sheets = attempt(gaps, "the tables of the grids", lambda: grids.sheets(study)) or []
     cells = details.embedded(study.cells, gaps)
     script = "".join(_asset(name) for name in SCRIPTS)
@@ -104,14 +104,6 @@ def _totals(study: Study) -> list[tuple[str, str]]:
         "downstream tasks": [task for result in study.downstream for task in result.tasks],
     }
     return totals + [(what, str(len(counted[what]))) for what in counted if counted[what]]
-
-
-def _poolings(study: Study) -> list[Table]:
-    """Poolings against each other, and the best of them against plain models."""
-    rivals = poolings.compared(study.experiments)
-    tables = [poolings.comparison(group) for group in rivals]
-    against = poolings.against_baselines(rivals, study.experiments)
-    return [*tables, against] if against else tables
 
 
 def _downstream(study: Study) -> Table | None:

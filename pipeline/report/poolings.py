@@ -42,6 +42,13 @@ class Rivals:
     """In the paper's order of poolings."""
 
 
+def tables(experiments: Sequence[Experiment]) -> list[Table]:
+    """Poolings against each other, then the best of them against plain models; none where there is no unified model."""
+    rivals = compared(experiments)
+    against = against_baselines(rivals, experiments)
+    return [*map(comparison, rivals), *([against] if against else [])]
+
+
 def compared(experiments: Sequence[Experiment]) -> list[Rivals]:
     """The unified models among these, by what they share; those that no other pooling can be held against left out."""
     groups: dict[tuple[str, ...], list[Experiment]] = {}

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import axes as plots
 from matplotlib import figure as canvas
 from matplotlib.colors import to_rgb
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from pipeline.report.figures import Figure, short
 from pipeline.report.search_tables import value
@@ -80,6 +80,8 @@ def panel(search: Search, field: str) -> Figure:
             axes.set_xlim(-0.5, len(places) - 0.5)
         elif isinstance(space, Mapping) and space.get("log"):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=short(field, 30), ylabel=short(search.objective, 24))
         axes.grid(True, axis="y")
 

@@ -38,7 +38,7 @@ def outcome(search: Search) -> str:
     told = f"; test: {tested(search)}" if tested(search) else ""
     return (
         f"{chosen} (trial {search.best} of {len(search.trials)}; "
-        f"{search.objective} on validation {number(search.winner.value, DIGITS)}{told})"
+        f"{search.objective} {number(search.winner.value, DIGITS)}{told})"
     )
 
 
@@ -84,7 +84,7 @@ def _columns(search: Search) -> tuple[Column, ...]:
     return (
         Column("trial", numeric=True, lowest_first=True),
         *fields,
-        Column(search.objective, "validation", numeric=True, lowest_first=not search.highest_first),
+        Column(search.objective, numeric=True, lowest_first=not search.highest_first),
         *scored,
         Column("epochs", numeric=True),
         Column("took", numeric=True),
