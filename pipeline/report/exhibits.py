@@ -76,8 +76,13 @@ def search(found: Search, gaps: list[Gap]) -> Exhibit | None:
     if subtitle is None:
         return None
     parts = _Parts(gaps, about)
-    for figure in attempt(gaps, f"the figures of {about}", lambda: search_figures.figures(found)) or []:
-        parts.figures.append(figure)
+    if any(trial.value is not None for trial in found.trials):
+        parts.draw("the course", lambda: search_figures.history(found))
+    if found.is_surface and found.complete:
+        parts.draw("the surface", lambda: search_figures.surface(found))
+    elif found.complete:
+        for field in found.space:
+            parts.draw(f"the panel of {field}", lambda field=field: search_figures.panel(found, field))
     parts.tell("the best trials", lambda: search_tables.best_trials(found))
     parts.fold("the trials", lambda: search_tables.all_trials(found))
     return parts.exhibit(found.name, subtitle)

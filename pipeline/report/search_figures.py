@@ -25,14 +25,6 @@ MOST_VALUES = 8
 """Values of a list up to which an axis names them in full."""
 
 
-def figures(search: Search) -> list[Figure]:
-    """The course of the search, then what it searched; none where no trial has a value."""
-    if not any(trial.value is not None for trial in search.trials):
-        return []
-    rest = [surface(search)] if search.is_surface and search.complete else [panel(search, f) for f in search.space]
-    return [history(search), *rest]
-
-
 def history(search: Search) -> Figure:
     """The value of every trial, and the best that was known by then."""
     pick = np.fmax if search.highest_first else np.fmin
@@ -65,8 +57,7 @@ def history(search: Search) -> Figure:
 def panel(search: Search, field: str) -> Figure:
     """Value of a trial against the value of one field."""
     space, shares = search.space[field], search.importance
-    values = list(space) if isinstance(space, list) else []
-    places = {value(each): place for place, each in enumerate(values)}
+    places = _places(space) if isinstance(space, list) else {}
 
     def place(trial: Trial) -> float:
         told = trial.params.get(field)
@@ -93,13 +84,14 @@ def panel(search: Search, field: str) -> Figure:
 
 def surface(search: Search) -> Figure:
     """The best value at every place of a grid of two fields, the darker the better."""
-    (down, rows), (across, columns) = search.space.items()
-    row, column = ({value(each): i for i, each in enumerate(values)} for values in (rows, columns))
+    (down, row), (across, column) = ((field, _places(values)) for field, values in search.space.items())
     found = np.full((len(row), len(column)), np.nan)
     for trial in reversed(search.ranked):  # the best of a place last
         at = row.get(value(trial.params.get(down))), column.get(value(trial.params.get(across)))
         if None not in at:
             found[at] = trial.value
+    if np.isnan(found).all():
+        raise ValueError("no trial has a place among the values of its space")
     low, high = np.nanmin(found), np.nanmax(found)
     share = np.nan_to_num((found - low) / (high - low) if high > low else np.where(np.isnan(found), np.nan, 1.0))
     share = np.where(np.isnan(found), 0.0, 0.04 + 0.96 * (share if search.highest_first or high == low else 1 - share))
@@ -142,6 +134,11 @@ def _dots(axes: plots.Axes, search: Search, place) -> None:
     if search.winner:
         axes.plot(place(search.winner), search.winner.value, "o", markersize=10, markerfacecolor="none",
                   markeredgecolor=INK, markeredgewidth=1.2)  # fmt: skip
+
+
+def _places(values: list) -> dict[str, int]:
+    """Where each value of a list stands on its axis, by its name."""
+    return {value(each): place for place, each in enumerate(values)}
 
 
 def _name_values(set_ticks, places: Mapping[str, int]) -> None:

@@ -152,6 +152,16 @@ def test_the_terminal_gets_the_same_table(full):
     assert "Random weights: The views wavlm and xvector" in text
 
 
+def test_the_terminal_gets_what_wavcse_found_in_short(wavcse):
+    """The poolings, the layers kept, the best of every search, the downstream tasks with what was skipped and why."""
+    text = report.summary(wavcse.folder, wavcse.params)
+    assert "Learned-Norm               97.10 ± 1.00*" in text
+    assert "crossed, view wavlm: 0–15 (16 of 25; validation 0.9000; chosen inside each fold: 0.8300 ± 0.0141" in text
+    assert "  rates: batch_size 128, learning_rate 0.0001 (trial 10 of 31; validation loss 0.5004; test: " in text
+    assert "voices       speaker  unified    EER (%) ↓       14.00 ± 1.83   50.00" in text
+    assert "dialects: skipped, no corpus timit" in text
+
+
 def test_the_terminal_of_an_empty_study_gets_the_next_commands(empty):
     """There is always something to go on with."""
     assert "the corpus: run `strata corpus`" in report.summary(empty.folder, empty.params)
