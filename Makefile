@@ -36,6 +36,7 @@ bench: $(VENV)/.core
 	python -m benchmarks.extraction
 	python -m benchmarks.precision
 	python -m benchmarks.heads
+	python -m benchmarks.elimination
 
 lint: $(VENV)/.all
 	ruff check .

@@ -9,7 +9,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractors.contract import AudioExtractor, Extractor, HiddenStates, TextExtractor, UnusableAudio, ViewError
+from extractors.contract import (
+    AudioExtractor,
+    CheckpointAbsent,
+    Extractor,
+    HiddenStates,
+    TextExtractor,
+    UnusableAudio,
+    ViewError,
+)
 
 if TYPE_CHECKING:
     from extractors.transformers.recogniser import Recogniser
@@ -24,6 +32,7 @@ __all__ = [
     "NOTICES",
     "OWN_PROCESS",
     "AudioExtractor",
+    "CheckpointAbsent",
     "Extractor",
     "HiddenStates",
     "TextExtractor",
@@ -57,7 +66,8 @@ def load(
             `.strata/miniatures`, unless `$STRATA_CACHE` names another place. The fingerprint does not depend on it.
 
     Raises:
-        ViewError: the view is wrong, its checkpoint cannot be found or used, or its extra is not installed.
+        ViewError: the view is wrong, its checkpoint cannot be used, or its extra is not installed.
+        CheckpointAbsent: that of a view whose checkpoint cannot be found.
 
     Example:
         >>> extractor = load({"family": "mfcc"})

@@ -24,6 +24,10 @@ class ViewError(ValueError):
     """A view that cannot be loaded: its message says what was expected, what was found and the next step."""
 
 
+class CheckpointAbsent(ViewError):
+    """A view whose checkpoint is not on this machine, and was not or could not be fetched."""
+
+
 class UnusableAudio(ValueError):
     """One utterance that cannot be used; the message is the reason, fit for a failures table."""
 

@@ -4,19 +4,35 @@ Finds and hashes files; never opens them as a model. The one file that imports h
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import blake2b
 from pathlib import Path
 
-from extractors.contract import ViewError
+from extractors.contract import CheckpointAbsent, ViewError
 from extractors.miniatures import PREFIX, miniature
 
 _INDEX = ".index.json"  # how the file that lists the shards of divided weights ends
 
 LOCAL_DIRECTORY = "local directory"
 """What a fingerprint says instead of a path: a checkpoint that is moved stays the same, its hashes identify it."""
+
+
+_MAY_ASK: ContextVar[bool] = ContextVar("_MAY_ASK", default=True)
+"""Whether the hub is asked for what its cache lacks."""
+
+
+@contextmanager
+def local_only() -> Iterator[None]:
+    """What is loaded within is found on this machine or not at all: nobody waits for gigabytes to tell their number."""
+    token = _MAY_ASK.set(False)
+    try:
+        yield
+    finally:
+        _MAY_ASK.reset(token)
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ def find(
         on_hub: whether the hub is asked at all.
 
     Raises:
+        CheckpointAbsent: it is not here, and the hub is not asked or cannot be.
         ViewError: the source is nowhere, is gated, or lacks a file.
     """
     if source.startswith(PREFIX):
@@ -79,7 +96,7 @@ def find(
     elif (directory := folder / Path(source).expanduser()).is_dir():
         checkpoint = Checkpoint(directory, LOCAL_DIRECTORY, None)
     elif not on_hub or source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise ViewError(
+        raise CheckpointAbsent(
             f"source {source!r}: expected an existing local directory with {_listing(needed)}; download the model, "
             "unpack it and name its folder"
         )
@@ -171,6 +188,8 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
         raise ViewError(f"source {source!r}: neither a local directory nor a hub id such as owner/name") from error
     except errors.LocalEntryNotFoundError:
         pass  # not in the cache: ask the hub
+    if not _MAY_ASK.get():
+        raise CheckpointAbsent(f"{absent} and the hub is not asked here: {by_hand}")
     huggingface_hub.utils.logging.set_verbosity_error()  # it tells of every try; what comes of them is said below
     try:
         offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
@@ -201,12 +220,12 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
             f"(`hf auth login`); or {by_hand}"
         ) from error
     except errors.OfflineModeIsEnabled as error:
-        raise ViewError(
+        raise CheckpointAbsent(
             f"{absent} and HF_HUB_OFFLINE keeps it from being fetched: unset that once, or {by_hand}"
         ) from error
     except Exception as error:  # no name, time-out, a refused proxy: the hub's client has its own class for each
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ViewError(f"{absent} and fetching it from huggingface.co failed ({reason}): {by_hand}") from error
+        raise CheckpointAbsent(f"{absent} and fetching it from huggingface.co failed ({reason}): {by_hand}") from error
 
 
 def _lacking(checkpoint: Checkpoint, needed: Sequence[Sequence[str]]) -> str:

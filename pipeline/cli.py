@@ -14,7 +14,14 @@ STAGES = {
     "transcribe": ("turn recordings into text, by the recognisers of params.yaml", "NAME", "strata transcribe asr"),
     "extract": ("compute the hidden states that the stores lack", "VIEW", "strata extract wavlm xvector"),
     "train": ("train and score experiments on cached views", "EXPERIMENT", "strata train tango"),
+    "tune": ("search an experiment's hyperparameters, on validation data alone", "NAME", "strata tune learning"),
     "eliminate": ("rank and drop layers of a view, one by one", "NAME", "strata eliminate wavlm"),
+    "embed": ("keep the unified embedding of a trained model for all utterances", "NAME", "strata embed unified"),
+    "downstream": (
+        "train and score single-layer models, or verify speakers, on embeddings",
+        "NAME",
+        "strata downstream age",
+    ),
     "report": ("write report/index.html and print the comparison", None, "strata report"),
 }
 """Help, what its arguments name (all of them where none is given), and an example of each stage."""
@@ -118,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--seconds", type=float, default=120.0, help="of audio in the sample; default: 120")
         action.add_argument("--json", action="store_true", help="print all that was measured as JSON")
     _add_predict(commands, every)
+    _add_layers(commands, every)
     compare = commands.add_parser(
         "compare",
         help="test whether experiments differ, on the same folds",
@@ -136,9 +144,19 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "report":
             command.add_argument("--summary", action="store_true", help="only print; leave the page as it is")
+        if name == "embed":
+            _add_files(command)
         if argument:
             command.add_argument("names", nargs="*", metavar=argument, help="all of params.yaml where none is given")
     return parser
+
+
+def _add_files(embed: argparse.ArgumentParser) -> None:
+    files = embed.add_argument_group("of audio files instead of a study's utterances")
+    files.add_argument("--model", type=Path, metavar="FOLDER", help="results/<experiment>/model: NAMEs are files then")
+    files.add_argument("--output", type=Path, metavar="FILE", help="the .npy to write, a row for each file")
+    files.add_argument("--device", default="auto", help="see predict")
+    files.add_argument("--batch-s", type=float, metavar="SECONDS", help="see predict")
 
 
 def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentParser) -> None:
@@ -171,6 +189,30 @@ def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentP
     )
 
 
+def _add_layers(commands: argparse._SubParsersAction, every: argparse.ArgumentParser) -> None:
+    layers = commands.add_parser(
+        "layers",
+        help="tell which layers an elimination kept, and what cutting the model after them saves",
+        description="The layers that an elimination kept, their scores beside those of all layers, and what cutting "
+        "the model after the highest of them saves. With --write the view is narrowed to them: in the params file, and "
+        "in its store, whose rows are copied. The wide store is kept in wide/ until you remove it.",
+        parents=[every],
+        epilog="example: strata layers results/eliminate/wavlm --write params.yaml",
+    )
+    layers.add_argument("results", type=Path, metavar="RESULTS", help="folder of an elimination's results")
+    layers.add_argument(
+        "--write", type=Path, metavar="FILE", help="the params file whose view, and the store beside it, are narrowed"
+    )
+    layers.add_argument("--no-time", dest="time", action="store_false", help="run neither the whole nor the cut model")
+    layers.add_argument("--json", action="store_true", help="print a JSON object instead of tables")
+    layers.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="of the study; default: that of --write, that of the study around RESULTS, or params.yaml here",
+    )
+
+
 def _run(options: argparse.Namespace) -> None:
     if options.command == "init":
         from pipeline import init
@@ -187,6 +229,21 @@ def _run(options: argparse.Namespace) -> None:
 
         study = None if options.params is None else options.params.parent
         predict.run(options.model, options.files, study, options.device, options.batch_s, options.json)
+        return
+    if options.command == "embed" and (options.model or options.output):
+        if not (options.model and options.output and options.names):
+            raise ValueError(
+                "expected --model FOLDER --output FILE.npy and files of audio; without them, names of embed"
+            )
+        from pipeline import embed_files
+
+        study = options.params.parent if options.params.exists() else None
+        embed_files.run(options.model, options.names, options.output, study, options.device, options.batch_s)
+        return
+    if options.command == "layers":
+        from pipeline import layers
+
+        layers.run(options.results, options.params, options.write, options.time, options.json)
         return
     from importlib import import_module
 

@@ -96,7 +96,11 @@ def _record(outcome: "Outcome") -> dict[str, object]:
     """What was found, for whoever reads the file; scores of folds by round are those of the pooling chosen."""
     chosen, pooling = outcome.chosen, outcome.pooling
     choices = outcome.nested_choices()
-    tests = {task: [found.test[task] for _, found in choices] for task in choices[0][1].test}
+    nested = _tested([found for _, found in choices])
+    tests = {
+        task: {"mean": mean, "sd": nested["test_sd"].get(task), "folds": [found.test[task] for _, found in choices]}
+        for task, mean in nested["test"].items()
+    }
     last = len(chosen.rounds_) - 1
     return {
         "pooling": pooling,
@@ -116,8 +120,8 @@ def _record(outcome: "Outcome") -> dict[str, object]:
             for number, found in enumerate(chosen.rounds_)
         ],
         "nested": {
-            "test": _summary(tests.pop("mean")),
-            "tasks": {task: _summary(values) for task, values in tests.items()},
+            "test": tests.pop("mean"),
+            "tasks": tests,
             "kept": [len(found.weights) for _, found in choices],
             "poolings": [which for which, _ in choices],
         },
@@ -137,10 +141,12 @@ def _with_spread(name: str, values: Mapping[str, float], spread: Mapping | None)
 
 
 def _tested(folds: "list[Round]") -> dict[str, object]:
-    """Test scores at one number of layers: over the folds; of a single one, over its seeds."""
+    """Test scores of one round in every fold: their spread is over the folds; of a single one, over its seeds."""
     if len(folds) == 1:
         return _with_spread("test", folds[0].test, folds[0].spread)
-    found = {task: _summary([each.test[task] for each in folds]) for task in folds[0].test}
+    from trainers.metrics import summary
+
+    found = {task: summary([each.test[task] for each in folds]) for task in folds[0].test}
     return {
         f"test{end}": {task: each[what] for task, each in found.items()} for end, what in (("", "mean"), ("_sd", "sd"))
     }
@@ -156,12 +162,6 @@ def _path(pooling: str, fold: int | None, found: "LayerElimination") -> dict[str
         "test": [each.test.get("mean") for each in found.rounds_],
         "best_round": found.best_round_ + 1,
     }
-
-
-def _summary(values: list[float]) -> dict[str, object]:
-    from trainers.metrics import summary
-
-    return summary(values)
 
 
 class _Journal:

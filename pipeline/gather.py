@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import trainers
-from extractors.view import TextView
+from extractors.view import TextView, View
 from pipeline import dvcfile, keys
 from pipeline.corpus import COLUMNS, corpus_of
 from pipeline.errors import StageError
@@ -37,6 +37,9 @@ class Cached:
 
 class Sources:
     """A study's manifest, stores and arrays, each read once however many experiments use it."""
+
+    command = "extract"
+    """What makes the stores."""
 
     def __init__(self, study: Study):
         self.study = study
@@ -69,14 +72,14 @@ class Sources:
         table = self.manifest
         if corpora:
             table = table[corpus_of(table).isin(corpora)]
-        labelled = [_labelled(table, name, task) for name, task in tasks.items() if (task.label or name) in table]
-        usable = table[np.logical_or.reduce(labelled)] if labelled else table
+        has_label = [labelled(table, name, task) for name, task in tasks.items() if (task.label or name) in table]
+        usable = table[np.logical_or.reduce(has_label)] if has_label else table
         for view in views:
             there = self._present(view)[usable.index]
             if not there.all():
                 self._say_once(
                     f"{(~there).sum()} of {len(usable)} utterances are not in view {view} and are left out; "
-                    f"`strata extract {view}` tells why"
+                    f"`strata {self.command} {view}` tells why"
                 )
                 usable = usable[there]
         if usable.empty:
@@ -92,7 +95,7 @@ class Sources:
             keys_of.setdefault(view, self._keys[view][rows].tolist())
         cached = {view: Cached(self._stores[view], keys_of[view]) for view in views}
         for view, found in cached.items():
-            section = self.study.params.views[view]
+            section = self._section(view)
             if isinstance(section, TextView) and folds.disjoint != section.columns[0]:
                 self._say_once(_shared_texts(view, section.columns[0], found, usable))
         return usable, cached
@@ -110,14 +113,20 @@ class Sources:
     def _present(self, view: str) -> pd.Series:
         """Which utterances of the manifest a view has."""
         if view not in self._there:
-            if dvcfile.lacking(self.study, view):  # a box that never extracts: another one has pushed it
-                dvcfile.pull(self.study, view)
-            store = FeatureStore.open(self.study.store(view))
-            known = keys.of(self.study.params.views[view], self.manifest)
+            store = self._open(view)
+            known = keys.of(self._section(view), self.manifest)
             missing = set(store.missing(known.dropna().tolist()))
             self._stores[view], self._keys[view] = store, known
             self._there[view] = known.notna() & ~known.isin(missing)
         return self._there[view]
+
+    def _open(self, view: str) -> FeatureStore:
+        if dvcfile.lacking(self.study, view):  # a box that never extracts: another one has pushed it
+            dvcfile.pull(self.study, view)
+        return FeatureStore.open(self.study.store(view))
+
+    def _section(self, view: str) -> View:
+        return self.study.params.views[view]
 
     def _pooled(self, view: str, cached: Cached, layers: Sequence[str]) -> np.ndarray:
         wanted = (view, tuple(layers), tuple(cached.keys))
@@ -133,9 +142,10 @@ class Sources:
             say(line)
 
 
-def _labelled(table: pd.DataFrame, name: str, task: Task) -> pd.Series:
-    """Which utterances have a label of a task."""
-    known = table[task.label or name].notna()
+def labelled(table: pd.DataFrame, name: str, task: Task) -> pd.Series:
+    """Which utterances have a label of a task; none where the manifest does not have such a label."""
+    column = task.label or name
+    known = table[column].notna() if column in table else pd.Series(False, index=table.index)
     return known & corpus_of(table).isin(task.corpora) if task.corpora else known
 
 
@@ -180,13 +190,20 @@ def _height(layer: str) -> float:
 
 
 def identity(
-    section: object, tasks: Mapping[str, Task], folds: Folds, table: pd.DataFrame, views: Mapping[str, Cached]
+    section: object,
+    tasks: Mapping[str, Task],
+    folds: Folds,
+    table: pd.DataFrame,
+    views: Mapping[str, Cached],
+    more: object = None,
 ) -> str:
-    """A hash of all that a result follows from: configuration, labels that it uses, cached values, trainers' code."""
+    """A hash of all that a result follows from: configuration, labels that it uses, cached values, trainers' code, and
+    what `more` there is that JSON can hold."""
     digest = hashlib.blake2b(digest_size=16)
     configuration = [
         section.model_dump(mode="json"),
         {name: task.model_dump(mode="json") for name, task in tasks.items()},
+        more,
     ]
     digest.update(json.dumps(configuration, sort_keys=True).encode())
     labels = {task.label or name for name, task in tasks.items()} | folds.labels

@@ -35,7 +35,7 @@ def run(folder: Path, recipe: str) -> None:
     for name, target in STUDY_FILES.items():
         with files("pipeline").joinpath("study", name).open("rb") as source:
             _copy(source, folder / target)
-    for name in ("features", "results"):
+    for name in ("features", "embeddings", "results"):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / ".gitkeep").touch()
     if not (folder / ".git").exists():

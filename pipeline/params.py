@@ -26,6 +26,7 @@ from extractors.view import FAMILIES, View, fields
 from pipeline.corpora import Corpus
 from pipeline.errors import StageError
 from trainers import grid
+from trainers.space import Space
 from trainers.spec import Downstream, Elimination, Embed, Experiment, Section, Task, Tune, Verification
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -130,6 +131,7 @@ class Params(Section):
             _require(where, "task", tasks, self.tasks)
         for name, tune in self.tune.items():
             _require(f"tune.{name}", "experiment", [tune.experiment], self.experiments)
+            _require(f"tune.{name}", "view", self.space(name).views, self.views)
         for name, embed in self.embed.items():
             # Of a grid one cell: whether there is such a cell shows when its model is looked for.
             _require(f"embed.{name}", "experiment", [embed.experiment.split("/")[0]], self.experiments)
@@ -154,6 +156,18 @@ class Params(Section):
             return grid.cells(self.experiments[name], list(self.corpora))
         except ValueError as error:
             raise ValueError(f"experiments.{name}: {error}") from None
+
+    def space(self, name: str) -> Space:
+        """What one search may try: see trainers.space.
+
+        Raises:
+            ValueError: a space that cannot be.
+        """
+        tune = self.tune[name]
+        try:
+            return Space(tune, self.experiments[tune.experiment])
+        except ValueError as error:
+            raise ValueError(f"tune.{name}: {error}") from None
 
 
 def load(path: Path) -> Params:

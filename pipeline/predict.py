@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -61,10 +62,10 @@ def run(
     predictor, config = Predictor.load(folder)
     with ExitStack() as stack:
         views = upstreams.load(folder, config, study, device, batch_s, stack)
-        _say_notices(config)
+        say_notices(config)
         output = Lines() if as_json else Table(predictor.goals, files if STDIN not in files else None)
         total = failed = 0
-        for file, outcome in _answers(predictor, views, _names(files)):
+        for file, outcome in _answers(predictor, views, named(files)):
             total += 1
             failed += isinstance(outcome, Failure)
             output.print(file, outcome)
@@ -90,7 +91,7 @@ def find(model: Path) -> Path:
     raise StageError(f"{model}: expected a model (config.json and model.safetensors), found {found}; {step}")
 
 
-def _say_notices(config: Mapping[str, object]) -> None:
+def say_notices(config: Mapping[str, object]) -> None:
     """Why the answers are none, or what may not be done with them, on one line."""
     views = config["views"]
     miniatures = [name for name, section in views.items() if str(section.get("source", "")).startswith(PREFIX)]
@@ -101,7 +102,8 @@ def _say_notices(config: Mapping[str, object]) -> None:
         say(" ".join(reasons))
 
 
-def _names(files: Iterable[str]) -> Iterator[str]:
+def named(files: Iterable[str]) -> Iterator[str]:
+    """The names of all files, those on standard input included."""
     for file in files:
         if file != STDIN:
             yield file
@@ -115,11 +117,37 @@ def _answers(
     predictor: Predictor, views: Mapping[str, Upstream], names: Iterable[str]
 ) -> Iterator[tuple[str, Answered | Failure]]:
     """Every file with what the model says of it, in order."""
+    for portion in portions(views, names):
+        if portion.rows:
+            _answer(predictor, portion)
+        yield from zip(portion.files, portion.outcomes, strict=True)
+
+
+@dataclass
+class Portion:
+    """Files that were computed together."""
+
+    files: list[str]
+    outcomes: list
+    """For each file a Failure, or its waveform, in whose place an answer may be put."""
+    rows: list[int]
+    """Places of the files that could be computed."""
+    features: dict[str, np.ndarray]
+    """For each view float32 [rows, layers, dim]."""
+
+
+def portions(views: Mapping[str, Upstream], names: Iterable[str]) -> Iterator[Portion]:
+    """The files with the layers that a model reads of them, portion by portion, in order.
+
+    Args:
+        views: what computes each view of the model.
+        names: of files.
+    """
     # The reasons of the view that needs most are everybody's.
     refused = partial(unusable, min_samples=max(view.min_samples for view in views.values()))
     seconds = max(PORTION_S, *(view.batch_s for view in views.values()))
     for files, waveforms in ahead(_portions(names, seconds), lambda file: waveform(Path(file), refused)):
-        yield from zip(files, _predicted(predictor, views, waveforms), strict=True)
+        yield _computed(views, files, waveforms)
 
 
 def _portions(names: Iterable[str], most_s: float) -> Iterator[list[str]]:
@@ -139,11 +167,9 @@ def _portions(names: Iterable[str], most_s: float) -> Iterator[list[str]]:
         yield portion
 
 
-def _predicted(
-    predictor: Predictor, views: Mapping[str, Upstream], waveforms: Sequence[np.ndarray | Failure]
-) -> list[Answered | Failure]:
-    """What the model says of a portion; a waveform that one view cannot compute is none for the others."""
-    outcomes: list[Answered | Failure] = list(waveforms)
+def _computed(views: Mapping[str, Upstream], files: list[str], waveforms: Sequence[np.ndarray | Failure]) -> Portion:
+    """A portion's layers; a waveform that one view cannot compute is none for the others."""
+    outcomes: list[np.ndarray | Failure] = list(waveforms)
     features: dict[str, dict[int, np.ndarray]] = {}
     for name, view in views.items():
         usable = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, Failure)]
@@ -154,14 +180,20 @@ def _predicted(
             else:
                 features[name][row] = values
     rows = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, Failure)]
-    if rows:
-        given = predictor({name: np.stack([found[row] for row in rows]) for name, found in features.items()})
-        numbers = [answers if shares is None else shares.sum(axis=1) for answers, shares in given.values()]
-        finite = np.isfinite(np.stack(numbers).astype(np.float64)).all(axis=0)
-        for place, row in enumerate(rows):
-            if not finite[place]:
-                outcomes[row] = Failure("the answers are not finite: nothing that the model was trained on is like it")
-                continue
-            tasks = {task: single(predictor.goals[task], *given[task], place) for task in predictor.goals}
-            outcomes[row] = Answered(len(waveforms[row]) / SAMPLING_RATE, tasks)
-    return outcomes
+    stacked = {name: np.stack([found[row] for row in rows]) for name, found in features.items()} if rows else {}
+    return Portion(list(files), outcomes, rows, stacked)
+
+
+def _answer(predictor: Predictor, portion: Portion) -> None:
+    """Puts the model's answers in the place of the waveforms."""
+    given = predictor(portion.features)
+    numbers = [answers if shares is None else shares.sum(axis=1) for answers, shares in given.values()]
+    finite = np.isfinite(np.stack(numbers).astype(np.float64)).all(axis=0)
+    for place, row in enumerate(portion.rows):
+        if not finite[place]:
+            portion.outcomes[row] = Failure(
+                "the answers are not finite: nothing that the model was trained on is like it"
+            )
+            continue
+        tasks = {task: single(predictor.goals[task], *given[task], place) for task in predictor.goals}
+        portion.outcomes[row] = Answered(len(portion.outcomes[row]) / SAMPLING_RATE, tasks)

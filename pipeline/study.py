@@ -42,6 +42,10 @@ class Study:
         """A view's feature store."""
         return self.folder / "features" / f"{view}.zarr"
 
+    def embeddings(self, name: str) -> Path:
+        """The store of a trained model's embeddings."""
+        return self.folder / "embeddings" / f"{name}.zarr"
+
     def extract_failures(self, view: str) -> Path:
         """The utterances that a view could not take."""
         return self.folder / "features" / f"{view}.failures.csv"

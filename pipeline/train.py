@@ -28,7 +28,9 @@ from store.lock import exclusive
 from trainers.spec import Experiment, Task
 
 TABLES = ("predictions.parquet", "curves.parquet")
-MODEL = ("model/config.json", "model/model.safetensors")
+SEEN = "seen.parquet"
+"""Contents of the audio that the model was trained on: who uses its embeddings must not test on it."""
+MODEL = ("model/config.json", "model/model.safetensors", SEEN)
 """What stands beside metrics.json."""
 
 
@@ -49,18 +51,17 @@ class Cell:
     """A hash of all that its results follow from."""
 
     @classmethod
-    def of(cls, sources: gather.Sources, name: str, cell: str, experiment: Experiment) -> "Cell":
+    def of(cls, sources: gather.Sources, title: str, grid: Mapping[str, str], experiment: Experiment) -> "Cell":
         """Finds the utterances and their labels; reads no features.
 
         Raises:
             ValueError, OSError: no utterances, an absent or broken store, a layer that a view does not have.
         """
-        params = sources.study.params
-        tasks = {task: params.tasks[task] for task in experiment.tasks}
+        tasks = {task: sources.study.params.tasks[task] for task in experiment.tasks}
         table, views = sources.select(experiment.views, tasks, experiment.folds, experiment.corpora)
         return cls(
-            title=f"{name}/{cell}" if cell else name,
-            grid=dict(zip(params.experiments[name].grid, cell.split("/"), strict=False)),
+            title=title,
+            grid=grid,
             experiment=experiment,
             tasks=tasks,
             table=table,
@@ -93,14 +94,16 @@ def run(study: Study, names: list[str]) -> None:
 
 
 def _run(study: Study, names: Sequence[str]) -> None:
-    sources, errors = gather.Sources(study), _Errors()
+    sources, errors = gather.Sources(study), Errors()
     todo: list[Cell] = []
     for name in names:
         cells = study.params.cells(name)
         found = []
         for cell, experiment in cells.items():
-            with errors.of(f"experiment {name}/{cell}" if cell else f"experiment {name}"):
-                found.append(Cell.of(sources, name, cell, experiment))
+            title = f"{name}/{cell}" if cell else name
+            with errors.of(f"experiment {title}"):
+                values = dict(zip(study.params.experiments[name].grid, cell.split("/"), strict=False))
+                found.append(Cell.of(sources, title, values, experiment))
         new = [cell for cell in found if not cell.is_up_to_date(study)]
         if study.params.experiments[name].grid and found:
             say(
@@ -112,11 +115,12 @@ def _run(study: Study, names: Sequence[str]) -> None:
             say(f"{name}: up to date")
         todo += new
     if todo:
-        _train(study, sources, todo, errors)
+        train(study, sources, todo, errors)
     errors.raise_if_any()
 
 
-def _train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: "_Errors") -> None:
+def train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: "Errors") -> None:
+    """Trains cells side by side and writes each one's results as soon as they are there."""
     from trainers import experiment as trainer  # torch, only now that there is something to train
 
     def plan(cell: Cell):
@@ -162,13 +166,14 @@ def _write(study: Study, cell: Cell, outcome) -> None:
     # metrics.json is written last: it says that the rest is there and belongs together.
     (folder / "metrics.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "model", ignore_errors=True)
-    _write_table(folder / TABLES[0], outcome.predictions)
-    _write_table(folder / TABLES[1], outcome.curves)
+    write_table(folder / TABLES[0], outcome.predictions)
+    write_table(folder / TABLES[1], outcome.curves)
     if outcome.predictor:
         sections = {view: study.params.views[view].model_dump(mode="json") for view in cell.views}
         synthetic = gather.synthetic_corpora(study, cell.table)
         extra = {"views": sections, "layers": cell.layers, "synthetic_corpora": synthetic, "provenance": provenance}
         outcome.predictor.save(folder / "model", extra)
+        write_table(folder / SEEN, pd.DataFrame({"content": outcome.seen}))
     write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     scores = ", ".join(
         f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"
@@ -177,13 +182,14 @@ def _write(study: Study, cell: Cell, outcome) -> None:
     say(f"{cell.title}: {scores} ({outcome.seconds:.1f} s)")
 
 
-def _write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a Parquet file, whole or not at all."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_if_changed(path, buffer.getvalue())
 
 
-class _Errors:
+class Errors:
     """What went wrong where: one that fails is no reason to leave the others undone."""
 
     def __init__(self):

@@ -37,6 +37,8 @@ import numpy as np
 
 from store.errors import StoreError
 from store.feature_store import FeatureStore
+from store.local import sync_folder
+from store.parts import check_room, parts, row_bytes
 
 FORMAT = "strata features"
 FORMAT_VERSION = 1
@@ -67,22 +69,22 @@ def write(store: FeatureStore, file: str | Path, progress: Progress = lambda don
     _refuse_existing(file)
     keys = store.keys
     counts = store.num_frames(keys)
-    sizes = _row_bytes(store.header, counts)
+    sizes = row_bytes(store.header, counts)
     file.parent.mkdir(parents=True, exist_ok=True)
-    _check_room(file, int(sizes.sum()))
+    check_room(file, int(sizes.sum()))
     unfinished = file.with_name(f"{file.name}.{uuid4().hex[:8]}.tmp")
     try:
         with _Disk(unfinished, "x+") as disk, disk.failing_first():
             with h5py.File(disk, "w", libver=("v108", "v108"), rdcc_nbytes=CACHE_BYTES) as target:
                 datasets, starts = _write_layout(target, _header(store), keys, counts), _starts(counts)
-                for part in _parts(sizes, store.header.block_rows):
+                for part in parts(sizes, store.header.block_rows, PART_BYTES):
                     _write_part(datasets, store, keys[part], counts[part], part.start, int(starts[part.start]))
                     disk.check()
                     progress(part.stop, len(keys))
             os.fsync(disk.fileno())
         _refuse_existing(file)
         unfinished.rename(file)
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
     except OSError as error:
         raise StoreError(
             f"{file} could not be written ({error.strerror or error}); nothing was left behind; "
@@ -322,9 +324,9 @@ class _Export:
 def _append_missing(store: FeatureStore, export: _Export, progress: Progress) -> None:
     absent = set(store.missing(export.keys))
     rows = np.array([row for row, key in enumerate(export.keys) if key in absent], np.int64)
-    sizes = _row_bytes(store.header, export.counts[rows])
-    _check_room(store.path, int(sizes.sum()))
-    for part in _parts(sizes, store.header.block_rows):
+    sizes = row_bytes(store.header, export.counts[rows])
+    check_room(store.path, int(sizes.sum()))
+    for part in parts(sizes, store.header.block_rows, PART_BYTES):
         store.append(**export.rows(rows[part]))
         progress(part.stop, len(rows))
 
@@ -354,22 +356,6 @@ def _text(attribute: str | bytes) -> str:
 def _starts(counts: np.ndarray) -> np.ndarray:
     """Where the frames of each row begin, and where all end: int64 [rows + 1]."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-
-
-def _row_bytes(header, counts: np.ndarray) -> np.ndarray:
-    """Bytes of the values of each row, all kept layers' frames included."""
-    pooled, frame = len(header.layer_names) * header.dim, len(header.frame_layers) * header.frame_dim
-    return 4 * (pooled + frame * counts.astype(np.int64))
-
-
-def _parts(sizes: np.ndarray, block_rows: int) -> Iterator[slice]:
-    """Neighbouring rows that make a block or PART_BYTES, whichever is less; at least one row."""
-    start = 0
-    while start < len(sizes):
-        fitting = np.searchsorted(np.cumsum(sizes[start : start + block_rows]), PART_BYTES, side="right")
-        part = slice(start, start + max(1, int(fitting)))
-        yield part
-        start = part.stop
 
 
 def _header(store: FeatureStore) -> dict:
@@ -404,12 +390,6 @@ def _refuse_existing(file: Path) -> None:
         raise StoreError(f"{file} is there already: remove it, or name another file")
 
 
-def _check_room(target: Path, needed: int) -> None:
-    free = shutil.disk_usage(target.absolute().parent).free
-    if free < needed:
-        raise StoreError(f"{target} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; make room")
-
-
 @contextmanager
 def _as_store_error(what: str, next_step: str) -> Iterator[None]:
     """HDF5 tells of foreign files and broken bytes by whatever class is at hand; here it is one, in one line."""
@@ -419,12 +399,3 @@ def _as_store_error(what: str, next_step: str) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{what} ({' '.join(str(error).split())}); {next_step}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename last; a file is synced before it, so that none has its final name before it is all there."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

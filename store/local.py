@@ -96,11 +96,7 @@ class LocalStorage(Storage):
         """See `Storage.flush`: the files are on the disk already, here follow the folders that name them."""
         for folder in self._changed_folders:
             if folder.is_dir():
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                sync_folder(folder)
         self._changed_folders.clear()
 
     def exclusive(self) -> AbstractContextManager[None]:
@@ -112,3 +108,12 @@ class LocalStorage(Storage):
         # All the way up, for another process may have made a folder and not yet forced its name to the disk.
         own = [path for path in (folder, *folder.parents) if path.is_relative_to(self.folder)]
         self._changed_folders.update(own, [self.folder.parent])
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes what was renamed into a folder, or removed from it, survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -25,6 +25,8 @@ class Dataset:
     """For each view float32 [utterances, layers, dim]."""
     corpora: Sequence[str] = ()
     """Where each comes from, for tasks that only some corpora label."""
+    seen: frozenset[str] = frozenset()
+    """Contents of the audio that the model behind the features was trained on, never to be tested on."""
 
     def __len__(self) -> int:
         return len(self.utterances)

@@ -33,6 +33,8 @@ class Outcome:
     """Trained on all utterances but a validation share; for new audio, not for scores. None where not asked for."""
     seconds: float
     """Of training, summed over the models."""
+    seen: Sequence[str]
+    """Contents of the audio that the predictor was trained on, validation included."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
             )
     goals = [targets(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
     groups = [goals] if experiment.joint else [[goal] for goal in goals]
-    folds = cross_validation(data.labels, data.contents, experiment.folds)
+    folds = cross_validation(data.labels, data.contents, experiment.folds, data.seen)
     for goal in goals:
         if not any(goal.known[fold.test].any() and goal.known[fold.train].any() for fold in folds):
             raise TrainingError(
@@ -185,7 +187,14 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
         curves=pd.concat(curves, ignore_index=True),
         predictor=Predictor(models, plan.experiment, plan.goals, shapes) if models else None,
         seconds=sum(each.seconds for each in trained),
+        seen=_seen(plan),
     )
+
+
+def _seen(plan: Plan) -> list[str]:
+    final = next((job for job in plan.jobs if job.fold is None), None)
+    rows = [] if final is None else np.concatenate([final.train, final.valid])
+    return sorted({plan.contents[row] for row in rows})
 
 
 def _curve_table(curve: list, job: Job) -> pd.DataFrame:

@@ -7,6 +7,7 @@ tested on what it was trained on under another name.
 import hashlib
 import json
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,12 +30,33 @@ class Fold:
     test: np.ndarray
 
 
-def cross_validation(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> list[Fold]:
+def cross_validation(
+    labels: pd.DataFrame, contents: Sequence[str], folds: Folds, seen: frozenset[str] = frozenset()
+) -> list[Fold]:
     """`folds.k` folds that together test every utterance once; a single one where the corpus gives its own split.
 
+    Args:
+        labels: one row per utterance.
+        contents: identity of the audio of each.
+        folds: how to divide.
+        seen: contents that something behind the features was trained on: no fold tests them.
+
     Raises:
-        TrainingError: an unknown column, or too few utterances or groups for k folds.
+        TrainingError: an unknown column, too few utterances or groups for k folds, or a fold that could test nothing.
     """
+    found = _divided(labels, contents, folds)
+    if not seen:
+        return found
+    fresh = np.array([content not in seen for content in contents])
+    if not all(fresh[fold.test].any() for fold in found):
+        raise TrainingError(
+            "a fold would test only utterances that the embedding was trained on; divide both by the same "
+            "folds: {given: split}, or name other corpora"
+        )
+    return [Fold(fold.train, fold.valid, fold.test[fresh[fold.test]]) for fold in found]
+
+
+def _divided(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> list[Fold]:
     if folds.given:
         return [_given(labels, folds, contents)]
     everyone = np.arange(len(labels))
@@ -42,14 +64,6 @@ def cross_validation(labels: pd.DataFrame, contents: Sequence[str], folds: Folds
     for rest, test in _kfold(labels, contents, folds, everyone, folds.k):
         result.append(Fold(*hold_out(labels, contents, folds, rest, folds.validation), test))
     return result
-
-
-def three_way(labels: pd.DataFrame, contents: Sequence[str], folds: Folds, test_share: float) -> Fold:
-    """One split into training, validation and test data, with the same guarantees."""
-    if folds.given:
-        return _given(labels, folds, contents)
-    rest, test = hold_out(labels, contents, folds, np.arange(len(labels)), test_share)
-    return Fold(*hold_out(labels, contents, folds, rest, folds.validation), test)
 
 
 def hold_out(labels, contents, folds: Folds, among: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -123,10 +137,13 @@ def _strata(labels: pd.DataFrame, folds: Folds, among: np.ndarray, k: int) -> np
 def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str]) -> Fold:
     column = _column(labels, folds.given).astype(object)
     names = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
-    unknown = [value for value in column.unique() if value not in names]
+    unknown = [value for value in column.dropna().unique() if value not in names]
     if unknown:
         raise TrainingError(f"folds.given: {folds.given!r} must be train, valid or test, found {unknown[0]!r}")
-    split = column.map(names).to_numpy()
+    split = column.map(names).to_numpy(dtype=object)
+    if "valid" not in split and "train" in split:
+        split[hold_out(labels, contents, folds, np.flatnonzero(split == "train"), folds.validation)[1]] = "valid"
+    split = np.where(column.isna(), _hashed(labels, contents, folds), split)
     train, valid, test = (np.flatnonzero(split == name) for name in ("train", "valid", "test"))
     groups = _groups(labels, contents, folds)
     sides = [set(groups[side]) for side in (train, valid, test)]
@@ -134,11 +151,17 @@ def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str]) -> Fold:
     if shared:
         what = f"recordings, or values of {folds.disjoint!r}," if folds.disjoint else "recordings"
         raise TrainingError(f"folds.given: {shared} {what} of one split are in another as well; mend {folds.given!r}")
-    if not len(valid):
-        train, valid = hold_out(labels, contents, folds, train, folds.validation)
     if not (len(train) and len(test)):
         raise TrainingError(f"folds.given: {folds.given!r} names no {'test' if len(train) else 'train'} utterances")
     return Fold(train, valid, test)
+
+
+def _hashed(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> np.ndarray:
+    """A split for utterances that have none: by a hash, so that each stays where it is, whatever else takes part."""
+    whose = pd.Series(contents, dtype=object) if folds.disjoint is None else _column(labels, folds.disjoint)
+    shares = whose.map(lambda name: zlib.crc32(f"{folds.seed} {name}".encode()) / 2**32).to_numpy()
+    valid = 1 / folds.k + (1 - 1 / folds.k) * folds.validation
+    return np.select([shares < 1 / folds.k, shares < valid], ["test", "valid"], "train")
 
 
 def _column(labels: pd.DataFrame, name: str) -> pd.Series:

@@ -53,7 +53,7 @@ def cells(experiment: Experiment, corpora: Sequence[str]) -> dict[str, Experimen
         name = "/".join(_slug(value) for value in combination)
         section = base
         for field, value in zip(fields, combination, strict=True):
-            section = _with(section, field.split("."), value)
+            section = with_field(section, field.split("."), value)
         if name.lower() in taken:
             raise ValueError(f"the grid has two cells named {name}; drop one of them, or rename what they are named by")
         taken.add(name.lower())
@@ -62,7 +62,7 @@ def cells(experiment: Experiment, corpora: Sequence[str]) -> dict[str, Experimen
         try:
             found[name] = Experiment.model_validate(section)
         except ValidationError as error:
-            raise ValueError(f"cell {name} of the grid: {_reason(error)}") from None
+            raise ValueError(f"cell {name} of the grid: {reason(error)}") from None
     return found
 
 
@@ -90,14 +90,14 @@ def _values(field: str, wanted: str | list, base: Mapping) -> list:
     return [list(combination) for combination in itertools.combinations(elements, size)]
 
 
-def _with(section: Mapping, path: Sequence[str], value: object) -> dict:
-    """The section with one field, or a field's field, set."""
+def with_field(section: Mapping, path: Sequence[str], value: object) -> dict:
+    """The section, as a mapping, with one field or a field's field set."""
     if len(path) == 1:
         return {**section, path[0]: value}
     inner = section.get(path[0]) or {}
     if isinstance(inner, str):  # `fusion: ot` is short for a section of its own
         inner = {"kind": inner}
-    return {**section, path[0]: _with(inner, path[1:], value)}
+    return {**section, path[0]: with_field(inner, path[1:], value)}
 
 
 def _slug(value: object) -> str:
@@ -111,7 +111,8 @@ def _slug(value: object) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text.replace("->", "-")).strip("-.") or "none"
 
 
-def _reason(error: ValidationError) -> str:
+def reason(error: ValidationError) -> str:
+    """The first mistake of a section, in one line."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")

@@ -5,7 +5,7 @@ A job knows its rows and its tasks; which folds there are and what becomes of th
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,10 @@ from trainers.memory import keep_memory
 from trainers.model import Heads, build
 from trainers.spec import Experiment
 from trainers.unified import UnifiedEmbedding
+
+
+class Stopped(Exception):
+    """Raised by a `watch` to end a training that nobody needs any more."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,16 @@ def train_all(jobs: Iterable[Job], workers: int) -> Iterator[Trained]:
         ) from error
 
 
-def train(job: Job) -> Trained:
-    """Trains one model, on one thread."""
+def train(job: Job, watch: Callable[[int, float], None] = lambda epoch, valid_loss: None) -> Trained:
+    """Trains one model, on one thread.
+
+    Args:
+        job: what to train.
+        watch: see `trainers.fit.fit`.
+
+    Raises:
+        Stopped: by `watch`; every other error is handed over in what is returned.
+    """
     keep_memory()
     started, threads = time.monotonic(), torch.get_num_threads()
     torch.set_num_threads(1)
@@ -91,9 +103,11 @@ def train(job: Job) -> Trained:
             model = build(shapes, job.experiment, {goal.name: goal.num_outputs for goal in job.goals})
             model.prepare(job.features, job.train)
             tensors = [torch.from_numpy(f if f.flags.writeable else f.copy()) for f in job.features]
-            curve = fit(model, tensors, job.goals, job.train, job.valid, job.experiment, job.seed)
+            curve = fit(model, tensors, job.goals, job.train, job.valid, job.experiment, job.seed, watch)
             wanted = len(job.test) == 0
             answers = {} if wanted else outputs(model, tensors, job.test)
+    except Stopped:
+        raise
     except TrainingError as error:  # handed on, not raised: the other jobs go on
         return Trained(None, [], {}, time.monotonic() - started, error)
     except Exception as error:  # memory, most likely: one experiment's trouble is not the others'

@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 from torch import nn
 
 from trainers.data import Targets
-from trainers.fit import outputs
+from trainers.fit import EVALUATION_BATCH, outputs
 from trainers.model import Heads, build
 from trainers.spec import Experiment, Task
 from trainers.unified import UnifiedEmbedding
@@ -64,6 +64,36 @@ class Predictor:
                 predicted, probabilities = answers(self.goals[task], output)
                 result[task] = (self.goals[task].names(predicted), probabilities)
         return result
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of the unified embedding.
+
+        Raises:
+            ValueError: the experiment's model has none.
+        """
+        if self.experiment.encoder != "unified":
+            raise ValueError(
+                f"expected a model with an embedding, found one with the encoder {self.experiment.encoder}: train an "
+                "experiment with encoder: unified"
+            )
+        return self.experiment.embedding
+
+    def embed(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The unified embedding, float32 [rows, embedding_dim].
+
+        Args:
+            features: as for a call.
+
+        Raises:
+            ValueError: the experiment's model has none.
+        """
+        _ = self.embedding_dim
+        (model,) = self.models
+        x = torch.from_numpy(np.ascontiguousarray(features[self.experiment.views[0]]))
+        model.eval()
+        with torch.inference_mode():
+            return torch.cat([model.embed(part) for part in x.split(EVALUATION_BATCH)]).numpy()
 
     def save(self, folder: Path, extra: Mapping[str, object]) -> None:
         """Writes `model.safetensors` and `config.json`; `extra` (views, layers, provenance) goes into the latter."""

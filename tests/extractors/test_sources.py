@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import errors
 
 import extractors
-from extractors.contract import ViewError
-from extractors.sources import find, hash_files, hash_settings, refuse_code
+from extractors.contract import CheckpointAbsent, ViewError
+from extractors.sources import find, hash_files, hash_settings, local_only, refuse_code
 from extractors.transformers.checkpoints import WEIGHTS
 
 NEEDED = [("config.json",), ("*.safetensors", "*.bin")]
@@ -68,6 +68,26 @@ def test_offline_by_choice():
     with pytest.raises(ViewError, match=reason + BY_HAND) as caught:
         extractors.load({"family": "transformers", "source": "facebook/no-such-model-here"})
     assert "\n" not in str(caught.value)
+
+
+def test_locally_only(cache, monkeypatch):
+    """The hub is not asked within, a cached snapshot is found there; afterwards it is asked again."""
+    asked = []
+
+    def ask(_, source, **options):
+        asked.append(source)
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", ask)
+    snapshot = cache("config.json", "a.safetensors")
+    with local_only():
+        assert lookup("owner/model").folder == snapshot
+        with pytest.raises(CheckpointAbsent, match=r"and the hub is not asked here: put config\.json"):
+            lookup("owner/other")
+    assert asked == []
+    with pytest.raises(CheckpointAbsent, match="no network"):
+        lookup("owner/other")
+    assert asked == ["owner/other"]
 
 
 def test_no_network(monkeypatch):

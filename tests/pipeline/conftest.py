@@ -64,7 +64,10 @@ class StudyFolder:
                     "epochs": 2,
                 },
             },
-            "eliminate": {"wavlm": {"view": "wavlm", "tasks": ["speaker"], "epochs": 2}},
+            "eliminate": {"wavlm": {"view": "wavlm", "tasks": ["speaker"], "folds": {"k": 2}, "epochs": 2}},
+            "tune": {},
+            "embed": {},
+            "downstream": {},
         }
 
     def copied(self, root: Path, capsys) -> "StudyFolder":

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.data import TrainingError
-from trainers.folds import cross_validation, three_way
+from trainers.folds import cross_validation
 from trainers.spec import Folds
 
 
@@ -118,8 +118,41 @@ def test_impossible_folds_are_refused(folds, message):
         cross_validation(pd.DataFrame({"speaker": list("ab") * 10}), list(map(str, range(20))), folds)
 
 
-def test_three_way_takes_about_the_shares_asked_for():
-    """Test first, then validation from what is left."""
+def test_utterances_without_a_given_split_keep_their_side():
+    """A hash of the audio decides: about one in k is tested, whatever other utterances take part; given ones stay."""
+    contents = [f"c{i}" for i in range(601)]
+    given = [("train", "test", None)[i % 3] for i in range(601)]
+    labels = pd.DataFrame({"split": given, "speaker": [f"s{i % 53}" for i in range(601)]})
+    (all_,) = cross_validation(labels, contents, Folds(given="split", k=4))
+    some = np.arange(0, 601, 2)
+    (half,) = cross_validation(
+        labels.iloc[some].reset_index(drop=True), [contents[i] for i in some], Folds(given="split", k=4)
+    )
+    free = np.array([split is None for split in given])
+    assert set(some[half.test]) == set(all_.test) & set(some)
+    assert set(some[half.valid][free[some[half.valid]]]) == set(all_.valid[free[all_.valid]]) & set(some)
+    assert free[all_.test].sum() / free.sum() == pytest.approx(1 / 4, abs=0.08)
+    assert {given[i] for i in all_.test} == {"test", None}
+    assert {given[i] for i in all_.valid} == {"train", None}
+
+
+def test_speakers_without_a_given_split_stay_together():
+    """With `disjoint`, the hash is of the label."""
+    labels = pd.DataFrame({"split": [None] * 601, "speaker": [f"s{i % 53}" for i in range(601)]})
+    (fold,) = cross_validation(labels, [f"c{i}" for i in range(601)], Folds(given="split", disjoint="speaker"))
+    sides = [set(labels["speaker"].iloc[side]) for side in (fold.train, fold.valid, fold.test)]
+    assert sum(map(len, sides)) == 53
+    assert all(sides)
+
+
+def test_what_the_features_were_trained_on_is_never_tested():
+    """It may be trained on; a fold that would test nothing else is an error."""
     labels = pd.DataFrame({"speaker": list("abcde") * 20})
-    split = three_way(labels, list(map(str, range(100))), Folds(stratify="speaker", validation=0.25), 0.2)
-    assert [len(part) for part in (split.train, split.valid, split.test)] == [60, 20, 20]
+    contents = [f"c{i}" for i in range(100)]
+    plain = cross_validation(labels, contents, Folds(k=3))
+    seen = frozenset(contents[:60])
+    for fold, before in zip(cross_validation(labels, contents, Folds(k=3), seen), plain, strict=True):
+        assert set(fold.test) == set(before.test) - set(range(60))
+        np.testing.assert_array_equal(fold.train, before.train)
+    with pytest.raises(TrainingError, match="only utterances that the embedding was trained on"):
+        cross_validation(labels, contents, Folds(k=3), frozenset(contents))

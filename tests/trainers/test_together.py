@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from benchmarks import plain_unified
 from trainers.data import TrainingError, targets
 from trainers.folds import cross_validation
 from trainers.rounds import train_alone
-from trainers.spec import Elimination, Folds
+from trainers.spec import Elimination, Folds, Task
 from trainers.together import Run, Together
 
 LAYERS, DIM = 5, 7
@@ -68,3 +69,19 @@ def test_a_diverging_run_is_an_error(data, tasks, values):
     folds = cross_validation(data.labels, data.contents, Folds(k=3))
     with pytest.raises(TrainingError, match="training diverged: no finite validation loss in 3 epochs"):
         Together(how, goals, values, folds).train([Run(0, (0, 1), 0)])
+
+
+def test_updates_are_those_of_the_plain_loop(data, values):
+    """Against what one would write first: FC1 on every layer, penalties by autograd, a DataLoader, plain Adam."""
+    tasks = {name: Task(kind="classification", weight=0.33) for name in ("speaker", "sex")}
+    how = Elimination(
+        view="v", tasks=list(tasks), shared=13, embedding=17, epochs=12, patience=12, batch_size=19, l1=1e-4, l2=1e-3
+    )
+    goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
+    (fold, *_) = cross_validation(data.labels, data.contents, Folds(k=3, validation=0.2))
+    (ours,) = Together(how, goals, values, [fold]).train([Run(0, (0, 2, 3), 4)])
+    weights, curve = plain_unified.train(how, goals, values, fold, (0, 2, 3), 4)
+    np.testing.assert_allclose([losses for _, *losses in ours.curve], curve, rtol=2e-4)
+    assert ours.curve[-1][2] < ours.curve[0][2]
+    np.testing.assert_allclose(ours.weights, weights, rtol=1e-3)  # the last epoch is the best: see the curve
+    assert np.argmin([valid for _, valid in curve]) == len(curve) - 1

@@ -1,0 +1,234 @@
+"""`strata tune` on a folder of tones: what it writes, and what it takes to begin anew."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from store.lock import exclusive
+
+
+@pytest.fixture
+def tuning(study):
+    """A study of two quick views, extracted, with a search of three trials."""
+    study.params["views"] = {name: {"family": "mfcc", "num_coefficients": n} for name, n in (("a", 20), ("b", 7))}
+    study.params["eliminate"] = {}
+    study.params["experiments"] = {
+        "base": {
+            "views": ["a"],
+            "tasks": ["speaker", "pitch"],
+            "encoder": "mlp",
+            "hidden": [13],
+            "folds": {"k": 2, "stratify": "speaker", "validation": 0.25},
+            "epochs": 3,
+        }
+    }
+    study.params["tune"] = {
+        "rates": {
+            "experiment": "base",
+            "space": {"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}, "hidden": [[13], [29, 17]]},
+            "trials": 3,
+        }
+    }
+    study.write_params()
+    study.succeeds("corpus")
+    study.succeeds("extract")
+    return study
+
+
+def found(study, name: str = "rates") -> dict:
+    """A search's result."""
+    return json.loads((study.folder / "results" / "tune" / name / "tune.json").read_text())
+
+
+def bare(study) -> list[dict]:
+    """Its trials, without what no two runs share."""
+    return [trial | {"seconds": 0} for trial in found(study)["trials"]]
+
+
+def change(study, **values) -> None:
+    """Other values in the section of the search."""
+    study.params["tune"]["rates"] |= values
+    study.write_params()
+
+
+def journal(study):
+    """Where trials are noted."""
+    return study.folder / "results" / "tune" / "rates" / "trials.jsonl"
+
+
+def test_a_search_leaves_its_trials_and_what_to_write_into_the_section(tuning):
+    """All that the report needs; the lines that it says lead to the very model that was tested; once is enough."""
+    written = (tuning.folder / "params.yaml").read_text()
+    said = tuning.succeeds("tune")
+    assert (tuning.folder / "params.yaml").read_text() == written
+    result = found(tuning)
+    assert list(result) == [
+        *("name", "experiment", "search", "space", "objective", "trials", "best", "start", "test", "importance"),
+        *("config", "seconds", "provenance", "cell"),
+    ]
+    assert [list(trial) for trial in result["trials"]] == 3 * [
+        ["number", "state", "params", "value", "tasks", "epochs", "seconds", "reason"]
+    ]
+    assert result["trials"][0]["params"] == {"learning_rate": 1e-3, "hidden": [13]} == result["start"]["params"]
+    best = result["trials"][result["best"]["number"]]
+    assert result["best"] == {key: best[key] for key in ("number", "params", "value")}
+    assert best["value"] == max(trial["value"] for trial in result["trials"])
+    assert result["test"].keys() == {"tasks", "mean"}
+    assert set(result["importance"]) <= {"learning_rate", "hidden"}
+    assert result["provenance"]["versions"].keys() >= {"torch", "optuna"}
+    assert "that test is the honest one; the other 1 folds test utterances that the search has seen" in said
+    assert said.count("rates: trial ") == sum(
+        trial["value"] > max((t["value"] for t in result["trials"][:number]), default=-9e9)
+        for number, trial in enumerate(result["trials"])
+    )
+    assert tuning.succeeds("tune") == "rates: up to date\n"
+    # A value that the section does not have, so that there is something to write.
+    change(tuning, space={"learning_rate": [0.03], "head": {"low": 3, "high": 17}})
+    said = tuning.succeeds("tune", "rates")
+    fragment = yaml.safe_load(said.split("write into experiments.base: ")[1])
+    assert fragment == found(tuning)["best"]["params"]
+    tuning.params["experiments"]["base"] |= fragment
+    tuning.write_params()
+    tuning.succeeds("train")
+    accuracy = tuning.metrics("base")["tasks"]["speaker"]["accuracy"]
+    assert found(tuning)["test"]["tasks"]["speaker"] == accuracy["folds"][0]
+
+
+def test_more_trials_go_on_and_anything_else_begins_anew(tuning):
+    """What is asked besides their number makes other trials of them; those so far are put aside, and a line says so."""
+    tuning.succeeds("tune")
+    first = bare(tuning)
+    change(tuning, trials=5)
+    assert "rates: 5 trials of base, 24 utterances" in (said := tuning.succeeds("tune"))
+    assert "; 3 are there" in said
+    assert bare(tuning)[:3] == first
+    extended = bare(tuning)
+    change(tuning, seed=1)
+    said = tuning.succeeds("tune")
+    assert "it begins anew; the 5 trials so far are in" in said
+    assert "are there" not in said
+    assert bare(tuning)[0] == first[0]  # the section as it stands
+    assert bare(tuning)[1] != first[1]
+    assert len(journal(tuning).with_name("trials.previous.jsonl").read_text().splitlines()) == 6
+    change(tuning, seed=0)
+    tuning.succeeds("tune")
+    assert bare(tuning) == extended
+
+
+def test_a_killed_search_goes_on_where_it_was(tuning):
+    """SIGKILL in the middle of a trial, and a last line that was cut: to the same end as if nothing had happened."""
+    change(tuning, trials=14)
+    tuning.params["experiments"]["base"]["epochs"] = 40
+    tuning.write_params()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "tune"],
+        cwd=tuning.folder,
+        env=tuning.environment | {"PYTHONPATH": os.getcwd()},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    noted = journal(tuning)
+    while process.poll() is None and time.monotonic() < deadline:
+        if noted.exists() and noted.read_text().count("\n") > 3:
+            break
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = noted.read_text().count("\n") - 1
+    assert 3 <= kept < 14
+    assert not noted.with_name("tune.json").exists()
+    with noted.open("a") as file:
+        file.write('{"number": 99, "sta')
+    assert f"; {kept} are there" in tuning.succeeds("tune")
+    cut = bare(tuning)
+    noted.unlink()
+    noted.with_name("tune.json").unlink()
+    assert "are there" not in tuning.succeeds("tune")
+    assert bare(tuning) == cut
+
+
+def test_new_labels_begin_a_search_anew(tuning):
+    """Its trials follow from data, too."""
+    tuning.succeeds("tune")
+    tuning.add(5)
+    tuning.succeeds("corpus")
+    tuning.succeeds("extract")
+    said = tuning.succeeds("tune")
+    assert "it begins anew; the 3 trials so far" in said
+    assert "29 utterances" in said
+
+
+def test_views_and_layers_can_be_searched(tuning):
+    """Among utterances that all of the views have, so that trials can be compared."""
+    space = {"views": ["a", ["a", "b"]], "fusion": [None, "concat"], "layers": ["last", "all"]}
+    change(tuning, space=space, search="grid")
+    tuning.succeeds("tune")
+    result = found(tuning)
+    states = [trial["state"] for trial in result["trials"]]
+    assert states == ["complete", "complete", "failed", "failed", "failed", "failed", "complete", "complete"]
+    assert "fusion is for two views" in result["trials"][2]["reason"]
+    assert result["start"]["params"] == {"views": ["a"], "fusion": None, "layers": "last"}
+    change(tuning, space={"layers": ["all", [3]]})
+    assert "search rates: view a has no layer '3'" in tuning.fails("tune")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"experiment": "bas"}, "tune.rates: unknown experiment 'bas', did you mean 'base'"),
+        ({"space": {"hiden": [[1]]}}, "tune.rates: space.hiden: no field .* did you mean 'hidden'"),
+        ({"space": {"head": [0]}}, "tune.rates: space.head: 0 cannot be; head: Input should be greater than 0"),
+        ({"space": {"views": ["c"]}}, "tune.rates: unknown view 'c'"),
+        ({"experiment": "cells"}, "tune.rates: experiment cells is a grid"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_by_every_command(values, message, tuning):
+    """Before anything is trained, in one line."""
+    tuning.params["experiments"]["cells"] = tuning.params["experiments"]["base"] | {"grid": {"epochs": [1, 2]}}
+    change(tuning, **values)
+    line = tuning.fails("tune")
+    assert re.search(message, line), line
+    assert tuning.fails("corpus") == line
+
+
+def test_a_search_of_failures_says_why_and_is_not_kept(tuning):
+    """The next run tries again: what made them fail may have been mended."""
+    change(tuning, space={"learning_rate": [1e30, 1e31]}, search="grid")
+    line = tuning.fails("tune")
+    assert "search rates: all 2 trials failed, the first of them thus: training diverged" in line
+    assert not journal(tuning).exists()
+    assert tuning.fails("tune") == line
+
+
+def test_models_per_task_are_not_pruned_and_a_line_says_so(tuning):
+    """Where pruning was not refused anyway."""
+    tuning.params["experiments"]["base"]["joint"] = False
+    change(tuning, trials=1)
+    assert "no one loss tells of a trial; none is pruned" in tuning.succeeds("tune")
+    change(tuning, prune=False)
+    assert "pruned" not in tuning.succeeds("tune")
+
+
+def test_two_searches_of_one_name_do_not_run_at_once(tuning):
+    """They would mix their trials."""
+    with exclusive(tuning.folder / "results" / "tune" / "rates" / "tune"):
+        assert "is being written by process" in tuning.fails("tune")
+
+
+def test_a_split_of_the_corpora_needs_no_warning(tuning):
+    """All that is ever trained on it has the one test."""
+    split = ["train", "train", "train", "valid", "test", "test"]
+    lines = [f"{row},{split[i % 6]}" for i, row in enumerate(tuning.rows)]
+    (tuning.recordings / "metadata.csv").write_text("\n".join(["file_name,speaker,pitch,part", *lines]) + "\n")
+    tuning.params["experiments"]["base"]["folds"] = {"given": "part"}
+    change(tuning, trials=1)
+    tuning.succeeds("corpus")
+    assert "honest" not in tuning.succeeds("tune")

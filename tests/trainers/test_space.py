@@ -1,0 +1,98 @@
+"""What a search may try, checked before anything is trained."""
+
+import pytest
+
+from trainers.space import Space
+from trainers.spec import Experiment, Tune
+
+BASE = {"views": ["a"], "tasks": ["speaker"], "epochs": 7}
+TWO = {"views": ["a", "b"], "tasks": ["speaker"], "fusion": "ot"}
+LOG = {"low": 1e-4, "high": 1e-2, "log": True}
+
+
+def space(fields: dict, base: dict = BASE, **how) -> Space:
+    """A space over a small experiment."""
+    return Space(Tune.model_validate({"experiment": "e", "space": fields} | how), Experiment.model_validate(base))
+
+
+def test_a_trial_is_the_section_with_its_values():
+    """Fields of fields too; what the section says beside them stays, and so do defaults."""
+    found = space({"fusion.epsilon": {"low": 0.01, "high": 0.5}, "hidden": [[64], [200, 64]]}, TWO).experiment(
+        {"fusion.epsilon": 0.3, "hidden": [64]}
+    )
+    assert (found.fusion.kind, found.fusion.epsilon, found.hidden, found.batch_size) == ("ot", 0.3, [64], 32)
+
+
+def test_numbers_written_as_text_are_numbers():
+    """YAML takes 1e-4, without a point, for text; an interval of a whole number is one of whole numbers."""
+    found = space(
+        {"learning_rate": ["1e-4", 0.001], "l2": {"low": "0", "high": "1e-3"}, "shared": {"low": 2, "high": 64}}
+    )
+    assert found.axes["learning_rate"] == [1e-4, 1e-3]
+    assert found.whole == {"shared"}
+
+
+def test_the_section_as_it_stands_is_found_where_it_lies_in_the_space():
+    """Defaults count; a value beside the steps, or beyond an end, does not lie in it."""
+    inside = {"learning_rate": LOG, "batch_size": [64, 32], "shared": {"low": 64, "high": 512, "step": 64}}
+    assert space(inside).start == {"learning_rate": 1e-3, "batch_size": 32, "shared": 512}
+    assert space({"fusion": ["concat", "ot"]}, TWO).start == {"fusion": "ot"}
+    for outside in (
+        {"batch_size": [64, 128]},
+        {"shared": {"low": 64, "high": 500}},
+        {"shared": {"low": 60, "high": 520, "step": 64}},
+        {"learning_rate": LOG, "batch_size": [8]},
+    ):
+        assert space(outside).start is None
+
+
+def test_values_that_only_go_together_may_be_searched_together():
+    """Two views need a fusion, which one view must not have: neither fits the base alone."""
+    found = space({"views": ["a", ["a", "b"]], "fusion": [None, "concat"]}, search="grid")
+    assert found.views == ["a", "b"]
+    assert found.num_trials == 4
+    wrong = {"views": ["a"], "fusion": "concat"}
+    with pytest.raises(ValueError, match="fusion is for two views"):
+        found.experiment(wrong)
+    assert found.experiment({"views": ["a", "b"], "fusion": "concat"}).fusion.kind == "concat"
+
+
+def test_the_fragment_makes_the_section_the_trial():
+    """Written over the section's own fields, whole sections for fields of fields."""
+    found = space({"fusion.epsilon": [0.1, 0.5], "batch_size": [8]}, TWO)
+    params = {"batch_size": 8, "fusion.epsilon": 0.5}
+    fragment = found.fragment(params)
+    assert fragment == {"batch_size": 8, "fusion": {"kind": "ot", "epsilon": 0.5}}
+    assert Experiment.model_validate(TWO | fragment) == found.experiment(params)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"learning_rat": LOG}, "space.learning_rat: no field .* did you mean 'learning_rate'"),
+        ({"zzz": [1]}, "space.zzz: no field of an experiment that can be searched; known: epochs, "),
+        ({"fusion.epsilo": [1]}, "did you mean 'fusion.epsilon'"),
+        ({"hidden.0": [1]}, "space.hidden.0: no field"),
+        ({"folds.k": [3]}, "space.folds.k: folds is the same in all trials; what can be searched: epochs"),
+        *(({name: [1]}, "is the same in all trials") for name in ("seeds", "grid", "final", "tasks", "corpora")),
+        ({"batch_size": []}, "space.batch_size names no value"),
+        ({"batch_size": [8, "8"]}, "space.batch_size must name each value once"),
+        ({"batch_size": [8, 0]}, "space.batch_size: 0 cannot be; batch_size: Input should be greater than 0"),
+        ({"batch_size": {"low": 0, "high": 8}}, "space.batch_size: 0.0 cannot be"),
+        ({"batch_size": {"low": 1.5, "high": 8}}, "space.batch_size: 1.5 cannot be; .* integer"),
+        ({"batch_size": {"low": 2, "high": 8, "step": 1.5}}, "expected a whole step of whole numbers, found 1.5"),
+        ({"joint": {"low": 0, "high": 1}}, "space.joint: an interval is for numbers"),
+        ({"pooling": ["mean", "median"]}, "space.pooling: 'median' cannot be"),
+        ({"fusion.epsilon": [0.1], "fusion": ["ot"]}, "space.fusion would overwrite space.fusion.epsilon"),
+    ],
+)
+def test_a_space_that_cannot_be_says_where(fields, message):
+    """The field, the value, and what would do."""
+    with pytest.raises(ValueError, match=message):
+        space(fields)
+
+
+def test_a_grid_is_no_start():
+    """There is no one section to start from."""
+    with pytest.raises(ValueError, match="experiment e is a grid; a search starts from a section without one"):
+        space({"batch_size": [8]}, BASE | {"grid": {"pooling": ["mean"]}})
