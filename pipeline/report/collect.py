@@ -1,15 +1,15 @@
 """What a study has to show: everything that its stages left on disk, read into frozen dataclasses.
 
-With `experiments`, the one module of the report that touches files (the t-SNE's feature stores apart). A missing or
-broken file is never an error here: it becomes a `Gap` that names the command which makes it. Knows nothing of tables,
-figures or HTML.
+With the readers that it calls, the one module of the report that touches files (the t-SNE's feature stores apart). A
+missing or broken file is never an error here: it becomes a `Gap` that names the command which makes it. Knows nothing
+of tables, figures or HTML.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -18,54 +18,12 @@ from typing import Any
 import pandas as pd
 
 from extractors.recogniser import parse
-from pipeline.report import experiments
+from pipeline.report import downstream, experiments
+from pipeline.report.eliminations import Elimination, read_elimination
 from pipeline.report.experiments import Experiment
-from pipeline.report.reading import Gap, json_object, mapping, read, texts
+from pipeline.report.reading import Gap, json_object, mapping, read
+from pipeline.report.searches import Search, read_search
 from pipeline.transcripts import merged
-
-
-@dataclass(frozen=True)
-class Round:
-    """One training of a recursive layer elimination."""
-
-    number: int
-    layers: tuple[str, ...]
-    weights: Mapping[str, float]
-    valid: Mapping[str, float]
-    """`mean` and one score per task; the choice is made on these."""
-    test: Mapping[str, float]
-    dropped: str | None
-
-
-@dataclass(frozen=True)
-class Elimination:
-    """The outcome of one recursive layer elimination."""
-
-    name: str
-    view: str
-    tasks: tuple[str, ...]
-    pooling: str
-    layer_names: tuple[str, ...]
-    """All layers of the view, in the model's order."""
-    rounds: tuple[Round, ...]
-    support: tuple[str, ...]
-    """The layers kept."""
-    best_round: int
-    config: Mapping[str, Any]
-    seconds: float | None
-    sizes: Mapping[str, int]
-    """Utterances per split: `train`, `valid`, `test`."""
-    provenance: Mapping[str, Any]
-
-    @property
-    def layers(self) -> Mapping[str, tuple[str, ...]]:
-        """View → the layers that were read, as an experiment has it."""
-        return {self.view: self.layer_names}
-
-    @property
-    def best(self) -> Round:
-        """The chosen round."""
-        return next(r for r in self.rounds if r.number == self.best_round)
 
 
 @dataclass(frozen=True)
@@ -82,6 +40,11 @@ class Study:
     """File, relative to the study → its rows `utterance`, `audio`, `reason`; files without rows are left out."""
     experiments: tuple[Experiment, ...]
     eliminations: tuple[Elimination, ...]
+    searches: tuple[Search, ...]
+    downstream: tuple[Experiment, ...]
+    """Tasks on frozen embeddings; their views are names of `embed`."""
+    skipped: Mapping[str, str]
+    """Section of `downstream` → why it could not be run."""
     extractions: Mapping[str, Mapping[str, float]]
     """View → the timings of its last extraction that computed something."""
     gaps: tuple[Gap, ...]
@@ -110,10 +73,15 @@ class Study:
         """Views of a family, by `params.yaml` or by what an experiment recorded of its own views."""
         return self._views(lambda view: _get(view, "family") == family)
 
+    @property
+    def results(self) -> tuple[Experiment | Elimination | Search, ...]:
+        """All that was trained and recorded what it was made from."""
+        return (*self.experiments, *self.eliminations, *self.searches, *self.downstream)
+
     def _views(self, which: Callable[[Any], bool]) -> list[str]:
         """Names of the views whose section, or whose fingerprint in some result, is among those asked for."""
         about = list(self.params["views"].items())
-        for result in (*self.experiments, *self.eliminations):
+        for result in self.results:
             recorded = mapping(result.provenance.get("views"))
             about += [(name, _get(view, "fingerprint")) for name, view in recorded.items()]
         return list(dict.fromkeys(name for name, view in about if which(view)))
@@ -129,7 +97,10 @@ class Study:
 
 MANIFEST = ("utterance", "duration_s", "speaker", "content")
 """Columns of the manifest that the page cannot do without."""
-SECTIONS = ("corpora", "transcribe", "views", "tasks", "experiments", "eliminate", "extract", "train", "report")
+SECTIONS = (
+    "corpora", "transcribe", "views", "tasks", "experiments", "eliminate", "tune", "embed", "downstream", "extract",
+    "train", "report",
+)  # fmt: skip
 
 
 def collect(folder: Path, params: Mapping) -> Study:
@@ -144,11 +115,12 @@ def collect(folder: Path, params: Mapping) -> Study:
         if not (folder / "features" / f"{view}.zarr").exists():
             gaps.append(Gap(f"the features of view {view}", f"strata extract {quote(view)}"))
     found = experiments.collect(folder, sections["experiments"], list(sections["corpora"]), gaps)
-    eliminations = []
-    for name in sections["eliminate"]:
-        path = folder / "results" / "eliminate" / name / "elimination.json"
-        gap = Gap(f"layer elimination {name}", f"strata eliminate {quote(name)}")
-        eliminations.append(read(_elimination, path, folder, gaps, gap))
+    eliminations = [_elimination(folder, name, gaps) for name in sections["eliminate"]]
+    searches = []
+    for name in sections["tune"]:
+        path = folder / "results" / "tune" / name / "tune.json"
+        searches.append(read(read_search, path, folder, gaps, Gap(f"search {name}", f"strata tune {quote(name)}")))
+    results, skipped = downstream.collect(folder, sections["downstream"], gaps)
     extractions = {}
     for view in sections["views"]:
         path = folder / "results" / "extract" / f"{view}.json"
@@ -165,14 +137,12 @@ def collect(folder: Path, params: Mapping) -> Study:
         failures=_failures(folder, sections["views"], gaps),
         experiments=tuple(found),
         eliminations=tuple(e for e in eliminations if e is not None),
+        searches=tuple(s for s in searches if s is not None),
+        downstream=tuple(results),
+        skipped=skipped,
         extractions={view: timings for view, timings in extractions.items() if timings is not None},
         gaps=tuple(gaps),
     )
-
-
-def layer_height(layer: str) -> float:
-    """Where a layer stands in its model: its number; infinity for what comes after all of them, -1 without a number."""
-    return float(layer) if layer.isdecimal() else float("inf") if layer == "last_hidden_state" else -1.0
 
 
 def _manifest(path: Path, recognisers: Mapping) -> pd.DataFrame:
@@ -183,41 +153,15 @@ def _manifest(path: Path, recognisers: Mapping) -> pd.DataFrame:
     return merged(manifest, path.with_name("transcripts.parquet"), sections)
 
 
-def _elimination(path: Path) -> Elimination:
-    found = json_object(path)
-    rounds = tuple(
-        Round(
-            number=r["round"],
-            layers=texts(r["layers"]),
-            weights=mapping(r.get("weights")),
-            valid=mapping(r.get("valid")),
-            test=mapping(r.get("test")),
-            dropped=None if r.get("dropped") is None else str(r["dropped"]),
-        )
-        for r in found["rounds"]
-    )
-    layer_names, support = texts(found["layer_names"]), texts(found["support"])
-    if not support:
-        raise ValueError("it keeps no layer")
-    if found["best_round"] not in {r.number for r in rounds}:
-        raise ValueError(f"best_round {found['best_round']} is not among its rounds")
-    named = {layer for r in rounds for layer in r.layers} | set(support)
-    if unknown := named - set(layer_names):
-        raise ValueError(f"layers {sorted(unknown)} are not among its layer_names")
-    return Elimination(
-        name=path.parent.name,
-        view=str(found.get("view", "")),
-        tasks=texts(found.get("tasks") or ()),
-        pooling=str(found.get("pooling", "")),
-        layer_names=tuple(sorted(layer_names, key=layer_height)),
-        rounds=rounds,
-        support=support,
-        best_round=found["best_round"],
-        config=mapping(found.get("config")),
-        seconds=found.get("seconds"),
-        sizes={split: found[f"num_{split}"] for split in ("train", "valid", "test") if f"num_{split}" in found},
-        provenance=mapping(found.get("provenance")),
-    )
+def _elimination(folder: Path, name: str, gaps: list[Gap]) -> Elimination | None:
+    """The outcome of an elimination; without what a cut saves where nobody asked, or where that cannot be read."""
+    path = folder / "results" / "eliminate" / name / "elimination.json"
+    gap = Gap(f"layer elimination {name}", f"strata eliminate {quote(name)}")
+    found, savings = read(read_elimination, path, folder, gaps, gap), path.with_name("savings.json")
+    if found is None or not savings.exists():
+        return found
+    gap = Gap(f"what elimination {name} saves", f"strata layers results/eliminate/{quote(name)}")
+    return replace(found, savings=read(json_object, savings, folder, gaps, gap))
 
 
 def _failures(folder: Path, views: Mapping, gaps: list[Gap]) -> dict[str, pd.DataFrame]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.params import RESERVED
 from pipeline.report.reading import BROKEN, Gap, json_object, mapping, read, reason, texts, unreadable
 
 NAMED_STRANGERS = 6
@@ -62,6 +63,8 @@ class Experiment:
     reads it."""
     curves: pd.DataFrame | None = None
     """`seed`, `fold`, `task_group`, `epoch`, `train_loss`, `valid_loss`. None for a cell."""
+    num_trials: int | None = None
+    """Pairs of utterances that a verification scored."""
 
     @property
     def is_cell(self) -> bool:
@@ -93,13 +96,13 @@ def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[
     """
     root = folder / "results"
     on_disk = {path.parent.relative_to(root).as_posix() for path in root.rglob("metrics.json")}
-    strangers = {name for name in on_disk if name.split("/")[0] not in (".", "eliminate", "extract")}
+    strangers = {name for name in on_disk if name.split("/")[0] not in (".", *RESERVED)}
     experiments = []
     for name, section in sections.items():
         gap = Gap(f"experiment {name}", f"strata train {quote(name)}")
         if not mapping(section).get("grid"):
             path = root / name / "metrics.json"
-            experiments.append(read(partial(_alone, name=name), path, folder, gaps, gap))
+            experiments.append(read(partial(read_alone, name=name), path, folder, gaps, gap))
             strangers.discard(name)
             continue
         try:
@@ -156,7 +159,12 @@ def _named(strangers: Sequence[str]) -> str:
     return f"{len(strangers)} results, such as {', '.join(strangers[:2])}"
 
 
-def _alone(path: Path, name: str) -> Experiment:
+def read_alone(path: Path, name: str) -> Experiment:
+    """What one `metrics.json` holds, and the tables beside it.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError or OSError: a file that is not what it should be.
+    """
     return _experiment(path, name, name).with_tables()
 
 
@@ -192,6 +200,7 @@ def _experiment(path: Path, name: str, section: str) -> Experiment:
         seconds=mapping(metrics.get("seconds")),
         provenance=mapping(metrics.get("provenance")),
         folder=path.parent,
+        num_trials=metrics.get("num_trials"),
     )
 
 

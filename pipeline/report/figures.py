@@ -15,7 +15,6 @@ from matplotlib import figure as canvas
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.report.collect import Elimination
 from pipeline.report.scores import natural_order
 from pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
 
@@ -155,53 +154,6 @@ def training_curves(curves: pd.DataFrame, name: str, task_group: str) -> Figure:
     caption = f"{task_group}: a line per {' and '.join(runs)}; its dot is the lowest validation loss."
     title = f"Training and validation loss of {task_group} in experiment {name}"
     return Figure(draw(f"curves {name} {task_group}", title, (380, 290), paint), caption, 380)
-
-
-def layer_weights(elimination: Elimination) -> Figure:
-    """Weights that the layers had before any was dropped (wavCSE, Fig. 2); the layers kept in the end stand out."""
-    names, weights = elimination.layer_names, elimination.rounds[0].weights
-    kept = [layer in elimination.support for layer in names]
-
-    def paint(figure: canvas.Figure) -> None:
-        axes = figure.subplots()
-        for choice, colour, label in ((True, SERIES[0], "kept"), (False, MUTED, "dropped")):
-            places = [i for i, layer in enumerate(names) if kept[i] is choice and layer in weights]
-            if places:
-                heights = [weights[names[i]] for i in places]
-                axes.bar(places, heights, width=0.72, color=colour, alpha=1 if choice else 0.45, label=label)
-        step = 1 + len(names) // 26
-        axes.set_xticks(range(0, len(names), step), [short(layer, 8) for layer in names[::step]])
-        axes.set(xlabel="layer", ylabel="weight in round 1")
-        axes.grid(True, axis="y")
-        figure.legend(loc="outside upper right", ncols=2)
-
-    caption = "Weight of each layer when all of them are trained together, before any is dropped."
-    title = f"Layer weights of view {elimination.view} in the first round of elimination {elimination.name}"
-    return Figure(draw(f"weights {elimination.name}", title, (490, 300), paint), caption, 490)
-
-
-def elimination_curve(elimination: Elimination) -> Figure:
-    """Score against the number of layers left (wavCSE, Fig. 3), with the chosen round marked."""
-    left = [len(r.layers) for r in elimination.rounds]
-
-    def paint(figure: canvas.Figure) -> None:
-        axes = figure.subplots()
-        best = len(elimination.best.layers)
-        axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate(f"chosen: {best}", (best, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
-                      textcoords="offset points", va="top", fontsize=10, color=MUTED)  # fmt: skip
-        for split, colour, marker, label in (("valid", SERIES[0], "o", "validation"), ("test", SERIES[1], "^", "test")):
-            scores = [getattr(r, split).get("mean", np.nan) for r in elimination.rounds]
-            axes.plot(left, scores, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label)
-        axes.invert_xaxis()  # time runs to the right: each round has one layer fewer
-        axes.set(xlabel="layers left", ylabel="mean score over tasks")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(True, axis="y")
-        figure.legend(loc="outside upper right", ncols=2)
-
-    caption = "Mean score of each round. The round is chosen on validation; test has no part in it."
-    title = f"Score per round of elimination {elimination.name}, {left[0]} layers down to {left[-1]}"
-    return Figure(draw(f"rounds {elimination.name}", title, (490, 300), paint), caption, 490)
 
 
 def class_counts(labels: pd.Series, task: str, most: int = 20) -> Figure:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.report import comparisons, heatmaps, ranking, scores
+from pipeline.report import comparisons, heatmaps, poolings, ranking, scores
 from pipeline.report.collect import Study
 from pipeline.report.experiments import Experiment
 from pipeline.report.tables import Cell, Column, Table
@@ -63,9 +63,12 @@ def bests(study: Study) -> list[Table]:
 
 
 def _by_corpora(study: Study) -> dict[tuple[str, ...], list[Experiment]]:
+    """The cells, apart from those that the tables of poolings show."""
+    shown = {member.name for rivals in poolings.compared(study.experiments) for member in rivals.members}
     found: dict[tuple[str, ...], list[Experiment]] = {}
     for cell in study.cells:
-        found.setdefault(cell.corpora, []).append(cell)
+        if cell.name not in shown:
+            found.setdefault(cell.corpora, []).append(cell)
     return found
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import yaml
 
 from pipeline.corpus import corpus_of
-from pipeline.report.collect import Elimination, Study
+from pipeline.report.collect import Study
+from pipeline.report.eliminations import Elimination
 from pipeline.report.experiments import Experiment
 from pipeline.report.reading import mapping
+from pipeline.report.searches import Search
 from pipeline.report.tables import Cell, Column, Table, duration, is_number, number, size
 
 MOST_FAILURES = 200
@@ -24,7 +26,7 @@ MOST_FAILURES = 200
 
 @dataclass(frozen=True)
 class Dossier:
-    """Where the numbers of one experiment or elimination come from."""
+    """Where the numbers of one result come from."""
 
     name: str
     facts: tuple[tuple[str, str], ...]
@@ -95,6 +97,8 @@ def timings(study: Study) -> list[Table]:
         )
     trained = [_trained(name, members) for name, members in _sections(study.experiments).items()]
     trained += [(Cell(e.name), Cell("eliminate"), _took(e.seconds)) for e in study.eliminations]
+    trained += [(Cell(s.name), Cell("tune"), _took(s.seconds)) for s in study.searches]
+    trained += [(Cell(d.name), Cell("downstream"), _took(d.seconds.get("total"))) for d in study.downstream]
     if trained:
         columns = (Column("name"), Column("stage"), Column("took", numeric=True))
         tables.append(Table("Training", columns, tuple(trained)))
@@ -141,10 +145,11 @@ def dossiers(study: Study) -> list[Dossier]:
         facts = dict.fromkeys(fact for member in members for fact in _facts(member))
         config = members[0].config if not members[0].is_cell else mapping(study.params["experiments"].get(name))
         found.append(Dossier(name, tuple(facts), as_yaml(config)))
-    return found + [Dossier(e.name, tuple(_facts(e)), as_yaml(e.config)) for e in study.eliminations]
+    others = (*study.eliminations, *study.searches, *study.downstream)
+    return found + [Dossier(other.name, tuple(_facts(other)), as_yaml(other.config)) for other in others]
 
 
-def _facts(result: Experiment | Elimination) -> list[tuple[str, str]]:
+def _facts(result: Experiment | Elimination | Search) -> list[tuple[str, str]]:
     """What one result was made from."""
     recorded = result.provenance
     facts = [("code", _word(recorded.get("code"))), ("manifest", _word(recorded.get("manifest")))]
@@ -161,7 +166,7 @@ def _facts(result: Experiment | Elimination) -> list[tuple[str, str]]:
 def disagreements(study: Study) -> list[str]:
     """Views whose values were not the same for all results that used them, and manifests likewise."""
     seen: dict[str, set[str]] = {}
-    for result in (*study.experiments, *study.eliminations):
+    for result in study.results:
         for view, about in mapping(result.provenance.get("views")).items():
             fingerprint = mapping(about).get("fingerprint")
             seen.setdefault(f"view {view}", set()).add(json.dumps(fingerprint, sort_keys=True, default=str))

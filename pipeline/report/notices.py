@@ -7,10 +7,10 @@ result; a page or a terminal that shows a number says so next to it. What a lice
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import extractors
-from pipeline.report import grids, scores
+from pipeline.report import downstream, grids, layer_tables, poolings, scores, search_tables
 from pipeline.report.collect import Study
 from pipeline.report.tables import plain
 
@@ -51,14 +51,21 @@ def about(synthetic_corpora: Sequence[str], miniature_views: Sequence[str]) -> l
 
 
 def summary(study: Study) -> str:
-    """The comparison, the best of every grid, the layers kept, what is missing, and what the numbers are worth."""
+    """The comparisons, the best of every grid, the layers kept, the best of every search, the downstream tasks, what is
+    missing, and what the numbers are worth."""
     parts = []
     if study.alone:
         parts.append(plain(scores.comparison(study.alone)))
     parts += map(plain, grids.bests(study))
+    parts += map(plain, poolings.tables(study.experiments))
     if study.eliminations:
-        kept = (f"  {e.name}, view {e.view}: {scores.kept_layers(e)}" for e in study.eliminations)
+        kept = (f"  {e.name}, view {e.view}: {layer_tables.kept_layers(e)}" for e in study.eliminations)
         parts.append("\n".join(["Layers kept", *kept]))
+    if study.searches:
+        found = (f"  {search.name}: {search_tables.outcome(search)}" for search in study.searches)
+        parts.append("\n".join(["Searches", *found]))
+    if table := downstream.table(study.downstream, study.skipped, study.params["downstream"]):
+        parts.append(plain(replace(table, notes=(*table.notes, *downstream.reasons(study.skipped)))))
     if study.gaps:
         parts.append("\n".join(["Missing or left out", *(f"  {gap}" for gap in study.gaps)]))
     parts += [f"{notice.tag.capitalize()}: {notice.sentence}" for notice in notices(study)]

@@ -159,7 +159,7 @@ def variants(cells: Sequence[Experiment]) -> dict[str, str]:
     """What tells cells of the same views apart, by name: the setup, and the fields in which cells of a setup differ."""
     found = {}
     for setup in dict.fromkeys(cell.setup for cell in cells):
-        members = {cell.name: _flat(cell.config) for cell in cells if cell.setup == setup}
+        members = {cell.name: flat(cell.config) for cell in cells if cell.setup == setup}
         fields = dict.fromkeys(field for config in members.values() for field in config if field not in ALONE)
         varied = [field for field in fields if len({config.get(field) for config in members.values()}) > 1]
         for name, config in members.items():
@@ -168,10 +168,10 @@ def variants(cells: Sequence[Experiment]) -> dict[str, str]:
     return found
 
 
-def _flat(config: Mapping, above: str = "") -> dict[str, str]:
-    """The leaves of a section by their dotted names."""
+def flat(config: Mapping, above: str = "") -> dict[str, str]:
+    """The leaves of a section, as text, by their dotted names."""
     leaves: dict[str, str] = {}
     for field, value in config.items():
         inner = mapping(value)
-        leaves |= _flat(inner, f"{above}{field}.") if inner else {f"{above}{field}": str(value)}
+        leaves |= flat(inner, f"{above}{field}.") if inner else {f"{above}{field}": str(value)}
     return leaves

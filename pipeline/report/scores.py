@@ -1,4 +1,4 @@
-"""Scores as the papers print them: comparisons, all metrics, confusions, elimination rounds.
+"""Scores as the papers print them: comparisons, all metrics, confusions.
 
 The comparison has the form of TANGO's Table 6: setups and views down, tasks across, the best of each column marked, and
 below the rule the score of answering without looking. Knows no files and no HTML.
@@ -6,7 +6,6 @@ below the rule the score of answering without looking. Knows no files and no HTM
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.report import ranking
-from pipeline.report.collect import Elimination, layer_height
+from pipeline.report.eliminations import layer_height
 from pipeline.report.experiments import Experiment
 from pipeline.report.tables import Cell, Column, Table, is_number, number
 
@@ -141,43 +140,6 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     """Sorting key that puts `speaker 9` before `speaker 10`."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]
-
-
-def elimination_rounds(elimination: Elimination) -> Table:
-    """Scores of every round, the chosen one marked."""
-    keys = ["mean", *(key for key in elimination.rounds[0].valid if key != "mean")]
-    rows = []
-    for r in elimination.rounds:
-        chosen = r.number == elimination.best_round
-        scores = [Cell(number(split.get(key), 4), best=chosen) for split in (r.valid, r.test) for key in keys]
-        rows.append((Cell(str(len(r.layers)), best=chosen), *scores, Cell(r.dropped or "–")))
-    scored = [Column(key, split, numeric=True) for split in ("validation", "test") for key in keys]
-    return Table(
-        "Scores of every round, the chosen one in bold",
-        (Column("layers left"), *scored, Column("dropped next")),
-        tuple(rows),
-        notes=("Accuracy as a fraction; R² for regression. The choice is made on validation, never on test.",),
-    )
-
-
-def kept_layers(elimination: Elimination) -> str:
-    """The outcome of an elimination in one line."""
-    valid, test = (number(split.get("mean"), 4) for split in (elimination.best.valid, elimination.best.test))
-    return (
-        f"{layer_ranges(elimination.support)} "
-        f"({len(elimination.support)} of {len(elimination.layer_names)}; validation {valid}, test {test})"
-    )
-
-
-def unneeded_layers(elimination: Elimination) -> int:
-    """The layers that the upstream need not compute: those above the highest one kept, up to the view's highest.
-
-    Both are layer numbers, since a view may keep only some layers of the upstream. `last_hidden_state` lies above all
-    of them: where it is kept, nothing is saved.
-    """
-    kept = max(map(layer_height, elimination.support))
-    heights = [height for height in map(layer_height, elimination.layer_names) if math.isfinite(height)]
-    return int(max(heights) - kept) if math.isfinite(kept) else 0
 
 
 def layer_ranges(kept: Iterable[str]) -> str:

@@ -11,10 +11,12 @@ import pytest
 
 from pipeline import report
 from store import FeatureStore
-from tests.pipeline.report import grid_results
+from tests.pipeline.report import grid_results, wavcse_results
+from trainers import grid, spec
 
 HOSTILE = "<script>alert('$x_1$ & \"co\"')</script>"
 """A label that breaks out of a careless page, and that a careless figure takes for mathematics."""
+POOLED = ("weighted", "learned-norm", "self-attention")
 EMOTIONS = ["angry", "happy", "sad", HOSTILE]
 
 
@@ -131,6 +133,61 @@ class FakeStudy:
         path.write_text(json.dumps(found))
         self.params["eliminate"].setdefault(name, {"view": "wavlm"})
 
+    def add_wavcse(self) -> None:
+        """Everything that wavCSE asks for: a grid of poolings beside two plain models, an elimination crossed with
+        poolings and what it saves, two searches, and an embedding with four downstream tasks, one of them skipped."""
+        results = self.folder / "results"
+        sections = {
+            "wavcse": wavcse_results.unified(None),
+            "probe": {"views": ["wavlm"], "encoder": "linear", "tasks": list(wavcse_results.TASKS)},
+            "probe-mfcc": {"views": ["mfcc"], "encoder": "linear", "tasks": ["keyword"]},
+        }
+        self.params["experiments"] |= sections
+        for name, cell in grid.cells(spec.Experiment.model_validate(sections["wavcse"]), ["demo"]).items():
+            mean = wavcse_results.POOLINGS[cell.pooling]
+            scores = {"keyword": mean + 0.05, "speaker": mean + 0.02, "emotion": mean - 0.1}
+            where = results / "wavcse" / name
+            wavcse_results.write_experiment(where, cell.model_dump(mode="json"), scores, 1.5 - mean)
+        for name in ("probe", "probe-mfcc"):
+            scores = dict.fromkeys(sections[name]["tasks"], 0.8)
+            wavcse_results.write_experiment(results / name, sections[name], scores, 0.7)
+        self.write("eliminate/crossed/elimination.json", wavcse_results.elimination("crossed", 25, 10, POOLED))
+        self.write(
+            "eliminate/crossed/savings.json",
+            {
+                "layers": "15",
+                "parameters": {"whole": 315_000_000, "cut": 240_000_000},
+                "bytes": {"whole": 1.26e9, "cut": 0.96e9},
+                "seconds": None,
+                "operations": {"whole": 5e10, "cut": 4e10},
+            },
+        )
+        self.params["eliminate"]["crossed"] = {"view": "wavlm"}
+        surface = {"batch_size": [32, 64, 128], "learning_rate": [0.0001, 0.001, 0.01]}
+        self.write("tune/widths/tune.json", wavcse_results.search())
+        self.write("tune/rates/tune.json", wavcse_results.search(surface, 31))
+        self.params["tune"] = {"widths": {"experiment": "wavcse"}, "rates": {"experiment": "wavcse"}}
+        self.params["embed"] = {"unified": {"experiment": "wavcse/learned-norm"}, "other": {"experiment": "wavcse/max"}}
+        self.params["downstream"] = {
+            "words": {"views": ["unified"], "tasks": ["keyword"]},
+            "words-other": {"views": ["other"], "tasks": ["keyword"]},
+            "dialects": {"views": ["unified"], "tasks": ["dialect"], "corpora": ["timit"]},
+            "voices": {"views": ["unified"], "verify": "speaker"},
+        }
+        for name, view, mean in (("words", "unified", 0.93), ("words-other", "other", 0.24)):
+            section = {"views": [view], "encoder": "linear", "tasks": ["keyword"], "seeds": [0, 1, 2]}
+            where = results / "downstream" / name
+            wavcse_results.write_experiment(where, section, {"keyword": mean}, 0.4, views=[view], layers={})
+        self.write("downstream/dialects/skipped.json", {"name": "dialects", "reason": "no corpus timit"})
+        self.write("downstream/voices/metrics.json", wavcse_results.verification())
+
+    def write(self, path: str, content: Mapping) -> Path:
+        """A JSON file below results/."""
+        file = self.folder / "results" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+        return file
+
     def add_corpus(self, num_utterances: int = 101) -> None:
         """A manifest of a synthetic corpus and a user's own, which labels no age."""
         rng = np.random.default_rng(7)
@@ -237,6 +294,15 @@ def full(tmp_path) -> FakeStudy:
 
 
 @pytest.fixture
+def wavcse(empty) -> FakeStudy:
+    """A study of wavCSE alone."""
+    empty.params["corpora"] = {"demo": {"adapter": "demo"}}
+    empty.params["views"]["wavlm"]["source"] = "miniature:wavlm"
+    empty.add_wavcse()
+    return empty
+
+
+@pytest.fixture
 def gridded(empty) -> FakeStudy:
     """A study of grids alone."""
     empty.add_grids()
@@ -250,6 +316,16 @@ def gridded_page(tmp_path_factory) -> str:
     study.params["views"] = {"wavlm": {"family": "transformers", "source": "miniature:wavlm"}}
     study.params["corpora"]["demo"] = {"adapter": "demo"}
     study.add_grids()
+    return report.build(study.folder, study.params).read_text()
+
+
+@pytest.fixture(scope="session")
+def wavcse_page(tmp_path_factory) -> str:
+    """The page of a study of wavCSE, for tests that only look at it."""
+    study = make_empty(tmp_path_factory.mktemp("wavcse"))
+    study.params["corpora"] = {"demo": {"adapter": "demo"}}
+    study.params["views"]["wavlm"]["source"] = "miniature:wavlm"
+    study.add_wavcse()
     return report.build(study.folder, study.params).read_text()
 
 

@@ -75,6 +75,12 @@ def test_the_page_never_scrolls_sideways(full, tmp_path, width):
     assert measured(page, width, tmp_path) == (width, width, page.count("<svg "))
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_wavcses_tables_and_figures_fit_a_laptop_and_a_phone(wavcse_page, tmp_path, width):
+    """All trials unfolded and ten poolings side by side: nothing is wider than the screen, no figure is left out."""
+    assert measured(wavcse_page, width, tmp_path) == (width, width, wavcse_page.count("<svg "))
+
+
 def test_a_screenshot_of_the_page_is_not_blank(page, tmp_path):
     """The page as it is, its own policy in force, is painted."""
     address, picture = tmp_path / "page.html", tmp_path / "page.png"

@@ -91,6 +91,32 @@ def test_results_that_params_no_longer_names_are_left_out(full):
     assert "params.yaml names them no more: shared" in told(full)
 
 
+def test_results_of_other_stages_are_no_experiments_that_params_has_forgotten(wavcse):
+    """Below results/ every stage has its own folder; what lies there is not for experiments to claim."""
+    wavcse.write("embed/unified/metrics.json", {})
+    wavcse.params["downstream"], wavcse.params["tune"] = {}, {}
+    assert "names them no more" not in told(wavcse)
+
+
+def test_what_searches_and_downstream_tasks_lack_is_named_with_its_command(empty):
+    """As every other stage's."""
+    empty.params |= {"tune": {"my rates": {}}, "downstream": {"ages": {}}, "embed": {"unified": {}}}
+    assert told(empty).splitlines()[2:] == [
+        "search my rates: run `strata tune 'my rates'`",
+        "downstream task ages: run `strata downstream ages`",
+    ]
+
+
+@pytest.mark.parametrize("path", ["tune/widths/tune.json", "downstream/voices/metrics.json"])
+def test_random_weights_are_known_from_every_stages_results(wavcse, path):
+    """A search and a downstream task record their views as an experiment does."""
+    wavcse.params["views"] = {}
+    file = wavcse.folder / "results" / path
+    recorded = {"provenance": {"views": {"tiny": {"fingerprint": {"source": "miniature:wavlm"}}}}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | recorded))
+    assert collect(wavcse.folder, wavcse.params).miniature_views == ["tiny"]
+
+
 def test_the_cells_of_a_grid_follow_from_params(gridded):
     """They are told apart from experiments of their own, and nothing is missing where all are trained."""
     study = collect(gridded.folder, gridded.params)

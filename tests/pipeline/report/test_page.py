@@ -83,6 +83,27 @@ def test_the_page_shows_every_part_of_a_study(page):
         assert any(title.startswith(part) for title in titles), part
 
 
+def test_the_page_of_a_study_of_wavcse_has_its_tables_and_figures(wavcse_page):
+    """Tables 2 to 4, Figures 2 and 3, and the searches; every number with a word on what it is worth."""
+    assert [attributes["id"] for attributes in Outline(wavcse_page).all("section")] == [
+        "comparison", "poolings", "layers", "searches", "downstream", "experiments", "timings", "provenance",
+    ]  # fmt: skip
+    for id, caption in {
+        "poolings": "Layer poolings: view wavlm",
+        "layers": "Layers chosen inside each fold",
+        "searches": "The best trials",
+        "downstream": "Downstream tasks on the frozen embedding",
+    }.items():
+        captions = re.findall(r"<(?:fig)?caption>.*?</(?:fig)?caption>", section(wavcse_page, id), re.DOTALL)
+        assert any(caption in found for found in captions)
+        assert all("synthetic speech" in found and "random weights" in found for found in captions)
+    assert "no corpus timit" in section(wavcse_page, "downstream")
+    for stage, took in (("eliminate", "6.9 min"), ("tune", "1.6 min"), ("downstream", "1.0 min")):
+        assert re.search(rf"<td>{stage}</td>\s*<td[^>]*>{took}</td>", section(wavcse_page, "timings"))
+    for name in ("crossed", "widths", "rates", "words", "voices"):
+        assert f"<summary>{name}</summary>" in section(wavcse_page, "provenance")
+
+
 def test_numbers_on_the_page_are_those_of_the_results(page):
     """The best is bold; a corpus that labels no age says so."""
     comparison = section(page, "comparison")
@@ -135,8 +156,10 @@ def test_users_text_stays_text(page):
     assert len(Outline(page).all("script")) == 1  # the page's own
 
 
-def test_the_page_loads_nothing(page):
+@pytest.mark.parametrize("made", ["page", "wavcse_page"])
+def test_the_page_loads_nothing(made, request):
     """No address of another place, no font, no frame: it can be read on a train, or sent by post."""
+    page = request.getfixturevalue(made)
     outline = Outline(page)
     assert not outline.all("link", "iframe", "object", "embed", "img", "base")
     references = [a[name] for _, a in outline.elements for name in ("src", "href", "xlink:href", "srcset") if name in a]
@@ -157,8 +180,10 @@ def test_the_page_runs_no_script_but_its_own(page, gridded_page):
         assert "innerHTML" not in script
 
 
-def test_every_reference_has_exactly_one_target(page):
+@pytest.mark.parametrize("made", ["page", "wavcse_page"])
+def test_every_reference_has_exactly_one_target(made, request):
     """Figures come from separate drawings; on one page their ids must not meet."""
+    page = request.getfixturevalue(made)
     outline = Outline(page)
     ids = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
     assert len(ids) == len(set(ids))

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline import report
-from pipeline.report import scores, tables
+from pipeline.report import layer_tables, scores, tables
 from pipeline.report.collect import collect
 
 
@@ -110,9 +110,9 @@ def test_kept_layers_are_written_as_ranges(kept, written):
 def test_an_elimination_says_what_it_kept_and_what_that_saves(full):
     """Seven of thirteen layers, the six above them never needed again."""
     elimination = collect(full.folder, full.params).eliminations[0]
-    assert scores.kept_layers(elimination) == "0–6 (7 of 13; validation 0.9000, test 0.8700)"
-    assert scores.unneeded_layers(elimination) == 6
-    rows = scores.elimination_rounds(elimination).rows
+    assert layer_tables.kept_layers(elimination) == "0–6 (7 of 13; validation 0.9000, test 0.8700)"
+    assert layer_tables.unneeded_layers(elimination) == 6
+    rows = layer_tables.rounds(elimination).rows
     assert [row[0].text for row in rows if row[1].best] == ["7"]
 
 
@@ -132,8 +132,8 @@ def test_what_a_cut_saves_follows_from_the_layers_numbers(full, layers, chosen, 
     """A view may keep only some layers, in any order: where they stand in the list says nothing of the upstream."""
     full.add_elimination("some", layers, chosen)
     elimination = collect(full.folder, full.params).eliminations[1]
-    assert scores.kept_layers(elimination).startswith(kept)
-    assert scores.unneeded_layers(elimination) == saved
+    assert layer_tables.kept_layers(elimination).startswith(kept)
+    assert layer_tables.unneeded_layers(elimination) == saved
 
 
 def test_classes_sort_as_people_count():
@@ -150,6 +150,16 @@ def test_the_terminal_gets_the_same_table(full):
     assert "wavlm, view wavlm: 0–6 (7 of 13" in text
     assert "Synthetic speech: The corpus demo" in text
     assert "Random weights: The views wavlm and xvector" in text
+
+
+def test_the_terminal_gets_what_wavcse_found_in_short(wavcse):
+    """The poolings, the layers kept, the best of every search, the downstream tasks with what was skipped and why."""
+    text = report.summary(wavcse.folder, wavcse.params)
+    assert "Learned-Norm               97.10 ± 1.00*" in text
+    assert "crossed, view wavlm: 0–15 (16 of 25; validation 0.9000; chosen inside each fold: 0.8300 ± 0.0141" in text
+    assert "  rates: batch_size 128, learning_rate 0.0001 (trial 10 of 31; validation loss 0.5004; test: " in text
+    assert "voices       speaker  unified    EER (%) ↓       14.00 ± 1.83   50.00" in text
+    assert "dialects: skipped, no corpus timit" in text
 
 
 def test_the_terminal_of_an_empty_study_gets_the_next_commands(empty):

@@ -1,0 +1,146 @@
+"""What the page shows of one result under a heading of its own: an experiment, an elimination, a search.
+
+Part by part, so that an odd value costs its own figure and no more. Knows no files and no HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.report import figures, layer_figures, layer_tables, ranking, scores, search_figures, search_tables
+from pipeline.report.eliminations import Elimination
+from pipeline.report.experiments import Experiment
+from pipeline.report.reading import Gap, attempt
+from pipeline.report.searches import Search
+from pipeline.report.tables import Table, number
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One experiment, elimination or search: its figures and tables under a heading of its own."""
+
+    name: str
+    subtitle: str
+    figures: tuple[figures.Figure, ...]
+    tables: tuple[Table, ...]
+    below: tuple[Table, ...] = ()
+    """Tables that follow the figures."""
+    folded: tuple[Table, ...] = ()
+    """Tables that open on request."""
+
+
+def experiment(found: Experiment, gaps: list[Gap]) -> Exhibit:
+    """Confusions or scatters per task, training curves, and all metrics."""
+    name, drawn, folded = found.name, [], []
+    for task in found.kinds:
+        what = f"the figure of task {task} in experiment {name}"
+        shown = attempt(gaps, what, lambda task=task: _answers(found, task))
+        if shown:
+            drawn += shown[0]
+            folded += shown[1]
+    drawn += attempt(gaps, f"the training curves of experiment {name}", lambda: _curves(found)) or []
+    table = attempt(gaps, f"the table of experiment {name}", lambda: scores.metrics(found))
+    facts = [found.setup, ranking.views(found)]
+    facts += [f"{number(found.num_utterances, 0)} utterances"] if found.num_utterances else []
+    if found.num_folds:
+        facts.append("1 fold" if found.num_folds == 1 else f"{found.num_folds} folds")
+    facts += [f"{len(found.seeds)} seeds"] if len(found.seeds) > 1 else []
+    return Exhibit(name, " · ".join(facts), tuple(drawn), (table,) if table else (), folded=tuple(folded))
+
+
+def elimination(found: Elimination, gaps: list[Gap]) -> Exhibit | None:
+    """Weights, score by round of the mean and of every task, the choice inside the folds, what a cut saves."""
+    about = f"layer elimination {found.name}"
+    subtitle = attempt(gaps, about, lambda: _outcome(found))
+    if subtitle is None:
+        return None
+    parts = _Parts(gaps, about)
+    parts.draw("the weights", lambda: layer_figures.layer_weights(found))
+    for key in found.scored:
+        if key != "mean" or len(found.scored) != 2:  # of a single task the mean is the task's own score
+            parts.draw(f"the curve of {key}", lambda key=key: layer_figures.elimination_curve(found, key))
+    if len(found.whole) > 1:
+        parts.draw("the curves of the poolings", lambda: layer_figures.poolings_curve(found))
+    parts.tell("the choice inside the folds", lambda: layer_tables.inside_folds(found))
+    parts.tell("the poolings", lambda: layer_tables.poolings(found))
+    parts.tell("what a cut saves", lambda: layer_tables.savings(found))
+    parts.fold("the rounds", lambda: layer_tables.rounds(found))
+    return parts.exhibit(found.name, subtitle)
+
+
+def search(found: Search, gaps: list[Gap]) -> Exhibit | None:
+    """The course of the search, value by field, and the trials."""
+    about = f"search {found.name}"
+    subtitle = attempt(gaps, about, lambda: search_tables.subtitle(found))
+    if subtitle is None:
+        return None
+    parts = _Parts(gaps, about)
+    if any(trial.value is not None for trial in found.trials):
+        parts.draw("the course", lambda: search_figures.history(found))
+    if found.is_surface and found.complete:
+        parts.draw("the surface", lambda: search_figures.surface(found))
+    elif found.complete:
+        for field in found.space:
+            parts.draw(f"the panel of {field}", lambda field=field: search_figures.panel(found, field))
+    parts.tell("the best trials", lambda: search_tables.best_trials(found))
+    parts.fold("the trials", lambda: search_tables.all_trials(found))
+    return parts.exhibit(found.name, subtitle)
+
+
+class _Parts:
+    """Figures and tables as they come about; one that fails becomes a gap."""
+
+    def __init__(self, gaps: list[Gap], about: str):
+        self.gaps, self.about = gaps, about
+        self.figures: list[figures.Figure] = []
+        self.tables: list[Table] = []
+        self.folded: list[Table] = []
+
+    def draw(self, what: str, make: Callable[[], figures.Figure]) -> None:
+        self._add(self.figures, what, make)
+
+    def tell(self, what: str, make: Callable[[], Table | None]) -> None:
+        self._add(self.tables, what, make)
+
+    def fold(self, what: str, make: Callable[[], Table | None]) -> None:
+        self._add(self.folded, what, make)
+
+    def exhibit(self, name: str, subtitle: str) -> Exhibit:
+        return Exhibit(name, subtitle, tuple(self.figures), (), tuple(self.tables), tuple(self.folded))
+
+    def _add(self, to: list, what: str, make: Callable) -> None:
+        made = attempt(self.gaps, f"{what} of {self.about}", make)
+        to += [made] if made is not None else []
+
+
+def _outcome(found: Elimination) -> str:
+    subtitle = f"view {found.view} · kept {layer_tables.kept_layers(found)}"
+    if unneeded := layer_tables.unneeded_layers(found):
+        subtitle += f" · the upstream can be cut {unneeded} layer{'s' if unneeded > 1 else ''} early"
+    return subtitle
+
+
+def _answers(found: Experiment, task: str) -> tuple[list[figures.Figure], list[Table]]:
+    """Figures and tables of what an experiment answered for one task."""
+    from trainers.data import class_name
+
+    kind, answers = found.kinds[task], scores.answers(found, task)
+    if answers.empty or kind not in ("classification", "binary", "regression"):
+        return [], []
+    if kind == "regression":
+        return [figures.scatter(answers, found.name, task)], []
+    true, predicted = (answers[side].map(class_name) for side in answers)
+    known = map(class_name, found.classes.get(task, ()))
+    classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=scores.natural_order)]))
+    counts = scores.confusions(true, predicted, classes)
+    many = len(classes) > figures.COUNTED_CLASSES
+    tables = [scores.frequent_confusions(counts, classes, task)] if many else []
+    return [figures.confusion(counts, classes, found.name, task)], tables
+
+
+def _curves(found: Experiment) -> list[figures.Figure]:
+    if found.curves is None or found.curves.empty:
+        return []
+    groups = found.curves.groupby("task_group", sort=False)
+    return [figures.training_curves(group, found.name, figures.short(name, 60)) for name, group in groups]

@@ -1,0 +1,199 @@
+"""Layer poolings against each other (wavCSE, Table 2), and the best of them against plain models (Table 3).
+
+Poolings are compared where nothing else differs between the experiments. The one that stands for them in the second
+table is chosen by its validation loss, never by the scores that the table shows. Knows no files and no HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.report import ranking, spreads
+from pipeline.report.experiments import Experiment
+from pipeline.report.scores import layer_ranges
+from pipeline.report.tables import Cell, Column, Table, is_number
+
+NAMES = {
+    "weighted": "Weighted Average",
+    "max": "Max",
+    "mean": "Mean",
+    "mixed": "Mixed",
+    "gated": "Gated",
+    "learned-norm": "Learned-Norm",
+    "log-sum-exp": "Log-Sum-Exp",
+    "smooth-maximum": "Smooth-Maximum",
+    "auto": "Auto",
+    "self-attention": "Self-Attention",
+}
+"""As the paper names them, in its order."""
+APART = ("pooling", "grid", "final")
+"""Fields in which experiments of one comparison may differ: what is compared, and what changes no score."""
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Experiments that differ in their pooling alone."""
+
+    title: str
+    members: tuple[Experiment, ...]
+    """In the paper's order of poolings."""
+
+
+def tables(experiments: Sequence[Experiment]) -> list[Table]:
+    """Poolings against each other, then the best of them against plain models; none where there is no unified model."""
+    rivals = compared(experiments)
+    against = against_baselines(rivals, experiments)
+    return [*map(comparison, rivals), *([against] if against else [])]
+
+
+def compared(experiments: Sequence[Experiment]) -> list[Rivals]:
+    """The unified models among these, by what they share; those that no other pooling can be held against left out."""
+    groups: dict[tuple[str, ...], list[Experiment]] = {}
+    for experiment in filter(is_unified, experiments):
+        config = ranking.flat({field: value for field, value in experiment.config.items() if field not in APART})
+        shared = (*sorted(f"{field}={value}" for field, value in config.items()), *experiment.corpora)
+        groups.setdefault(shared, []).append(experiment)
+    several = [members for members in groups.values() if len({_pooling(member) for member in members}) > 1]
+    titles = _titles(several)
+    order = [*NAMES]
+    return [
+        Rivals(title, tuple(sorted(members, key=lambda m: order.index(_pooling(m)) if _pooling(m) in NAMES else 99)))
+        for title, members in zip(titles, several, strict=True)
+    ]
+
+
+def is_unified(experiment: Experiment) -> bool:
+    """Whether it is wavCSE's model, whose shared network ends in one embedding."""
+    return experiment.config.get("encoder") == "unified"
+
+
+def comparison(rivals: Rivals) -> Table:
+    """Poolings down, tasks and their mean across (Table 2)."""
+    members = [spreads.over_seeds(member) for member in rivals.members]
+    named = [_pooling(member) for member in members]
+    heads = [
+        Cell(NAMES.get(pooling, pooling), small=member.name if named.count(pooling) > 1 else "")
+        for pooling, member in zip(named, members, strict=True)
+    ]
+    return _table(f"Layer poolings: {rivals.title}", (Column("pooling"),), [(head,) for head in heads], members)
+
+
+def against_baselines(rivals: Sequence[Rivals], experiments: Sequence[Experiment]) -> Table | None:
+    """The unified model beside models of other encoders on the same tasks (Table 3); None where one side is missing.
+
+    Args:
+        rivals: whose best pooling stands for each.
+        experiments: all of the study; unified ones without a rival stand for themselves, and those of several views,
+            or of a task that no unified model has, are left out.
+    """
+    chosen, told = [], []
+    for group in rivals:
+        member, by = _best_pooling(group.members)
+        chosen.append(member)
+        told.append(by)
+    grouped = {member.name for group in rivals for member in group.members}
+    chosen += [e for e in experiments if is_unified(e) and e.name not in grouped]
+    corpora = {e.corpora for e in chosen}
+    tasks = {task for e in chosen for task in ranking.targets([e])}
+    plain = [
+        e
+        for e in experiments
+        if not is_unified(e) and len(e.views) == 1 and e.corpora in corpora and set(ranking.targets([e])) <= tasks
+    ]
+    if not chosen or not plain:
+        return None
+    rows = [*ranking.by_setup(plain), *chosen]
+    heads = [(Cell(_model(row), small=row.name), Cell(ranking.views(row)), Cell(_layers(row))) for row in rows]
+    columns = (Column("model"), Column("view"), Column("layers"))
+    notes = [f"The pooling of wavCSE is the one {by}." for by in dict.fromkeys(told)]
+    members = [spreads.over_seeds(row) for row in rows]
+    return _table("The unified embedding against plain models on the same tasks", columns, heads, members, notes)
+
+
+def _table(
+    caption: str,
+    columns: tuple[Column, ...],
+    heads: Sequence[tuple[Cell, ...]],
+    members: Sequence[Experiment],
+    notes: Sequence[str] = (),
+) -> Table:
+    """Scores of experiments, each behind its head, and their mean where all tasks are scored alike."""
+    targets = ranking.targets(members)
+    best = {target: ranking.best(members, target) for target in targets}
+    scored = [[ranking.score(m, t, ranking.equals(m, best[t], t)) for t in targets] for m in members]
+    foot = (Cell("chance"), *[Cell("")] * (len(columns) - 1), *(ranking.chance(members, t) for t in targets))
+    headings = ranking.headings(targets)
+    if len(targets) > 1 and len({metric for _, metric in targets}) == 1:
+        how = ranking.metric(targets[0][1])
+        means = [spreads.mean_over_tasks(m) if len(m.tasks) == len(targets) else {} for m in members]
+        written = [ranking.mean_and_sd(mean, how) for mean in means]
+        known = [mean["mean"] for mean in means if is_number(mean.get("mean"))]
+        top = (max if how.higher_is_better else min)(known, default=None)
+        marked = {ranking.mean_and_sd({"mean": top}, how)}
+        for cells, text, mean in zip(scored, written, means, strict=True):
+            best_of_all = top is not None and ranking.mean_and_sd({"mean": mean.get("mean")}, how) in marked
+            cells.append(Cell(text, best_of_all, value=mean.get("mean")))
+        headings.append(ranking.heading(targets[0], "mean"))
+        foot = (*foot, Cell(""))
+    rows = tuple((*head, *cells) for head, cells in zip(heads, scored, strict=True))
+    said = ranking.notes(members, (cell for row in rows for cell in row))
+    how_often = f"Scores out of fold, mean ± SD {spreads.over(members)}."
+    if len({str(m.folds["hash"]) for m in members if "hash" in m.folds}) > 1:
+        how_often += " Not all were tested on the same folds."
+    return Table(caption, (*columns, *headings), rows, foot=(foot,), notes=(how_often, *notes, *said))
+
+
+def _titles(groups: Sequence[Sequence[Experiment]]) -> list[str]:
+    """View and layers, and whatever else tells the groups apart."""
+    configs = [ranking.flat({**g[0].config, "corpora": " + ".join(g[0].corpora)}) for g in groups]
+    fields = dict.fromkeys(field for config in configs for field in config if field not in (*APART, "views", "layers"))
+    varied = [field for field in fields if len({config.get(field) for config in configs}) > 1]
+    titles = []
+    for group, config in zip(groups, configs, strict=True):
+        apart = "".join(f", {field} {config[field]}" for field in varied if field in config)
+        titles.append(f"view {ranking.views(group[0])}, layers {_layers(group[0])}{apart}")
+    return titles
+
+
+def _best_pooling(members: Sequence[Experiment]) -> tuple[Experiment, str]:
+    """The one of the lowest validation loss, and by what it was chosen."""
+    losses = [_valid_loss(member) for member in members]
+    if None not in losses:
+        return members[int(np.argmin(losses))], "of the lowest validation loss"
+    targets = ranking.targets(members)
+    best = max(members, key=lambda m: sum(ranking.equals(m, ranking.best(members, t), t) for t in targets))
+    return best, "that is best on most tasks by its test scores, an optimistic choice: validation losses are not known"
+
+
+def _valid_loss(member: Experiment) -> float | None:
+    """Mean over folds and seeds of the lowest validation loss; None where its curves are not there."""
+    try:
+        curves = member.with_tables().curves if member.curves is None else member.curves
+        lowest = curves.groupby([key for key in ("seed", "fold", "task_group") if key in curves])["valid_loss"].min()
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    found = float(lowest.mean())
+    return found if np.isfinite(found) else None
+
+
+def _pooling(experiment: Experiment) -> str:
+    return str(experiment.config.get("pooling", ""))
+
+
+def _model(experiment: Experiment) -> str:
+    if is_unified(experiment):
+        return f"wavCSE, {NAMES.get(_pooling(experiment), _pooling(experiment))}"
+    encoder = experiment.config.get("encoder")
+    return f"{experiment.setup.replace('->', '→')}, {encoder}" if encoder else experiment.setup
+
+
+def _layers(experiment: Experiment) -> str:
+    """Those that were read, where the result tells them; else as its section asks for them."""
+    view = experiment.views[0] if experiment.views else ""
+    if found := experiment.layers.get(view):
+        return layer_ranges(found)
+    asked = experiment.config.get("layers", "last")
+    return asked if isinstance(asked, str) else layer_ranges(map(str, asked))
