@@ -1,8 +1,9 @@
 """`strata eliminate NAME…`: all cached layers of one view → results/eliminate/<name>/elimination.json.
 
-Every round is noted in `rounds.jsonl` beside it as soon as its models are trained, so that a killed elimination goes on
-there; when all is done the notes have done their service. `strata layers` reads the outcome, and may narrow the view to
-the layers kept: `written.json` then says so, and that there is nothing left to eliminate.
+Every round is noted in `rounds.jsonl` beside it as soon as its models are trained, those of all folds and seeds, so
+that a killed elimination goes on there; when all is done the notes have done their service. `strata layers` reads the
+outcome, and may narrow the view to the layers kept: `written.json` then says so, and that there is nothing left to
+eliminate.
 """
 
 import json
@@ -37,7 +38,7 @@ def run(study: Study, names: list[str]) -> None:
 def _eliminate(study: Study, name: str) -> None:
     section = study.params.eliminate[name]
     folder = study.results("eliminate", name)
-    if _is_written(study, folder, section.view):
+    if _is_written(study, folder, name):
         say(f"{name}: up to date; view {section.view} has been narrowed to the layers that it kept")
         return
     tasks = {task: study.params.tasks[task] for task in section.tasks}
@@ -86,13 +87,16 @@ def _eliminate(study: Study, name: str) -> None:
     say(f"{name}: keeps layers {kept} of {len(layers)}{chosen} ({seconds:.1f} s)")
 
 
-def _is_written(study: Study, folder: Path, view: str) -> bool:
-    """Whether `strata layers --write` has narrowed the view to the layers that were kept."""
+def _is_written(study: Study, folder: Path, name: str) -> bool:
+    """Whether `strata layers --write` has narrowed the view to the layers that this very elimination kept."""
+    section = study.params.eliminate[name]
     try:
         written = json.loads((folder / "written.json").read_text())
-    except (OSError, ValueError):
+        config = json.loads((folder / "elimination.json").read_text())["config"]
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return written == {"view": view, "section": study.params.views[view].model_dump(mode="json")}
+    narrowed = {"view": section.view, "section": study.params.views[section.view].model_dump(mode="json")}
+    return written == narrowed and config == section.model_dump(mode="json")
 
 
 def _record(outcome: "Outcome") -> dict[str, object]:

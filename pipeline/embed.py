@@ -8,6 +8,7 @@ that was trained anew makes other embeddings, so its store is made anew as well,
 """
 
 import hashlib
+import io
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,12 +18,14 @@ import numpy as np
 import pandas as pd
 
 from extractors.view import View
-from pipeline import gather
+from pipeline import gather, keys
 from pipeline.errors import StageError
+from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.study import Study, for_each
 from pipeline.train import SEEN
-from store import FeatureStore
+from store import FeatureStore, differences
+from store.lock import exclusive
 from trainers.spec import Folds
 
 LAYER = "embedding"
@@ -43,42 +46,68 @@ def run(study: Study, names: list[str]) -> None:
 
 def _embed(study: Study, sources: gather.Sources, name: str) -> None:
     section = study.params.embed[name]
-    folder = study.results(*section.experiment.split("/")) / "model"
-    predictor, config = _model(folder, section.experiment)
+    results = study.results(*section.experiment.split("/"))
+    predictor, config = _model(results, section.experiment)
     _ = predictor.embedding_dim  # that it has one is the first that must hold
-    view = predictor.experiment.views[0]
+    view, layers = predictor.experiment.views[0], config["layers"][predictor.experiment.views[0]]
     _, views = sources.select([view], {}, Folds(), section.corpora)
     cached = views[view]
+    _check(cached.store, config, view, section.experiment)
+    seen = (results / SEEN).read_bytes()
     fingerprint = {
         "family": "embedding",
-        "model": hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16).hexdigest(),
+        "model": _digest((results / "model" / "model.safetensors").read_bytes()),
+        "seen": _digest(seen),
         "view": view,
-        "layers": config["layers"][view],
-        "upstream": dict(cached.store.header.fingerprint),
+        "layers": layers,
+        "upstream": _values(cached.store.header.fingerprint),
     }
-    store = _store(study.embeddings(name), fingerprint, predictor.embedding_dim)
-    missing = store.missing(cached.keys)
-    if not missing:
-        say(f"{name}: up to date, {len(store)} embeddings")
-        return
-    with bar(len(missing), "embeddings", name) as progress:
-        for start in range(0, len(missing), PORTION):
-            keys = missing[start : start + PORTION]
-            given = predictor.embed({view: cached.store.pooled(keys, config["layers"][view])})
-            store.append(keys, given[:, None], np.zeros(len(keys), np.int64))
-            progress.update(len(keys))
-    say(f"{name}: {len(missing)} embeddings of {store.header.dim} numbers from {len(config['layers'][view])} layers")
+    with exclusive(study.results("embed", name)):  # the store has a lock of its own, and may be removed
+        store = _store(study.embeddings(name), fingerprint, predictor.embedding_dim)
+        write_if_changed(store.path / SEEN, seen)  # before any row: whoever reads one must know what not to test
+        missing = store.missing(cached.keys)
+        if not missing:
+            say(f"{name}: up to date, {len(store)} embeddings")
+            return
+        with bar(len(missing), "embeddings", name) as progress:
+            for start in range(0, len(missing), PORTION):
+                part = missing[start : start + PORTION]
+                given = predictor.embed({view: cached.store.pooled(part, layers)})
+                store.append(part, given[:, None], np.zeros(len(part), np.int64))
+                progress.update(len(part))
+    say(f"{name}: {len(missing)} embeddings of {store.header.dim} numbers from {len(layers)} layers")
 
 
-def _model(folder: Path, experiment: str):
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _values(fingerprint: Mapping[str, object]) -> dict[str, object]:
+    """A fingerprint without what changes no value: which layers are kept besides those that are read."""
+    return {field: value for field, value in fingerprint.items() if field not in ("layers", "frames")}
+
+
+def _check(store: FeatureStore, config: Mapping, view: str, experiment: str) -> None:
+    """Raises StageError unless a store holds what the model was trained on."""
+    recorded = _values(config["provenance"]["views"][view]["fingerprint"])
+    here = _values(store.header.fingerprint)
+    if recorded != here:
+        raise StageError(
+            f"view {view}: expected the values that experiment {experiment} was trained on, found others "
+            f"({differences(recorded, here, ('trained on', 'here'))}); run `strata train {experiment.split('/')[0]}`"
+        )
+
+
+def _model(results: Path, experiment: str):
     from trainers.predictor import Predictor  # torch, only now
 
-    try:
-        return Predictor.load(folder)
-    except FileNotFoundError:
+    # metrics.json is written last: without it a training was cut short, and what lies there may not belong together.
+    if not all((results / file).exists() for file in ("metrics.json", SEEN, "model/config.json")):
         raise StageError(
-            f"no model in {folder}: run `strata train {experiment.split('/')[0]}` first, without `final: false`"
-        ) from None
+            f"no model in {results / 'model'}: run `strata train {experiment.split('/')[0]}` first, without "
+            "`final: false`"
+        )
+    return Predictor.load(results / "model")
 
 
 def _store(path: Path, fingerprint: Mapping[str, object], dim: int) -> FeatureStore:
@@ -99,15 +128,24 @@ class Embeddings(gather.Sources):
     command = "embed"
 
     def seen(self, name: str) -> frozenset[str]:
-        """Contents of the audio that an embedding's model was trained on."""
-        experiment = self.study.params.embed[name].experiment
-        file = self.study.results(*experiment.split("/")) / SEEN
+        """Contents of the audio that an embedding's model was trained on.
+
+        Of text views also that of other recordings of the same texts.
+        """
+        store = self._open(name)
         try:
-            return frozenset(pd.read_parquet(file)["content"])
-        except FileNotFoundError:
-            raise StageError(
-                f"no {file}: run `strata train {experiment.split('/')[0]}` and `strata embed` first"
-            ) from None
+            trained = pd.read_parquet(io.BytesIO(self._seen_bytes(store)))["content"]
+        except OSError as error:
+            raise StageError(f"{store.path / SEEN} cannot be read ({error}); run `strata embed {name}` again") from None
+        known = keys.of(self._section(name), self.manifest)
+        same = known.isin(known[self.manifest["content"].isin(trained)].dropna())
+        return frozenset(trained) | frozenset(self.manifest["content"][same])
+
+    def _seen_bytes(self, store: FeatureStore) -> bytes:
+        content = (store.path / SEEN).read_bytes()
+        if _digest(content) != store.header.fingerprint["seen"]:
+            raise OSError("it is not of this model")
+        return content
 
     def dataset(self, table: pd.DataFrame, views: Mapping[str, gather.Cached], layers: Mapping[str, object]):
         """See `Sources.dataset`; knows what must not be tested."""

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+from pipeline.errors import StageError
 from pipeline.files import write_if_changed
 from pipeline.progress import say
 
@@ -38,7 +39,10 @@ class Journal:
                     f"{len(lines) - 1} {self.path.stem} so far are in {aside}"
                 )
             lines = []
-        self.steps = [json.loads(line) for line in lines[1:]]
+        try:
+            self.steps = [json.loads(line) for line in lines[1:]]
+        except ValueError as error:
+            raise StageError(f"{self.path} is damaged ({error}); remove it, and all of it is done anew") from None
         write_if_changed(self.path, "".join([self.header, *lines[1:]]).encode())  # at once: a kill here loses nothing
         self.file = open(self.path, "a", encoding="utf-8")
         return self

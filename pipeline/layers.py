@@ -65,6 +65,8 @@ def _keep(outcome: Outcome, saved: Saving) -> None:
     """Leaves what was measured beside the elimination, for the report."""
     costs = {"whole": asdict(saved.whole), "cut": asdict(saved.cut)}
     record = {name: {which: cost[name] for which, cost in costs.items()} for name in costs["cut"]}
+    if not saved.rounds and outcome.file.with_name(SAVINGS).exists():
+        return  # which was measured, and this was not
     record |= {"layers": outcome.highest, "device": saved.device, "sample": saved.sample, "rounds": saved.rounds}
     write_if_changed(outcome.file.with_name(SAVINGS), (json.dumps(record, indent=1) + "\n").encode())
 

@@ -15,7 +15,7 @@ import yaml
 
 from extractors import CheckpointAbsent
 from extractors.sources import local_only
-from extractors.view import Upto, View
+from extractors.view import LAST_HIDDEN_STATE, Upto, View
 from pipeline import dvcfile, editing, params, soundness
 from pipeline.errors import StageError
 from pipeline.extract import identity
@@ -72,7 +72,8 @@ def _check_layers(study: Study, outcome: Outcome, section: View) -> None:
     if section.layers == "all":
         return
     asked = range(section.layers.upto + 1) if isinstance(section.layers, Upto) else section.layers
-    names = {str(layer) for layer in asked}
+    # What comes after all layers takes part in no elimination.
+    names = {str(layer) for layer in asked} - {LAST_HIDDEN_STATE}
     if names not in ({*outcome.layer_names}, {*outcome.support}):
         raise StageError(
             f"views.{outcome.view} of {study.params_file} has the layers {layer_ranges(names)}, the elimination "
@@ -124,6 +125,11 @@ def _warn(study: Study, outcome: Outcome) -> None:
         say(
             f"`layers: last` of {outcome.view} is layer {outcome.highest} now and was layer {before}: "
             f"{', '.join(f'experiments.{name}' for name in names)}"
+        )
+    if outcome.chosen_on_all:
+        say(
+            f"the layers were chosen on all utterances: what folds test on {outcome.view} from now on has had a part "
+            "in it; what the folds of this elimination tested had none"
         )
     others = [n for n, e in study.params.eliminate.items() if e.view == outcome.view and n != outcome.name]
     if others:

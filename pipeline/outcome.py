@@ -39,6 +39,8 @@ class Outcome:
     """Scores on test data of what was chosen without them, fold by fold; empty where there are none."""
     fingerprint: Mapping[str, object]
     """Of the store that the layers were read from."""
+    chosen_on_all: bool
+    """Whether the choice was made on all utterances, for want of a split that the corpus gives."""
 
     @classmethod
     def read(cls, results: Path) -> "Outcome":
@@ -62,6 +64,7 @@ class Outcome:
                 rounds=tuple(content["rounds"]),
                 nested=(content.get("nested") or {}).get("test") or {},
                 fingerprint=dict(content["provenance"]["views"][content["view"]]["fingerprint"]),
+                chosen_on_all=not content["config"].get("folds", {}).get("given"),
             )
             outcome._check()
         except (FileNotFoundError, NotADirectoryError):

@@ -166,6 +166,7 @@ def _write(study: Study, cell: Cell, outcome) -> None:
     # metrics.json is written last: it says that the rest is there and belongs together.
     (folder / "metrics.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "model", ignore_errors=True)
+    (folder / SEEN).unlink(missing_ok=True)
     write_table(folder / TABLES[0], outcome.predictions)
     write_table(folder / TABLES[1], outcome.curves)
     if outcome.predictor:

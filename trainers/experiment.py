@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from trainers.data import Dataset, Targets, TrainingError, targets
-from trainers.folds import Fold, cross_validation, digest, hold_out, record
+from trainers.folds import Fold, cross_validation, digest, hold_out, record, refuse_untestable
 from trainers.jobs import Job, Trained, train_all
 from trainers.metrics import chance, scores, summary
 from trainers.predictor import Predictor, answers
@@ -122,14 +122,10 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
     Raises:
         TrainingError: labels or folds that cannot work.
     """
-    for name in experiment.tasks:
-        if experiment.folds.disjoint and (tasks[name].label or name) == experiment.folds.disjoint:
-            raise TrainingError(
-                f"task {name} cannot be tested on folds that are disjoint by {name}: drop one of the two"
-            )
+    refuse_untestable(experiment.folds, {name: tasks[name] for name in experiment.tasks})
     goals = [targets(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
     groups = [goals] if experiment.joint else [[goal] for goal in goals]
-    folds = cross_validation(data.labels, data.contents, experiment.folds, data.seen)
+    folds = cross_validation(data.labels, data.contents, experiment.folds, data.seen, data.corpora)
     for goal in goals:
         if not any(goal.known[fold.test].any() and goal.known[fold.train].any() for fold in folds):
             raise TrainingError(
@@ -148,6 +144,12 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
         sides = hold_out(data.labels, data.contents, split, everyone, split.validation)
         nobody = np.empty(0, np.int64)
         jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, nobody, None) for group in groups]
+    for job in jobs:
+        if not any(goal.known[job.valid].any() for goal in job.goals):
+            raise TrainingError(
+                f"task {', '.join(goal.name for goal in job.goals)}: no validation utterance is labelled, so nothing "
+                "says when to stop; label more, or raise folds.validation"
+            )
     return Plan(experiment, data.utterances, data.contents, goals, folds, jobs)
 
 

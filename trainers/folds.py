@@ -8,7 +8,7 @@ import hashlib
 import json
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from trainers.data import TrainingError
-from trainers.spec import Folds
+from trainers.spec import Folds, Task
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,11 @@ class Fold:
 
 
 def cross_validation(
-    labels: pd.DataFrame, contents: Sequence[str], folds: Folds, seen: frozenset[str] = frozenset()
+    labels: pd.DataFrame,
+    contents: Sequence[str],
+    folds: Folds,
+    seen: frozenset[str] = frozenset(),
+    corpora: Sequence[str] = (),
 ) -> list[Fold]:
     """`folds.k` folds that together test every utterance once; a single one where the corpus gives its own split.
 
@@ -40,11 +44,12 @@ def cross_validation(
         contents: identity of the audio of each.
         folds: how to divide.
         seen: contents that something behind the features was trained on: no fold tests them.
+        corpora: where each utterance comes from; a corpus whose own split has no validation part is held out from.
 
     Raises:
         TrainingError: an unknown column, too few utterances or groups for k folds, or a fold that could test nothing.
     """
-    found = _divided(labels, contents, folds)
+    found = _divided(labels, contents, folds, corpora)
     if not seen:
         return found
     fresh = np.array([content not in seen for content in contents])
@@ -56,9 +61,18 @@ def cross_validation(
     return [Fold(fold.train, fold.valid, fold.test[fresh[fold.test]]) for fold in found]
 
 
-def _divided(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> list[Fold]:
+def refuse_untestable(folds: Folds, tasks: Mapping[str, Task]) -> None:
+    """Raises TrainingError where a task is the very label that folds are disjoint by."""
+    for name, task in tasks.items():
+        if folds.disjoint and (task.label or name) == folds.disjoint:
+            raise TrainingError(
+                f"task {name} cannot be tested on folds that are disjoint by {folds.disjoint}: drop one of the two"
+            )
+
+
+def _divided(labels: pd.DataFrame, contents: Sequence[str], folds: Folds, corpora: Sequence[str]) -> list[Fold]:
     if folds.given:
-        return [_given(labels, folds, contents)]
+        return [_given(labels, folds, contents, corpora)]
     everyone = np.arange(len(labels))
     result = []
     for rest, test in _kfold(labels, contents, folds, everyone, folds.k):
@@ -134,18 +148,25 @@ def _strata(labels: pd.DataFrame, folds: Folds, among: np.ndarray, k: int) -> np
     return np.zeros(len(among), np.int64)
 
 
-def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str]) -> Fold:
+def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str], corpora: Sequence[str]) -> Fold:
     column = _column(labels, folds.given).astype(object)
     names = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
     unknown = [value for value in column.dropna().unique() if value not in names]
     if unknown:
         raise TrainingError(f"folds.given: {folds.given!r} must be train, valid or test, found {unknown[0]!r}")
     split = column.map(names).to_numpy(dtype=object)
-    if "valid" not in split and "train" in split:
-        split[hold_out(labels, contents, folds, np.flatnonzero(split == "train"), folds.validation)[1]] = "valid"
-    split = np.where(column.isna(), _hashed(labels, contents, folds), split)
-    train, valid, test = (np.flatnonzero(split == name) for name in ("train", "valid", "test"))
     groups = _groups(labels, contents, folds)
+    which = np.array(corpora, dtype=object) if len(corpora) else np.zeros(len(labels), object)
+    for corpus in dict.fromkeys(which[split == "train"]):
+        here = which == corpus
+        if "valid" not in split[here]:
+            train = np.flatnonzero(here & (split == "train"))
+            split[hold_out(labels, contents, folds, train, folds.validation)[1]] = "valid"
+    # A recording that one corpus divides and another does not stays where the one has it.
+    side = {group: name for group, name in zip(groups, split, strict=True) if name in names}
+    drawn = zip(groups, _hashed(labels, contents, folds), strict=True)
+    split = np.where(column.isna(), [side.get(group, name) for group, name in drawn], split)
+    train, valid, test = (np.flatnonzero(split == name) for name in ("train", "valid", "test"))
     sides = [set(groups[side]) for side in (train, valid, test)]
     shared = sum(map(len, sides)) - len(set.union(*sides))
     if shared:

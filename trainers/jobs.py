@@ -72,10 +72,19 @@ def train_all(jobs: Iterable[Job], workers: int) -> Iterator[Trained]:
     Raises:
         TrainingError: a worker process was ended from outside.
     """
+    yield from side_by_side((delayed(train)(job) for job in jobs), workers)
+
+
+def side_by_side(calls: Iterable, workers: int) -> Iterator:
+    """What joblib's delayed calls return, in their order, from so many processes.
+
+    Raises:
+        TrainingError: a worker process was ended from outside.
+    """
     # Features are mapped into each worker, copy on write: PyTorch wants them writable, and nobody writes.
     parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1, mmap_mode="c")
     try:
-        yield from parallel(delayed(train)(job) for job in jobs)
+        yield from parallel(calls)
     except BrokenProcessPool as error:
         raise TrainingError(
             "a worker process was ended from outside, most likely for want of memory: what is written stays, and the "

@@ -16,6 +16,8 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from trainers.spec import Task
+
 TARGET_PRIOR = 0.01
 """Of the minimum detection cost: one trial in a hundred is of one speaker, as in NIST's evaluations and VoxCeleb's."""
 
@@ -50,9 +52,13 @@ def scores(kind: str, true: np.ndarray, predicted: np.ndarray) -> dict[str, floa
     }
 
 
-def score(kind: str, true: np.ndarray, predicted: np.ndarray) -> float:
-    """One number, higher is better, at most 1, by which tasks of different kinds can be averaged: accuracy or R²."""
-    return scores(kind, true, predicted)["r2" if kind == "regression" else "accuracy"]
+def score(task: Task, true: np.ndarray, predicted: np.ndarray) -> float:
+    """One number between −1 and 1, higher is better, by which tasks of different kinds can be averaged.
+
+    Of classes the task's own metric; of values their concordance, since errors have units and one bad R² would outweigh
+    all other tasks.
+    """
+    return scores(task.kind, true, predicted)["ccc" if task.kind == "regression" else task.primary]
 
 
 def chance(kind: str, train: np.ndarray, test: np.ndarray, metric: str) -> float:

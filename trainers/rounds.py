@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
+from threadpoolctl import threadpool_limits
 
 from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.elimination import LayerElimination, Round
 from trainers.fit import EVALUATION_BATCH, fit, outputs
-from trainers.folds import Fold, cross_validation, hold_out
+from trainers.folds import Fold, cross_validation, hold_out, refuse_untestable
+from trainers.jobs import side_by_side
 from trainers.losses import task_loss
 from trainers.metrics import score
 from trainers.predictor import answers
@@ -94,19 +96,21 @@ def eliminate(
     Raises:
         TrainingError: labels or folds that cannot work; a training that diverged.
     """
+    refuse_untestable(how.folds, {name: tasks[name] for name in how.tasks})
     goals = [targets(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
-    folds = cross_validation(data.labels, data.contents, how.folds)
-    for goal in goals:
-        for fold in folds:
-            if not all(goal.known[part].any() for part in (fold.train, fold.valid, fold.test)):
-                raise TrainingError(
-                    f"task {goal.name}: a part of a fold has no labelled utterance; label more, lower folds.k, "
-                    "or drop the task"
-                )
+    folds = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora)
     splits: dict[int | None, Fold] = dict(enumerate(folds))
     if not how.folds.given:  # else the corpus's test data stays unseen, and its one fold is all there is
         kept = hold_out(data.labels, data.contents, how.folds, np.arange(len(data)), how.folds.validation)
         splits[None] = Fold(*kept, np.empty(0, np.int64))
+    for goal in goals:
+        for fold in splits.values():
+            parts = [fold.train, fold.valid, *([fold.test] if len(fold.test) else [])]
+            if not all(goal.known[part].any() for part in parts):
+                raise TrainingError(
+                    f"task {goal.name}: a part of a fold has no labelled utterance; label more, lower folds.k, "
+                    "or drop the task"
+                )
     values = np.ascontiguousarray(data.features[how.view])
     rounds = _Rounds(how, goals, values, splits, list(layer_names), done or {}, note, workers)
     found = {pooling: rounds.run(pooling) for pooling in how.poolings}
@@ -178,10 +182,8 @@ class _Rounds:
         if by_weights and how.balancing == "equal" and how.batches == "shuffled":
             return self.together.train(runs)
         folds = list(self.splits.values())
-        parallel = Parallel(n_jobs=min(self.workers, len(runs)), batch_size=1, mmap_mode="c")
-        return parallel(
-            delayed(train_alone)(how, pooling, self.goals, self.values, folds[run.fold], run) for run in runs
-        )
+        calls = (delayed(train_alone)(how, pooling, self.goals, self.values, folds[run.fold], run) for run in runs)
+        return list(side_by_side(calls, min(self.workers, len(runs))))
 
     def _round(self, fold: Fold, layers: Sequence[str], ran: Sequence[Ran]) -> Round:
         """The mean over the seeds."""
@@ -196,7 +198,7 @@ class _Rounds:
         for goal in self.goals:
             known = goal.known[rows]
             predicted, _ = answers(goal, ran.answers[goal.name][part])
-            result[goal.name] = score(goal.task.kind, goal.values[rows][known], predicted[known])
+            result[goal.name] = score(goal.task, goal.values[rows][known], predicted[known])
         return result | {"mean": float(np.mean(list(result.values())))}
 
 
@@ -215,39 +217,36 @@ def train_alone(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        torch.manual_seed(run.seed)
-        chosen = np.ascontiguousarray(values[:, run.layers])
-        sizes = {goal.name: goal.num_outputs for goal in goals}
-        model = UnifiedEmbedding(*chosen.shape[1:], how, sizes, pooling)
-        model.prepare([chosen], fold.train)
-        curve = fit(model, [torch.from_numpy(chosen)], goals, fold.train, fold.valid, how, run.seed)
-        given = outputs(model, [torch.from_numpy(chosen)], np.concatenate([fold.valid, fold.test]))
-        if how.importance_of(pooling) == "weights":
-            weights = model.pooling.weights.detach().numpy()
-        else:
-            weights = _losses_without(model, goals, chosen, fold)
-        return Ran(weights, given, curve)
+        with threadpool_limits(1):
+            torch.manual_seed(run.seed)
+            sizes = {goal.name: goal.num_outputs for goal in goals}
+            model = UnifiedEmbedding(len(run.layers), values.shape[2], how, sizes, pooling, run.layers)
+            model.prepare([values], fold.train)
+            x = torch.from_numpy(values if values.flags.writeable else values.copy())
+            curve = fit(model, [x], goals, fold.train, fold.valid, how, run.seed)
+            given = outputs(model, [x], np.concatenate([fold.valid, fold.test]))
+            if how.importance_of(pooling) == "weights":
+                weights = model.pooling.weights.detach().numpy()
+            else:
+                weights = _losses_without(model, goals, x, fold)
+            return Ran(weights, given, curve)
     finally:
         torch.set_num_threads(threads)
 
 
 @torch.inference_mode()
-def _losses_without(model: UnifiedEmbedding, goals: Sequence[Targets], values: np.ndarray, fold: Fold) -> np.ndarray:
+def _losses_without(model: UnifiedEmbedding, goals: Sequence[Targets], x: torch.Tensor, fold: Fold) -> np.ndarray:
     """[layers]: how much the validation loss rises when a layer is held at its training mean, nothing trained anew."""
     model.eval()
-    x = torch.from_numpy(values[fold.valid])
     labels = [torch.from_numpy(goal.scaled(fold.train)[0])[fold.valid] for goal in goals]
+    parts_of = torch.from_numpy(fold.valid).split(EVALUATION_BATCH)
 
-    def loss(x: torch.Tensor) -> float:
-        parts = [model(part) for part in x.split(EVALUATION_BATCH)]
+    def loss(without: int | None = None) -> float:
+        parts = [model.answer(model.hidden(x[rows], without)) for rows in parts_of]
         return sum(
             goal.task.weight * task_loss(goal.task.effective_loss, torch.cat([p[goal.name] for p in parts]), label)
             for goal, label in zip(goals, labels, strict=True)
         ).item()
 
-    rises = []
-    for layer, mean in enumerate(model.standardise.mean):
-        without = x.clone()
-        without[:, layer] = mean
-        rises.append(loss(without))
-    return np.array(rises) - loss(x)
+    with_all = loss()
+    return np.array([loss(layer) - with_all for layer in range(len(model.layers))])

@@ -56,7 +56,7 @@ class Stack:
         Returns:
             The losses before the step, without penalties.
         """
-        losses = self._losses(table, bags, labels)
+        losses = self._losses(self._outputs(table, bags), labels)
         self.adam.zero_grad(set_to_none=True)
         losses.sum().backward()
         if self.how.l1:
@@ -66,9 +66,9 @@ class Stack:
         return losses.detach()
 
     @torch.inference_mode()
-    def losses(self, table: Tensor, bags: Tensor, labels: Sequence[Tensor]) -> Float[Tensor, " models"]:
-        """Each model's loss: see `step`."""
-        return self._losses(table, bags, labels)
+    def losses(self, outputs: Mapping[str, Tensor], labels: Sequence[Tensor]) -> Float[Tensor, " models"]:
+        """Each model's loss, of what `outputs` gave: see `step`."""
+        return self._losses(outputs, labels)
 
     @torch.inference_mode()
     def outputs(self, table: Tensor, bags: Tensor) -> dict[str, Float[Tensor, "models batch outputs"]]:
@@ -112,8 +112,7 @@ class Stack:
             given = torch.baddbmm(w["b3"], torch.baddbmm(w["b2"], hidden, w["w2"].mT), w["w3"].mT)
         return dict(zip(self.outputs_of, given.split(list(self.outputs_of.values()), dim=2), strict=True))
 
-    def _losses(self, table: Tensor, bags: Tensor, labels: Sequence[Tensor]) -> Tensor:
-        outputs = self._outputs(table, bags)
+    def _losses(self, outputs: Mapping[str, Tensor], labels: Sequence[Tensor]) -> Tensor:
         return sum(
             task.weight * _each(task.effective_loss, output, label)
             for task, output, label in zip(self.tasks, outputs.values(), labels, strict=True)

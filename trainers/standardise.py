@@ -1,5 +1,7 @@
 """Standardisation by training data, kept with the weights: a saved model takes raw cached values."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -14,12 +16,19 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(num_layers, dim))
         self.register_buffer("scale", torch.ones(num_layers, dim))
 
-    def fit(self, values: np.ndarray, rows: np.ndarray) -> None:
-        """Takes the statistics of some rows of [utterances, layers, dim]; a constant dimension is only centred."""
+    def fit(self, values: np.ndarray, rows: np.ndarray, layers: Sequence[int] | None = None) -> None:
+        """Takes the statistics of some rows of [utterances, layers, dim]; a constant dimension is only centred.
+
+        Args:
+            values: the view.
+            rows: numbers of the utterances.
+            layers: numbers of the layers; all where not given.
+        """
         # Block by block: a copy of all rows may be gigabytes, and as many again in float64.
         blocks = np.array_split(rows, max(1, len(rows) // 256))
-        mean = sum(values[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
-        sd = np.sqrt(sum(np.square(values[block] - mean).sum(axis=0) for block in blocks) / len(rows))
+        which = slice(None) if layers is None else list(layers)
+        mean = sum(values[block][:, which].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
+        sd = np.sqrt(sum(np.square(values[block][:, which] - mean).sum(axis=0) for block in blocks) / len(rows))
         self.mean.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(np.where(sd > 1e-8, sd, 1.0)))
 

@@ -24,7 +24,9 @@ from trainers.stack import Stack
 from trainers.standardise import Standardise
 
 TABLE_BYTES = 2 * 2**30
-"""Of standardised features that are kept; every fold has its own, by its own training data."""
+"""Of standardised features at a time, or those of one fold: each has its own, by its own training data."""
+EVALUATION_ROWS = 4096
+"""Utterances of each run that are asked at a time: bounds the memory."""
 STACK_BYTES = 2**30
 """Of the weights that are trained in one stack."""
 
@@ -66,7 +68,7 @@ class Together:
             folds: by their numbers.
         """
         self.how, self.goals, self.values, self.folds = how, goals, values, folds
-        self._tables: dict[int, Tensor] = {}
+        self._tables: dict[tuple[int, ...], Tensor] = {}
         self._targets: dict[int, list[tuple[Tensor, float, float]]] = {}
 
     def train(self, runs: Sequence[Run]) -> list[Ran]:
@@ -117,7 +119,7 @@ class Together:
                 losses = stack.step(table, self._bags(active, rows), self._labels(active, rows))
                 totals += losses * torch.tensor([len(part) for part in rows])
             rows = [torch.from_numpy(course.fold.valid) for course in active]
-            losses = stack.losses(table, self._bags(active, rows), self._labels(active, rows))
+            losses = stack.losses(self._outputs(stack, table, active, rows), self._labels(active, rows))
             for place, course in enumerate(active):
                 course.take(epoch, totals[place].item() / len(course.fold.train), losses[place].item(), stack, place)
             going = [place for place, course in enumerate(active) if course.goes_on(epoch, self.how.patience)]
@@ -130,7 +132,7 @@ class Together:
             raise TrainingError(f"training diverged: no finite validation loss in {epoch} epochs; lower learning_rate")
         stack.load([course.best for course in courses])
         rows = [torch.from_numpy(np.concatenate([course.fold.valid, course.fold.test])) for course in courses]
-        outputs = stack.outputs(table, self._bags(courses, rows))
+        outputs = self._outputs(stack, table, courses, rows)
         return [self._ran(course, place, outputs) for place, course in enumerate(courses)]
 
     def _ran(self, course: "_Course", place: int, outputs: Mapping[str, Tensor]) -> Ran:
@@ -146,18 +148,28 @@ class Together:
 
     def _table(self, folds: Sequence[int]) -> tuple[Float[Tensor, "rows dim"], list[int]]:
         """The standardised layers of several folds below each other, and the row at which each fold's begin."""
-        wanted = list(dict.fromkeys(folds))
-        for fold in wanted:
-            if fold not in self._tables:
-                while (len(self._tables) + 1) * self.values.nbytes > TABLE_BYTES and self._tables:
-                    spare = next((old for old in self._tables if old not in wanted), next(iter(self._tables)))
-                    del self._tables[spare]
+        wanted = tuple(dict.fromkeys(folds))
+        rows = len(self.values) * self.values.shape[1]
+        if wanted not in self._tables:
+            self._tables.clear()
+            table = torch.empty(len(wanted), *self.values.shape)
+            for fold, part in zip(wanted, table, strict=True):
                 standardise = Standardise(*self.values.shape[1:])
                 standardise.fit(self.values, self.folds[fold].train)
-                self._tables[fold] = standardise(torch.from_numpy(self.values))
-        parts = [self._tables[fold].flatten(0, 1) for fold in wanted]
-        begins = {fold: place * len(parts[0]) for place, fold in enumerate(wanted)}
-        return parts[0] if len(parts) == 1 else torch.cat(parts), [begins[fold] for fold in folds]
+                torch.sub(torch.from_numpy(self.values), standardise.mean, out=part).div_(standardise.scale)
+            self._tables[wanted] = table.flatten(0, 2)
+        return self._tables[wanted], [wanted.index(fold) * rows for fold in folds]
+
+    def _outputs(
+        self, stack: Stack, table: Tensor, courses: Sequence["_Course"], rows: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Every task's outputs for some utterances of each run, computed part by part."""
+        longest = max(map(len, rows))
+        parts = [
+            stack.outputs(table, self._bags(courses, [row[start : start + EVALUATION_ROWS] for row in rows]))
+            for start in range(0, longest, EVALUATION_ROWS)
+        ]
+        return {goal.name: torch.cat([part[goal.name] for part in parts], dim=1) for goal in self.goals}
 
     def _bags(self, courses: Sequence["_Course"], rows: Sequence[Tensor]) -> Int64[Tensor, "runs batch layers"]:
         """Where in the table the layers of every utterance lie; runs with fewer utterances are filled up."""

@@ -282,7 +282,7 @@ class _Search:
             for goal in job.goals:
                 known = goal.known[rows]
                 predicted, _ = answers(goal, each.answers[goal.name])
-                found[goal.name].append(score(goal.task.kind, goal.values[rows][known], predicted[known]))
+                found[goal.name].append(score(goal.task, goal.values[rows][known], predicted[known]))
         epochs = max(len(each.curve) for each in trained)
         return {name: float(np.mean(values)) for name, values in found.items()}, epochs
 

@@ -33,6 +33,7 @@ class UnifiedEmbedding(nn.Module):
         how: Experiment | Elimination,
         outputs: Mapping[str, int],
         over_layers: Pooling,
+        layers: Sequence[int] | None = None,
     ):
         """Builds an untrained model.
 
@@ -42,8 +43,10 @@ class UnifiedEmbedding(nn.Module):
             how: says the widths `shared` and `embedding`.
             outputs: for each task how many numbers it gives.
             over_layers: the pooling.
+            layers: numbers of those that it sees, of a view that has more; the view's own where not given.
         """
         super().__init__()
+        self.layers = None if layers is None else list(layers)
         self.standardise = Standardise(num_layers, dim)
         self.pools_first = over_layers == "weighted"
         self.pooling = pooling(over_layers, num_layers, dim if self.pools_first else how.shared)
@@ -58,7 +61,7 @@ class UnifiedEmbedding(nn.Module):
     def prepare(self, features: Sequence[np.ndarray], train: np.ndarray) -> None:
         """Takes the statistics of the training utterances of the one view [utterances, layers, dim]."""
         (values,) = features
-        self.standardise.fit(values, train)
+        self.standardise.fit(values, train, self.layers)
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The last weights that all tasks share: what balances the tasks looks at their gradients."""
@@ -66,11 +69,11 @@ class UnifiedEmbedding(nn.Module):
 
     def embed(self, x: Float[Tensor, "batch layers dim"]) -> Float[Tensor, "batch embedding"]:
         """The unified embedding."""
-        return self.embedding(self._hidden(x))
+        return self.embedding(self.hidden(x))
 
     def forward(self, x: Float[Tensor, "batch layers dim"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Every task's logits, or standardised values."""
-        return self.answer(self._hidden(x))
+        return self.answer(self.hidden(x))
 
     def answer(self, hidden: Float[Tensor, "batch shared"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Every task's logits from what FC2 is given."""
@@ -84,6 +87,9 @@ class UnifiedEmbedding(nn.Module):
             given = torch.addmm(bias, self.embedding(hidden), weight.mT)
         return dict(zip(self.tasks, given.split(sizes, dim=1), strict=True))
 
-    def _hidden(self, x: Tensor) -> Tensor:
-        x = self.standardise(x)
+    def hidden(self, x: Float[Tensor, "batch layers dim"], without: int | None = None) -> Float[Tensor, "batch shared"]:
+        """What FC2 is given; `without` holds one of the layers at its training mean, so that it tells nothing."""
+        x = self.standardise(x if self.layers is None else x[:, self.layers])
+        if without is not None:
+            x[:, without] = 0
         return torch.relu(self.shared(self.pooling(x)) if self.pools_first else self.pooling(self.shared(x)))

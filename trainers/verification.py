@@ -112,7 +112,7 @@ def verify(
     """
     label = how.verify
     goal = targets(label, Task(kind="classification"), data.labels)
-    folds = cross_validation(data.labels, data.contents, how.folds, data.seen)
+    folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora)
     audio = pd.factorize(pd.Series(data.contents, dtype=object))[0]
     x = data.features[view].reshape(len(data), -1)
     listed = None if trials is None else _listed(trials, audio)

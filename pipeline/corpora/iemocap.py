@@ -12,6 +12,9 @@ annotators do not agree (`xxx`) is missing.
 and neutral (1,708), 5,531 utterances. All others stay, without an emotion and with their valence, activation and
 dominance.
 
+The corpus names no split. Here sessions 1 to 3 are for training, 4 for validation and 5 for testing, so that no actor
+is on two sides; five folds are `folds: {k: 5, disjoint: session}`.
+
 Source: https://sail.usc.edu/iemocap/ (for academic research, on its release form); Busso et al., "IEMOCAP: interactive
 emotional dyadic motion capture database", Language Resources and Evaluation 42 (2008).
 """
@@ -56,6 +59,8 @@ FOUR = {
 }
 """What becomes of an emotion with `classes: four`; the others are missing."""
 SESSIONS = {f"0{number}": str(number) for number in range(1, 6)}
+SPLITS = {"4": "validation", "5": "test"}
+"""Of the sessions; the others are for training."""
 STYLES = {"impro": "spontaneous", "script": "acted"}
 GENDERS = {"F": "female", "M": "male"}
 
@@ -77,8 +82,8 @@ class Iemocap(tree.Tree):
 def utterances(section: Iemocap, folder: Path) -> Iterator[Utterance | Problem]:
     """All recordings, sorted by name.
 
-    Labels: `speaker` (as in "iemocap/Ses01_F"), `transcript`, `emotion`, `valence`, `activation` and `dominance` (means
-    of the annotators, 1 to 5), `gender`, `session` ("1" to "5") and `style` (spontaneous, acted).
+    Labels: `speaker` (as in "iemocap/Ses01_F"), `split`, `transcript`, `emotion`, `valence`, `activation` and
+    `dominance` (means of the annotators, 1 to 5), `gender`, `session` ("1" to "5") and `style` (spontaneous, acted).
 
     Raises:
         CorpusError: no usable recording below the root.
@@ -100,6 +105,7 @@ def utterances(section: Iemocap, folder: Path) -> Iterator[Utterance | Problem]:
         valence, activation, dominance = (None if value is None else float(value) for value in dimensions)
         return {
             "speaker": f"iemocap/Ses{fields['session']}_{fields['gender']}",
+            "split": SPLITS.get(session, "train"),
             "transcript": transcripts.get(name, (None,))[0],
             "emotion": FOUR.get(emotion) if section.classes == "four" else emotion,
             "valence": valence,

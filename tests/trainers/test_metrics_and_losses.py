@@ -66,7 +66,7 @@ def test_degenerate_folds_have_a_score_and_no_nan(true):
     """One utterance, or a constant label."""
     for predicted in (np.array(true), np.array(true) + 1):
         assert all(math.isfinite(v) for v in scores("regression", np.array(true), predicted).values())
-    assert score("regression", np.array(true), np.array(true)) == 1.0
+    assert score(Task(kind="regression"), np.array(true), np.array(true)) == 1.0
     assert scores("regression", np.array(true), np.array(true))["ccc"] == 1.0
     assert scores("regression", np.array(true), np.array(true) + 1)["ccc"] == 0.0
 

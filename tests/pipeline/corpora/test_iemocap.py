@@ -40,6 +40,7 @@ def test_labels_by_hand(section, tmp_path, capsys):
             "dominance": 2.0,
             "gender": "female",
             "session": "1",
+            "split": "train",
             "style": "spontaneous",
         },
         "Ses01F_impro01_M001": {
@@ -51,6 +52,7 @@ def test_labels_by_hand(section, tmp_path, capsys):
             "dominance": 3.0,
             "gender": "male",
             "session": "1",
+            "split": "train",
             "style": "spontaneous",
         },
         "Ses05M_script01_1b_M017": {
@@ -62,6 +64,7 @@ def test_labels_by_hand(section, tmp_path, capsys):
             "dominance": 5.0,
             "gender": "male",
             "session": "5",
+            "split": "test",
             "style": "acted",
         },
     }
