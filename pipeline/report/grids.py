@@ -64,7 +64,7 @@ def bests(study: Study) -> list[Table]:
 
 def _by_corpora(study: Study) -> dict[tuple[str, ...], list[Experiment]]:
     """The cells, apart from those that the tables of poolings show."""
-    shown = {member.name for rivals in poolings.compared(study.experiments) for member in rivals.members}
+    shown = poolings.shown(study.experiments)
     found: dict[tuple[str, ...], list[Experiment]] = {}
     for cell in study.cells:
         if cell.name not in shown:
@@ -146,6 +146,8 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
     lines: dict[tuple[str, ...], dict[str, list[Experiment]]] = {}
     for cell in cells:
         lines.setdefault(cell.views, {}).setdefault(variants[cell.name], []).append(cell)
+    if len(lines) == 1 < len(ways) and family.split(", ", 1)[0] not in FAMILIES:
+        return _ways_down(family, cells, corpora)
     columns, fields, foot, crowded = [], {views: [] for views in lines}, [], False
     for target in targets:
         for way in ways:
@@ -170,6 +172,23 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
         rows,
         foot=((Cell("chance"), *foot),),
         notes=(*_notes(cells), *chosen, *ranking.notes(cells, (cell for row in rows for cell in row))),
+    )
+
+
+def _ways_down(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
+    """The ways to use one view, of which any number stand below each other, and tasks across."""
+    targets = ranking.targets(cells)
+    best = {target: ranking.best(cells, target) for target in targets}
+    rows = []
+    for cell, way in zip(cells, ranking.variants(cells).values(), strict=True):
+        scored = (ranking.score(cell, target, ranking.equals(cell, best[target], target)) for target in targets)
+        rows.append((Cell(way.removeprefix(f"{cell.setup}, ")), *scored))
+    return Table(
+        f"{corpora}, {family}: view {ranking.views(cells[0])} ({cells[0].section})",
+        (Column("variant"), *ranking.headings(targets)),
+        tuple(rows),
+        foot=((Cell("chance"), *(ranking.chance(cells, target) for target in targets)),),
+        notes=(*_notes(cells), *ranking.notes(cells, (cell for row in rows for cell in row))),
     )
 
 

@@ -38,7 +38,7 @@ def chosen_in_folds(elimination: Elimination) -> str:
     ends = dict.fromkeys((min(nested.kept), max(nested.kept)))
     layers = "–".join(map(str, ends)) + (" layer" if set(ends) == {1} else " layers")
     where = "chosen inside each fold" if len(nested.kept) > 1 else "chosen without the test data"
-    return f"{where}: {_spread(nested.tasks['mean'])} on test, {layers}"
+    return f"{where}: {_spread(_over_folds(nested.tasks['mean']))} on test, {layers}"
 
 
 def unneeded_layers(elimination: Elimination) -> int:
@@ -105,7 +105,7 @@ def inside_folds(elimination: Elimination) -> Table | None:
         "Layers chosen inside each fold, scored on its test data",
         (*columns, *(Column(key, "test", numeric=True) for key in keys)),
         tuple(rows),
-        foot=((*foot, *(Cell(_spread(nested.tasks[key])) for key in keys)),),
+        foot=((*foot, *(Cell(_spread(_over_folds(nested.tasks[key]))) for key in keys)),),
         notes=(
             "What the choice itself is worth: no fold's test data had a part in what was kept for it. "
             "Accuracy as a fraction; R² for regression.",
@@ -145,6 +145,7 @@ def savings(elimination: Elimination) -> Table | None:
     if not found:
         return None
     lines = (
+        ("pooled values of an utterance", "pooled_bytes", size),
         ("parameters", "parameters", millions),
         ("memory for parameters", "bytes", _memory),
         ("time", "seconds", _time),
@@ -158,13 +159,23 @@ def savings(elimination: Elimination) -> Table | None:
             saved = f"{100 * (1 - cut / whole):.1f} %" if whole else "–"
             rows.append((Cell(title), Cell(written(whole)), Cell(written(cut)), Cell(saved)))
     columns = (Column(""), *(Column(title, numeric=True) for title in ("whole", "cut", "saved")))
-    caption = f"What cutting the upstream after layer {found.get('layers', '–')} saves"
-    return Table(caption, columns, tuple(rows)) if rows else None
+    highest = max(elimination.support, key=layer_height)
+    caption = f"What cutting the upstream after layer {highest} saves"
+    if not unneeded_layers(elimination):
+        caption = f"What the layers kept save; layer {highest} is kept, so that no part of the upstream can be left out"
+    about = [str(found[key]) for key in ("sample", "device") if found.get(key)]
+    notes = (f"Time and operations: {', '.join(about)}.",) if about and found.get("rounds") else ()
+    return Table(caption, columns, tuple(rows), notes=notes) if rows else None
 
 
 def _spread(values: Mapping[str, Any]) -> str:
     mean, sd = number(values.get("mean"), DIGITS), values.get("sd")
     return f"{mean} ± {number(sd, DIGITS)}" if is_number(sd) and mean != "–" else mean
+
+
+def _over_folds(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a single fold there is no SD."""
+    return values if len(values.get("folds") or ()) > 1 else {"mean": values.get("mean")}
 
 
 def _fold(values: Mapping[str, Any], fold: int) -> Any:

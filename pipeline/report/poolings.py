@@ -39,7 +39,9 @@ class Rivals:
 
     title: str
     members: tuple[Experiment, ...]
-    """In the paper's order of poolings."""
+    """One for each pooling, in the paper's order."""
+    others: tuple[Experiment, ...]
+    """The same configurations under other names, such as the one section whose final model is kept."""
 
 
 def tables(experiments: Sequence[Experiment]) -> list[Table]:
@@ -57,12 +59,14 @@ def compared(experiments: Sequence[Experiment]) -> list[Rivals]:
         shared = (*sorted(f"{field}={value}" for field, value in config.items()), *experiment.corpora)
         groups.setdefault(shared, []).append(experiment)
     several = [members for members in groups.values() if len({_pooling(member) for member in members}) > 1]
-    titles = _titles(several)
-    order = [*NAMES]
-    return [
-        Rivals(title, tuple(sorted(members, key=lambda m: order.index(_pooling(m)) if _pooling(m) in NAMES else 99)))
-        for title, members in zip(titles, several, strict=True)
-    ]
+    return [_rivals(title, members) for title, members in zip(_titles(several), several, strict=True)]
+
+
+def shown(experiments: Sequence[Experiment]) -> set[str]:
+    """Names of the cells of grids that the tables of poolings show in full, so that no other table has to."""
+    names = {member.name for group in compared(experiments) for member in group.members}
+    whole = {e.section for e in experiments} - {e.section for e in experiments if e.name not in names}
+    return {e.name for e in experiments if e.is_cell and e.section in whole}
 
 
 def is_unified(experiment: Experiment) -> bool:
@@ -73,29 +77,23 @@ def is_unified(experiment: Experiment) -> bool:
 def comparison(rivals: Rivals) -> Table:
     """Poolings down, tasks and their mean across (Table 2)."""
     members = [spreads.over_seeds(member) for member in rivals.members]
-    named = [_pooling(member) for member in members]
-    heads = [
-        Cell(NAMES.get(pooling, pooling), small=member.name if named.count(pooling) > 1 else "")
-        for pooling, member in zip(named, members, strict=True)
-    ]
-    return _table(f"Layer poolings: {rivals.title}", (Column("pooling"),), [(head,) for head in heads], members)
+    heads = [(Cell(NAMES.get(_pooling(member), _pooling(member))),) for member in members]
+    return _table(f"Layer poolings: {rivals.title}", (Column("pooling"),), heads, members)
 
 
 def against_baselines(rivals: Sequence[Rivals], experiments: Sequence[Experiment]) -> Table | None:
     """The unified model beside models of other encoders on the same tasks (Table 3); None where one side is missing.
 
     Args:
-        rivals: whose best pooling stands for each.
-        experiments: all of the study; unified ones without a rival stand for themselves, and those of several views,
-            or of a task that no unified model has, are left out.
+        rivals: whose best pooling stands for each; where there are none, every unified model stands for itself.
+        experiments: all of the study; those of several views, or of a task that no unified model has, are left out.
     """
     chosen, told = [], []
     for group in rivals:
         member, by = _best_pooling(group.members)
         chosen.append(member)
         told.append(by)
-    grouped = {member.name for group in rivals for member in group.members}
-    chosen += [e for e in experiments if is_unified(e) and e.name not in grouped]
+    chosen = chosen or [e for e in experiments if is_unified(e)]
     corpora = {e.corpora for e in chosen}
     tasks = {task for e in chosen for task in ranking.targets([e])}
     plain = [
@@ -156,6 +154,19 @@ def _titles(groups: Sequence[Sequence[Experiment]]) -> list[str]:
         apart = "".join(f", {field} {config[field]}" for field in varied if field in config)
         titles.append(f"view {ranking.views(group[0])}, layers {_layers(group[0])}{apart}")
     return titles
+
+
+def _rivals(title: str, members: Sequence[Experiment]) -> Rivals:
+    """Of several with one pooling, that of the section which has most of the others too."""
+    sections = [member.section for member in members]
+    order = sorted(members, key=lambda member: -sections.count(member.section))
+    picked: dict[str, Experiment] = {}
+    for member in order:
+        picked.setdefault(_pooling(member), member)
+    known = [picked[pooling] for pooling in NAMES if pooling in picked]
+    known += [member for pooling, member in picked.items() if pooling not in NAMES]
+    names = {member.name for member in known}
+    return Rivals(title, tuple(known), tuple(member for member in members if member.name not in names))
 
 
 def _best_pooling(members: Sequence[Experiment]) -> tuple[Experiment, str]:

@@ -30,8 +30,9 @@ def comparison(experiments: Sequence[Experiment]) -> Table:
             marked = len(ordered) > 1 and ranking.equals(experiment, best[target], target)
             cells.append(ranking.score(experiment, target, marked))
         rows.append((Cell(experiment.setup, small=experiment.name), Cell(ranking.views(experiment)), *cells))
+    seeds = " and seeds" if any(len(experiment.seeds) > 1 for experiment in ordered) else ""
     return Table(
-        "Scores out of fold, mean ± SD over folds",
+        f"Scores out of fold, mean ± SD over folds{seeds}",
         (Column("setup"), Column("views"), *ranking.headings(targets)),
         tuple(rows),
         foot=((Cell("chance"), Cell(""), *(ranking.chance(ordered, target) for target in targets)),),

@@ -1,6 +1,7 @@
 """Figures of a search: its values trial by trial, and value against each field, or the surface over two of them.
 
-Complete trials are drawn in the first colour, pruned ones as crosses in the second. Knows no files and no page.
+Complete trials are dots of the first colour, pruned ones crosses of the second, failed ones grey; those without a value
+stand on the lower edge. Knows no files and no page.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MOST_VALUES = 8
 def history(search: Search) -> Figure:
     """The value of every trial, and the best that was known by then."""
     pick = np.fmax if search.highest_first else np.fmin
-    complete, failed = search.complete, [t for t in search.trials if t.value is None]
+    complete = search.complete
 
     def paint(figure: canvas.Figure) -> None:
         axes = figure.subplots()
@@ -38,9 +39,6 @@ def history(search: Search) -> Figure:
             ends = [*numbers, max(trial.number for trial in search.trials)]
             axes.step(ends, [*best, best[-1]], where="post", color=INK, linewidth=1.2, label="best so far")
         _dots(axes, search, lambda trial: trial.number)
-        if failed:
-            axes.plot([t.number for t in failed], [0.02] * len(failed), "|", color=MUTED, markersize=9,
-                      markeredgewidth=1.4, transform=axes.get_xaxis_transform(), label="no value")  # fmt: skip
         if search.start is not None:
             axes.axhline(search.start, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it was")
         axes.set(xlabel="trial", ylabel=short(search.objective, 40))
@@ -73,7 +71,7 @@ def panel(search: Search, field: str) -> Figure:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel=short(field, 30), ylabel=short(search.objective, 24))
+        axes.set(xlabel=short(field, 30), ylabel=short(search.objective, 38))
         axes.grid(True, axis="y")
 
     share = f", which explains {100 * shares[field]:.0f} % of the differences" if field in shares else ""
@@ -121,16 +119,21 @@ def surface(search: Search) -> Figure:
 
 
 def _dots(axes: plots.Axes, search: Search, place) -> None:
-    """Complete and pruned trials with a value; the best is ringed."""
+    """All trials at their values, or on the lower edge without one; the best is ringed."""
     looks = {
         "complete": {"marker": "o", "color": SERIES[0], "markersize": 5, "markeredgewidth": 0, "alpha": 0.75},
         "pruned": {"marker": "x", "color": SERIES[1], "markersize": 5},
         "failed": {"marker": "x", "color": MUTED, "markersize": 5},
     }
     for state, look in looks.items():
-        shown = [trial for trial in search.trials if trial.state == state and trial.value is not None]
-        if shown:
-            axes.plot([place(t) for t in shown], [t.value for t in shown], linestyle="", label=state, **look)
+        members = [trial for trial in search.trials if trial.state == state]
+        known = [(place(trial), trial.value) for trial in members if trial.value is not None]
+        edge = [(place(trial), 0.03) for trial in members if trial.value is None]
+        if known:
+            axes.plot(*zip(*known, strict=True), linestyle="", label=state, **look)
+        if edge:
+            label = None if known else state
+            axes.plot(*zip(*edge, strict=True), linestyle="", label=label, transform=axes.get_xaxis_transform(), **look)
     if search.winner:
         axes.plot(place(search.winner), search.winner.value, "o", markersize=10, markerfacecolor="none",
                   markeredgecolor=INK, markeredgewidth=1.2)  # fmt: skip

@@ -56,7 +56,9 @@ def best_trials(search: Search) -> Table:
     shown = search.ranked[:MOST_SHOWN]
     several = len(search.complete) > 1
     rows = tuple(_row(search, trial, several and trial.number == search.best) for trial in shown)
-    return Table("The best trials", _columns(search), rows, foot=_start(search), notes=_notes(search))
+    return Table(
+        f"The best trials by {search.objective}", _columns(search), rows, foot=_start(search), notes=_notes(search)
+    )
 
 
 def all_trials(search: Search) -> Table | None:
@@ -84,7 +86,7 @@ def _columns(search: Search) -> tuple[Column, ...]:
     return (
         Column("trial", numeric=True, lowest_first=True),
         *fields,
-        Column(search.objective, numeric=True, lowest_first=not search.highest_first),
+        Column("value", "validation", numeric=True, lowest_first=not search.highest_first),
         *scored,
         Column("epochs", numeric=True),
         Column("took", numeric=True),
@@ -97,7 +99,7 @@ def _row(search: Search, trial: Trial, best: bool) -> tuple[Cell, ...]:
     for field in search.space:
         told = trial.params.get(field)
         fields.append(Cell("–" if told is None else value(told), value=told if is_number(told) else None))
-    outcome = trial.state if trial.is_complete or not trial.reason else f"{trial.state}: {trial.reason}"
+    outcome = f"{trial.state}: {trial.reason}" if trial.reason else trial.state
     return (
         Cell(str(trial.number), best=best),
         *fields,

@@ -22,10 +22,10 @@ class Trial:
 
     number: int
     state: str
-    """`complete`; `pruned`, ended early; or `failed`."""
+    """`complete`; `pruned`, ended early, mostly without a value; or `failed`."""
     params: Mapping[str, Any]
     value: float | None
-    """Of the objective; None where it was never told, as of a trial that failed at once."""
+    """Of the objective; None where it is not known."""
     tasks: Mapping[str, Any]
     """Validation score per task."""
     epochs: int | None
@@ -50,6 +50,9 @@ class Search:
     space: Mapping[str, Any]
     """Field → the list of its values, or a mapping of `low`, `high`, `log` and `step`."""
     objective: str
+    """What trials are compared by."""
+    highest_first: bool
+    """Whether a higher value of it is a better one."""
     trials: tuple[Trial, ...]
     best: int | None
     """Number of the best trial."""
@@ -73,11 +76,6 @@ class Search:
     def winner(self) -> Trial | None:
         """The best trial; None where none was completed."""
         return next((trial for trial in self.complete if trial.number == self.best), None)
-
-    @property
-    def highest_first(self) -> bool:
-        """Whether a higher value is a better one, as the search's own choice of the best shows."""
-        return self.winner is not None and self.winner.value > min(trial.value for trial in self.complete)
 
     @property
     def ranked(self) -> list[Trial]:
@@ -105,7 +103,8 @@ def read_search(path: Path) -> Search:
         experiment=str(found.get("experiment", "")),
         way=str(found.get("search", "")),
         space=dict(found["space"]),
-        objective=_objective(found.get("objective")),
+        objective=str(found.get("objective") or "value").split(",")[0],
+        highest_first="lower is better" not in str(found.get("objective")),
         trials=trials,
         best=best.get("number"),
         start=start["value"] if is_number(start.get("value")) else None,
@@ -119,11 +118,6 @@ def read_search(path: Path) -> Search:
     if search.complete and search.winner is None:
         raise ValueError(f"its best trial {search.best} is not among its complete trials")
     return search
-
-
-def _objective(told: Any) -> str:
-    name = mapping(told).get("name", told)
-    return str(name or "value")
 
 
 def _trial(found: Mapping) -> Trial:

@@ -61,7 +61,8 @@ def over(results: Sequence[Experiment]) -> str:
         return f"over {_count(folds, 'fold')}"
     if min(seeds) < 2:
         return "over the seeds where there are several, else over the folds"
-    return f"over {_count(seeds, 'seed')}, of means over {_count(folds, 'fold')}"
+    means = "" if folds == {1} else f", of means over {_count(folds, 'fold')}"
+    return f"over {_count(seeds, 'seed')}{means}"
 
 
 def sd(values: Sequence[float]) -> float:

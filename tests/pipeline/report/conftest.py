@@ -155,11 +155,15 @@ class FakeStudy:
         self.write(
             "eliminate/crossed/savings.json",
             {
-                "layers": "15",
+                "layers": 15,
+                "pooled_bytes": {"whole": 102_400, "cut": 65_536},
                 "parameters": {"whole": 315_000_000, "cut": 240_000_000},
-                "bytes": {"whole": 1.26e9, "cut": 0.96e9},
-                "seconds": None,
+                "bytes": {"whole": 1_260_000_000, "cut": 960_000_000},
                 "operations": {"whole": 5e10, "cut": 4e10},
+                "seconds": {"whole": None, "cut": None},
+                "device": "cpu, 1 thread",
+                "sample": "4 s of noise",
+                "rounds": 7,
             },
         )
         self.params["eliminate"]["crossed"] = {"view": "wavlm"}

@@ -74,10 +74,12 @@ def test_what_a_cut_saves_is_read_where_it_was_measured(wavcse, crossed):
     table = layer_tables.savings(crossed)
     assert table.caption == "What cutting the upstream after layer 15 saves"
     assert [[cell.text for cell in row] for row in table.rows] == [
+        ["pooled values of an utterance", "102.4 kB", "65.5 kB", "36.0 %"],
         ["parameters", "315 M", "240 M", "23.8 %"],
         ["memory for parameters", "1.260 GB (1.173 GiB)", "0.960 GB (0.894 GiB)", "23.8 %"],
         ["operations", "50 GFLOP", "40 GFLOP", "20.0 %"],
     ]
+    assert table.notes == ("Time and operations: 4 s of noise, cpu, 1 thread.",)
     path = wavcse.folder / "results" / "eliminate" / "crossed" / "savings.json"
     path.write_text("{")
     study = collect(wavcse.folder, wavcse.params)
@@ -85,6 +87,22 @@ def test_what_a_cut_saves_is_read_where_it_was_measured(wavcse, crossed):
     assert "run `strata layers results/eliminate/crossed`" in str(study.gaps[-1])
     path.unlink()
     assert layer_tables.savings(collect(wavcse.folder, wavcse.params).eliminations[0]) is None
+
+
+def test_where_the_highest_layer_is_kept_nothing_is_said_to_be_cut(wavcse):
+    """The caption owns up to it."""
+    kept = changed(wavcse, support=["0", "24"])
+    assert "layer 24 is kept, so that no part of the upstream can be left out" in layer_tables.savings(kept).caption
+
+
+def test_one_fold_has_no_spread(wavcse):
+    """As where a corpus gives its own split: an SD of nothing is not written as zero."""
+    nested = {"mean": 0.83, "sd": 0.0, "folds": [0.83]}
+    found = {"test": nested, "tasks": {"keyword": nested}, "kept": [3], "poolings": ["weighted"]}
+    elimination = changed(wavcse, nested=found)
+    assert layer_tables.chosen_in_folds(elimination) == "chosen without the test data: 0.8300 on test, 3 layers"
+    assert [cell.text for cell in layer_tables.inside_folds(elimination).foot[0]][2:] == ["0.8300", "0.8300"]
+    assert layer_tables.spread_of(elimination) == "Validation and test: SD over 3 seeds."
 
 
 def test_every_task_has_its_curve_and_the_mean_as_well(wavcse_page):

@@ -1,11 +1,13 @@
 import json
 
+import pandas as pd
 import pytest
 
 from pipeline import report
 from pipeline.report import grids, poolings, spreads
 from pipeline.report.collect import collect
 from tests.pipeline.report import wavcse_results
+from trainers import grid, spec
 
 
 def found(study):
@@ -82,8 +84,6 @@ def test_the_unified_model_stands_beside_plain_ones_by_its_validation_loss(wavcs
     """The pooling that stands for it is that of the lowest loss, though another scores best on test."""
     path = wavcse.folder / "results" / "wavcse"
     curves = next(path.glob("*gated*")) / "curves.parquet"
-    import pandas as pd
-
     pd.read_parquet(curves).assign(valid_loss=0.01).to_parquet(curves)
     experiments = found(wavcse)
     table = poolings.against_baselines(poolings.compared(experiments), experiments)
@@ -124,6 +124,30 @@ def test_tasks_of_unlike_measures_have_no_mean(wavcse):
     assert [column.title for column in poolings.comparison(rivals).columns] == [
         "pooling", "keyword", "speaker", "emotion",
     ]  # fmt: skip
+
+
+def test_the_same_configuration_under_two_names_is_one_row(wavcse):
+    """The section whose final model is kept stands beside the grid's cell: the grid's is shown."""
+    add(wavcse, "kept", "learned-norm")
+    (rivals,) = poolings.compared(found(wavcse))
+    assert [member.name for member in rivals.members][5] == "wavcse/learned-norm"
+    assert [other.name for other in rivals.others] == ["kept"]
+    assert len(poolings.comparison(rivals).rows) == 10
+
+
+def test_a_grid_over_something_else_keeps_its_own_table(wavcse):
+    """One of its cells is the same as a pooling's: it is shown there nevertheless, a row per variant."""
+    section = wavcse_results.unified(None, grid={"balancing": ["equal", "random"]})
+    wavcse.params["experiments"]["balancing"] = section
+    for cell, config in grid.cells(spec.Experiment.model_validate(section), ["demo"]).items():
+        where = wavcse.folder / "results" / "balancing" / cell
+        scores = dict.fromkeys(wavcse_results.TASKS, 0.7)
+        wavcse_results.write_experiment(where, config.model_dump(mode="json"), scores, 0.5)
+    study = collect(wavcse.folder, wavcse.params)
+    assert [other.section for other in poolings.compared(study.experiments)[0].others] == ["balancing"]
+    (sheet,) = grids.sheets(study)
+    assert [row[0].text for row in sheet.tables[0].rows] == ["balancing equal", "balancing random"]
+    assert "wavCSE, weighted: view wavlm (balancing)" in sheet.tables[0].caption
 
 
 def test_cells_shown_as_poolings_are_not_shown_as_a_grid_again(wavcse):

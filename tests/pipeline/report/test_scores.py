@@ -157,7 +157,7 @@ def test_the_terminal_gets_what_wavcse_found_in_short(wavcse):
     text = report.summary(wavcse.folder, wavcse.params)
     assert "Learned-Norm               97.10 ± 1.00*" in text
     assert "crossed, view wavlm: 0–15 (16 of 25; validation 0.9000; chosen inside each fold: 0.8300 ± 0.0141" in text
-    assert "  rates: batch_size 128, learning_rate 0.0001 (trial 10 of 31; validation loss 0.5004; test: " in text
+    assert "  rates: batch_size 128, learning_rate 0.0001 (trial 11 of 31; mean validation score over the " in text
     assert "voices       speaker  unified    EER (%) ↓       14.00 ± 1.83   50.00" in text
     assert "dialects: skipped, no corpus timit" in text
 

@@ -20,7 +20,7 @@ def drawn(search, gaps: list | None = None):
 
 def rewritten(study, **fields):
     """A small search with other content: three trials on a surface of two fields."""
-    trials = [trial(0, 0.6, width=1, rate=3), trial(1, 0.4, width=2, rate=3), trial(2, 0.5, width=1, rate=5)]
+    trials = [trial(0, 0.4, width=1, rate=3), trial(1, 0.6, width=2, rate=3), trial(2, 0.5, width=1, rate=5)]
     told = {"search": "grid", "space": {"width": [1, 2], "rate": [3, 5]}, "trials": trials, "best": {"number": 1}}
     study.write("tune/widths/tune.json", wavcse_results.search() | told | fields)
     return found(study)
@@ -37,7 +37,7 @@ def test_the_ten_best_are_shown_and_all_behind_a_fold(wavcse):
     table = search_tables.best_trials(search)
     values = [float(row[4].text) for row in table.rows]
     assert len(values) == 10
-    assert values == sorted(values)
+    assert values == sorted(values, reverse=True)
     assert [row[0].best for row in table.rows] == [True] + [False] * 9
     assert (table.foot[0][0].text, table.foot[0][4].text) == ("as it was", "0.7700")
     everything = search_tables.all_trials(search)
@@ -52,11 +52,24 @@ def test_a_small_search_is_not_shown_twice(wavcse):
     assert search_tables.all_trials(rewritten(wavcse)) is None
 
 
-def test_the_best_is_the_searchs_own_whichever_way_its_objective_runs(wavcse):
-    """Lower is better where the best trial has the lowest value, higher where it has the highest."""
+def test_which_values_are_better_is_the_objectives_to_say(wavcse):
+    """Higher ones, unless it says otherwise; of equal ones the one that the search named is first."""
     assert [trial.number for trial in rewritten(wavcse).ranked] == [1, 2, 0]
-    assert [trial.number for trial in rewritten(wavcse, best={"number": 0}).ranked] == [0, 2, 1]
     assert "higher is better" in search_figures.history(found(wavcse)).caption
+    search = rewritten(wavcse, objective="loss, lower is better", best={"number": 0})
+    assert [trial.number for trial in search.ranked] == [0, 2, 1]
+    assert search.objective == "loss"
+    equal = [trial(0, 0.5, width=1, rate=3), trial(1, 0.5, width=2, rate=3)]
+    assert [trial.number for trial in rewritten(wavcse, trials=equal).ranked] == [1, 0]
+
+
+def test_trials_without_a_value_stand_on_the_edge_and_a_repeated_one_says_so(wavcse):
+    """Pruned and failed ones are told apart in the key of the figure; a reason is told whatever the state."""
+    svg = search_figures.history(found(wavcse)).svg
+    assert [f">{word}<" in svg for word in ("complete", "pruned", "failed", "as it was", "best so far")] == [True] * 5
+    again = trial(2, 0.5, width=1, rate=5) | {"reason": "the same as trial 0"}
+    rows = search_tables.best_trials(rewritten(wavcse, trials=[trial(1, 0.6, width=2, rate=3), again])).rows
+    assert [row[-1].text for row in rows] == ["complete", "complete: the same as trial 0"]
 
 
 def test_test_scores_stand_beside_and_validation_is_named(wavcse):
@@ -93,7 +106,7 @@ def test_every_field_has_its_panel_and_two_lists_have_one_map(wavcse):
     "trials",
     [
         [trial(0, None, "failed", width=1, rate=3)],
-        [trial(0, 0.7, "pruned", width=1, rate=3), trial(1, None, "failed", width=2, rate=3)],
+        [trial(0, None, "pruned", width=1, rate=3), trial(1, None, "failed", width=2, rate=3)],
         [],
     ],
 )
