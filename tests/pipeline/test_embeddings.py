@@ -126,6 +126,34 @@ def test_a_model_that_saw_everything_leaves_nothing_to_test(embedded):
     assert "only utterances that the embedding was trained on; divide both by the same folds: {given: split}" in said
 
 
+def test_what_must_not_be_tested_belongs_to_the_embeddings(embedded):
+    """A model that was trained anew on less does not free what the embeddings that are there were trained on."""
+    embedded.params["experiments"]["one"]["folds"] = {"k": 2}
+    embedded.write_params().succeeds("train")
+    embedded.succeeds("embed")
+    embedded.params["experiments"]["one"]["folds"] = {"given": "split", "validation": 0.25}
+    embedded.write_params().succeeds("train")
+    assert "only utterances that the embedding was trained on" in embedded.fails("downstream", "pitch")
+    embedded.succeeds("embed")
+    embedded.succeeds("downstream", "pitch")
+
+
+def test_a_training_that_was_cut_short_embeds_nothing(embedded):
+    """metrics.json comes last: without it, what lies there may be of two trainings."""
+    (embedded.folder / "results/one/metrics.json").unlink()
+    assert "run `strata train one` first" in embedded.fails("embed")
+
+
+def test_another_upstream_is_refused(embedded):
+    """The model would take any numbers of the right shape for its own."""
+    embedded.params["views"]["wavlm"]["source"] = "miniature:hubert"
+    embedded.write_params().succeeds("store", "drop", str(embedded.folder / "features/wavlm.zarr"))
+    embedded.succeeds("extract")
+    said = embedded.fails("embed")
+    assert "view wavlm: expected the values that experiment one was trained on, found others" in said
+    assert "run `strata train one`" in said
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -292,3 +292,14 @@ def test_a_worker_that_is_ended_is_one_line(data, tasks):
     object.__setattr__(made.jobs[1], "seed", _Deadly())
     with pytest.raises(TrainingError, match=r"worker process was ended from outside.* lower train\.workers"):
         list(run_all([lambda: made], workers=2))
+
+
+def test_a_model_that_nothing_stops_is_refused(data, tasks):
+    """Without a labelled validation utterance its first epoch would be its best."""
+    split = np.array([("train", "valid", "test")[i % 3] for i in range(len(data))])
+    labels = data.labels.assign(split=split, emotion=data.labels["emotion"].where(split != "valid"))
+    here = dataclasses.replace(data, labels=labels)
+    how = experiment(tasks=["emotion", "speaker"], folds=Folds(given="split"), epochs=1)
+    with pytest.raises(TrainingError, match="task emotion: no validation utterance is labelled"):
+        run(how.model_copy(update={"joint": False}), tasks, here)
+    run(how, tasks, here)  # together, the other task says when to stop

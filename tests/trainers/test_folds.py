@@ -156,3 +156,23 @@ def test_what_the_features_were_trained_on_is_never_tested():
         np.testing.assert_array_equal(fold.train, before.train)
     with pytest.raises(TrainingError, match="only utterances that the embedding was trained on"):
         cross_validation(labels, contents, Folds(k=3), frozenset(contents))
+
+
+def test_a_corpus_without_a_validation_part_is_held_out_from():
+    """Whatever the others have: else its tasks would have nothing to stop by."""
+    split = [("train", "test")[i % 2] if i < 60 else ("train", "valid", "test")[i % 3] for i in range(120)]
+    corpora = ["one"] * 60 + ["two"] * 60
+    labels = pd.DataFrame({"split": split})
+    (fold,) = cross_validation(labels, list(map(str, range(120))), Folds(given="split"), corpora=corpora)
+    assert {corpora[i] for i in fold.valid} == {"one", "two"}
+    assert all(split[i] == "train" for i in fold.valid if i < 60)
+    assert [i for i in fold.valid if i >= 60] == [i for i in range(60, 120) if split[i] == "valid"]
+
+
+def test_a_recording_that_only_one_corpus_divides_stays_where_it_is_put():
+    """A copy without a split follows it, instead of its hash."""
+    contents = [f"c{i % 40}" for i in range(80)]
+    given = [("train", "valid", "test")[i % 3] for i in range(40)]
+    (fold,) = cross_validation(pd.DataFrame({"split": [*given, *[None] * 40]}), contents, Folds(given="split"))
+    for name, side in (("train", fold.train), ("valid", fold.valid), ("test", fold.test)):
+        assert {given[i % 40] for i in side} == {name}

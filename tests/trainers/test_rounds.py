@@ -1,6 +1,8 @@
 """The elimination of a view's layers, in folds and on all utterances."""
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -127,3 +129,23 @@ def test_each_corpus_labels_a_task_of_its_own(data):
     again = {}
     eliminate(section(tasks=["speaker", "emotion"]), tasks, other, LAYERS[:2], note=again.__setitem__)
     assert {key: found.valid for key, found in notes.items()} == {key: found.valid for key, found in again.items()}
+
+
+def test_a_task_cannot_be_what_keeps_folds_apart(data, tasks):
+    """Nobody who is tested would have been trained on."""
+    how = section(folds=Folds(k=2, disjoint="speaker"))
+    with pytest.raises(TrainingError, match="task speaker cannot be tested on folds that are disjoint by speaker"):
+        eliminate(how, tasks, dataclasses.replace(data, features={"v": planted(data, 1)}), LAYERS)
+
+
+@pytest.mark.parametrize("pooling", ["weighted", "mean"])
+def test_a_worker_that_is_ended_from_outside_is_one_line(pooling, data, tasks, monkeypatch):
+    """Of the poolings that are trained in processes of their own."""
+    how = section(pooling=pooling, importance="ablation", tasks=["age"], seeds=[0, 1])
+    monkeypatch.setattr("trainers.rounds.train_alone", _dies)
+    with pytest.raises(TrainingError, match="a worker process was ended from outside"):
+        eliminate(how, tasks, dataclasses.replace(data, features={"v": planted(data, 1)}), LAYERS, workers=2)
+
+
+def _dies(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
