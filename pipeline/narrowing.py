@@ -23,7 +23,7 @@ from pipeline.extract.work import Job
 from pipeline.files import write_if_changed
 from pipeline.outcome import Outcome, with_layers
 from pipeline.progress import bar, say
-from pipeline.report.collect import layer_height
+from pipeline.report.eliminations import layer_height
 from pipeline.report.scores import layer_ranges
 from pipeline.report.tables import size
 from pipeline.study import Study

@@ -12,7 +12,7 @@ from extractors.miniatures import PREFIX
 from extractors.sources import LOCAL_DIRECTORY
 from extractors.view import View, parse
 from pipeline.errors import StageError
-from pipeline.report.collect import layer_height
+from pipeline.report.eliminations import layer_height
 from pipeline.study import Study
 
 FILE = "elimination.json"
