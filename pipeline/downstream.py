@@ -7,8 +7,9 @@ recipe names all tasks, whatever corpora are at hand. Audio that the embedding's
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from difflib import get_close_matches
 
 from pipeline import gather, train, trials
 from pipeline.corpus import corpus_of
@@ -66,7 +67,9 @@ def _corpora(study: Study, sources: Embeddings, name: str, section: Downstream |
     known = list(study.params.corpora)
     found = [corpus for corpus in section.corpora or known if corpus in known]
     if not found:
-        _skip(study, name, f"no corpus {' or '.join(section.corpora)} in params.yaml")
+        _skip(
+            study, name, f"no corpus {' or '.join(section.corpora)} in params.yaml{_nearest(section.corpora[0], known)}"
+        )
     return found
 
 
@@ -76,12 +79,20 @@ def _tasks(study: Study, sources: Embeddings, name: str, section: Downstream, co
     tasks = {task: study.params.tasks[task] for task in section.tasks}
     found = [task for task, how in tasks.items() if gather.labelled(manifest, task, how).any()]
     lacking = [task for task in tasks if task not in found]
+    labels = [tasks[task].label or task for task in lacking]
     reason = f"no utterance of {', '.join(corpora)} is labelled for {', '.join(lacking)}"
+    if absent := [label for label in labels if label not in manifest]:
+        reason += f": the manifest has no label {absent[0]}{_nearest(absent[0], manifest.columns)}"
     if not found:
         _skip(study, name, reason)
     elif lacking:
         say(f"downstream/{name}: {reason}, which is left out")
     return found
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _skip(study: Study, name: str, reason: str) -> None:
@@ -103,7 +114,8 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
     tasks = {section.verify: Task(kind="classification", corpora=list(corpora))}
     manifest = sources.manifest
     if not gather.labelled(manifest, section.verify, tasks[section.verify]).any():
-        _skip(study, name, f"no utterance of {', '.join(corpora)} is labelled for {section.verify}")
+        hint = "" if section.verify in manifest else _nearest(section.verify, manifest.columns)
+        _skip(study, name, f"no utterance of {', '.join(corpora)} is labelled for {section.verify}{hint}")
         return
     folder = study.results("downstream", name)
     table, views = sources.select(section.views, tasks, section.folds, corpora)

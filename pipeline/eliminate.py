@@ -84,7 +84,8 @@ def _eliminate(study: Study, name: str) -> None:
     journal.path.unlink()
     chosen = f" with pooling {outcome.pooling}" if len(section.poolings) > 1 else ""
     kept = ", ".join(outcome.chosen.kept_)
-    say(f"{name}: keeps layers {kept} of {len(layers)}{chosen} ({seconds:.1f} s)")
+    count = len(outcome.chosen.kept_)
+    say(f"{name}: keeps layers {kept}: {count} of {len(layers)}{chosen} ({seconds:.1f} s)")
 
 
 def _is_written(study: Study, folder: Path, name: str) -> bool:

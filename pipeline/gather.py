@@ -123,7 +123,14 @@ class Sources:
     def _open(self, view: str) -> FeatureStore:
         if dvcfile.lacking(self.study, view):  # a box that never extracts: another one has pushed it
             dvcfile.pull(self.study, view)
-        return FeatureStore.open(self.study.store(view))
+        store = FeatureStore.open(self.study.store(view))
+        wanted = getattr(self._section(view), "layers", "all")
+        if isinstance(wanted, tuple) and set(map(str, wanted)) != set(store.layer_names):
+            raise StageError(
+                f"view {view}: params.yaml asks for the layers {', '.join(map(str, wanted))}, the store has "
+                f"{', '.join(store.layer_names)}; write what it has, or make another by `strata extract {view}`"
+            )
+        return store
 
     def _section(self, view: str) -> View:
         return self.study.params.views[view]

@@ -201,7 +201,10 @@ def _narrow(study: Study, outcome: Outcome, kept: View) -> None:
         f"{size(narrowed.num_bytes())}"
     )
     left = size(FeatureStore.open(wide).num_bytes())
-    say(f"{wide}: the store as it was, {left}; nothing reads it, so it may be removed")
+    say(
+        f"{wide}: the store as it was, {left}; nothing reads it, so it may be removed. To go back, remove {path}, move "
+        f"this one there, and give views.{outcome.view} the layers that it had"
+    )
 
 
 def expected(study: Study, outcome: Outcome, kept: View) -> dict[str, object]:

@@ -64,7 +64,7 @@ class Outcome:
                 rounds=tuple(content["rounds"]),
                 nested=(content.get("nested") or {}).get("test") or {},
                 fingerprint=dict(content["provenance"]["views"][content["view"]]["fingerprint"]),
-                chosen_on_all=not content["config"].get("folds", {}).get("given"),
+                chosen_on_all=not content.get("config", {}).get("folds", {}).get("given"),
             )
             outcome._check()
         except (FileNotFoundError, NotADirectoryError):

@@ -135,7 +135,9 @@ def _record(outcome: "Outcome") -> dict[str, object]:
 
 def _tell(name: str, space: Space, outcome: "Outcome") -> None:
     best, start, base = outcome.best, outcome.start, space.base
-    as_it_stands = "" if start is None or start.value is None else f", {start.value:.4f} as it stands"
+    as_it_stands = ", its present values lie outside the space and were not tried"
+    if start is not None:
+        as_it_stands = "" if start.value is None else f", {start.value:.4f} as it stands"
     say(
         f"{name}: best is trial {best.number} of {len(outcome.trials)}: {best.value:.4f} on validation data"
         f"{as_it_stands}; {outcome.test_mean:.4f} on the test data of this fold ({outcome.seconds:.1f} s)"
@@ -145,7 +147,7 @@ def _tell(name: str, space: Space, outcome: "Outcome") -> None:
             f"{name}: that test is the honest one; the other {base.folds.k - 1} folds test utterances that the search "
             "has seen (`folds: {given: …}` names a split that all keep to)"
         )
-    if start is not None and best.params == start.params:
+    if start is not None and start.value is not None and best.value <= start.value:
         say(f"{name}: nothing was better than experiments.{space.how.experiment} as it stands")
         return
     fragment = yaml.safe_dump(

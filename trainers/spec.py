@@ -286,8 +286,9 @@ class Verification(Section):
     dimensions: PositiveInt = 150
     """To which linear discriminant analysis reduces the embedding before PLDA; fewer where there are fewer speakers."""
     folds: Folds = Folds()
-    """Training and validation utterances fit the model; pairs are those of tested utterances. With `disjoint` on the
-    label, the speakers tested are ones that the model has not heard."""
+    """Training and validation utterances fit the model, and pairs are those of tested utterances; a list of trials is
+    one test, for which all others fit it. With `disjoint` on the label, the speakers tested are ones that PLDA has not
+    heard (what the embedding has heard is its experiment's matter)."""
 
 
 class Range(Section):

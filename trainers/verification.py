@@ -18,8 +18,8 @@ from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
 
 from trainers import plda
-from trainers.data import Dataset, TrainingError, targets
-from trainers.folds import cross_validation, digest, record
+from trainers.data import Dataset, Targets, TrainingError, targets
+from trainers.folds import Fold, cross_validation, digest, record
 from trainers.metrics import equal_error_rate, min_dcf, summary
 from trainers.spec import Task, Verification
 
@@ -102,8 +102,9 @@ def verify(
         how: the section of params.yaml.
         data: features [utterances, layers, dim] of the embedding.
         view: its name among the features.
-        trials: pairs of rows of `data`, and whether they are of one speaker. Those are scored both of whose utterances
-            one fold tests. All pairs of labelled utterances that a fold tests where not given.
+        trials: pairs of rows of `data`, and whether they are of one speaker: they are one test, for which all other
+            utterances fit the model (those that `folds.given` names for training; with `disjoint`, those of other
+            speakers). All pairs of labelled utterances that a fold tests where not given.
         progress: called after each fold.
         most_pairs: how many of all pairs a fold scores.
 
@@ -112,10 +113,13 @@ def verify(
     """
     label = how.verify
     goal = targets(label, Task(kind="classification"), data.labels)
-    folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora)
     audio = pd.factorize(pd.Series(data.contents, dtype=object))[0]
     x = data.features[view].reshape(len(data), -1)
-    listed = None if trials is None else _listed(trials, audio)
+    listed = None if trials is None else _listed(trials, audio, data)
+    if listed is None:
+        folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora)
+    else:
+        folds = [_around(listed, how, data, goal)]
     found: dict[str, list[float | None]] = {"eer": [], "min_dcf": []}
     tables, tested, scored, num_targets, possible = [], set(), 0, 0, len(trials or ())
     for number, fold in enumerate(folds):
@@ -128,7 +132,7 @@ def verify(
             pairs = pairs[audio[pairs.first] != audio[pairs.second]]
             possible += count
         else:
-            pairs = listed[np.isin(listed.first, fold.test) & np.isin(listed.second, fold.test)]
+            pairs = listed
         backend = Backend.fit(x[known], goal.values[known], how.dimensions)
         if backend is None or pairs.target.all() or not pairs.target.any():
             for values in found.values():
@@ -145,9 +149,10 @@ def verify(
             num_targets += int(pairs.target.sum())
         progress()
     if not tables:
+        what = "the trials have not" if listed is not None else "no fold has"
         raise TrainingError(
-            f"{label}: no fold tests both pairs of one {label} and pairs of two, and has two of them to train on, one "
-            f"with two utterances; label more, or choose folds that test several utterances of several"
+            f"{label}: {what} both pairs of one {label} and pairs of two to test, and two of them, one with two "
+            f"utterances, to be fitted on; label more, or choose {'other trials' if listed else 'fewer folds'}"
         )
     trial_list = None if listed is None else [listed.first.tolist(), listed.second.tolist(), listed.target.tolist()]
     metrics = {
@@ -196,11 +201,32 @@ def _of_unit_length(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def _listed(trials: Sequence[tuple[int, int, bool]], audio: np.ndarray) -> Pairs:
-    """A list of trials without those that compare an audio with itself."""
+def _listed(trials: Sequence[tuple[int, int, bool]], audio: np.ndarray, data: Dataset) -> Pairs:
+    """A list of trials without those that compare an audio with itself, or with what the embedding was trained on."""
     table = np.array(trials, dtype=np.int64).reshape(-1, 3)
-    table = table[audio[table[:, 0]] != audio[table[:, 1]]]
+    seen = np.array([content in data.seen for content in data.contents])
+    first, second = table[:, 0], table[:, 1]
+    table = table[(audio[first] != audio[second]) & ~seen[first] & ~seen[second]]
+    if not len(table):
+        raise TrainingError(
+            "each of the trials compares a recording with itself, or is of what the embedding was trained on; name "
+            "other utterances, or train the embedding on other corpora"
+        )
     return Pairs(table[:, 0], table[:, 1], table[:, 2] != 0)
+
+
+def _around(listed: Pairs, how: Verification, data: Dataset, goal: Targets) -> Fold:
+    """What is left to fit a model on beside a list of trials."""
+    test = np.union1d(listed.first, listed.second)
+    others = np.arange(len(data))
+    if how.folds.given:
+        given = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora)[0]
+        others = np.sort(np.concatenate([given.train, given.valid]))
+    tested = {data.contents[row] for row in test}
+    others = others[[data.contents[row] not in tested for row in others]]
+    if how.folds.disjoint:
+        others = others[~np.isin(goal.values[others], goal.values[test])]
+    return Fold(others, np.empty(0, np.int64), test)
 
 
 def _all_pairs(rows: np.ndarray, speakers: np.ndarray, most: int, rng: np.random.Generator) -> tuple[Pairs, int]:
@@ -248,17 +274,20 @@ def _notes(label: str, metrics: dict, is_list: bool, num_rows: int) -> tuple[str
     notes = []
     if left_out and is_list:
         notes.append(
-            f"{label}: {left_out} of {left_out + scored} trials are left out: their utterances share their audio, or "
-            f"no fold tests both; a split of their own (folds.given) tests them together"
+            f"{label}: {left_out} of {left_out + scored} trials are left out: they compare a recording with itself, or "
+            f"are of what the embedding was trained on"
         )
     elif left_out:
         notes.append(
-            f"{label}: {scored} of {left_out + scored} pairs are scored: those of two recordings, and of very many in "
-            f"a fold a sample"
+            f"{label}: {scored} of {left_out + scored} pairs are scored: none of a recording with itself, none of "
+            f"folds without both kinds, and of more than {MOST_PAIRS:,} in a fold a sample"
         )
     if num_rows < scored:
         notes.append(f"{label}: the table of trials keeps a sample of {num_rows} of {scored}")
     without = metrics["tasks"][label]["eer"]["folds"].count(None)
     if without:
-        notes.append(f"{label}: {without} of {metrics['num_folds']} folds have no pairs of both kinds, and no score")
+        notes.append(
+            f"{label}: {without} of {metrics['num_folds']} folds have no pairs of both kinds, and no score; lower "
+            "folds.k"
+        )
     return tuple(notes)

@@ -128,7 +128,7 @@ def _utterance(seed: int, speaker: Speaker, index: int, root: Path) -> Utterance
     audio = root / f"{name}.wav"
     _ensure(audio, words, speaker, style, f"{seed}/{name}", rng)
     labels = {
-        "speaker": speaker.name,
+        "speaker": speaker.name if seed == 0 else f"{seed}-{speaker.name}",  # another seed's s01 is somebody else
         "split": ("train", "train", "train", "validation", "test")[index % 5],
         "transcript": " ".join(words),
         "gender": speaker.gender,

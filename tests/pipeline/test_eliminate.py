@@ -100,3 +100,10 @@ def test_poolings_are_crossed(extracted):
     assert {(path["pooling"], path["fold"]) for path in found["paths"]} == {
         (pooling, fold) for pooling in ("weighted", "mean") for fold in (None, 0, 1)
     }
+
+
+def test_a_store_of_other_layers_than_params_ask_for_is_refused(extracted):
+    """Instead of an elimination, or a training, on whatever is there."""
+    extracted.params["views"]["wavlm"]["layers"] = [0, 2]
+    said = extracted.write_params().fails("eliminate")
+    assert "view wavlm: params.yaml asks for the layers 0, 2, the store has 0, 1, 2, 3, 4" in said

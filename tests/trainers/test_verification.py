@@ -1,5 +1,6 @@
 """Speaker verification: planted speakers are told apart as well as they can be, and no pair is scored that may not."""
 
+import dataclasses
 import json
 from itertools import combinations
 
@@ -135,21 +136,26 @@ def test_all_labelled_pairs_of_two_recordings_are_trials():
     assert sorted(zip(found.trials["first"], found.trials["second"], strict=True)) == sorted(expected)
     assert found.metrics["num_left_out"] == 1
     assert found.notes == (
-        "speaker: 27 of 28 pairs are scored: those of two recordings, and of very many in a fold a sample",
+        "speaker: 27 of 28 pairs are scored: none of a recording with itself, none of folds without both kinds, and of "
+        "more than 2,000,000 in a fold a sample",
     )
 
 
 def test_a_list_says_which_trials():
-    """Whoever is who: of a trial only the list's word counts; one that no fold tests, or of one audio, is left out."""
+    """Whoever is who: of a trial only the list's word counts, wherever folds would have put it; one of one audio is
+    left out, and what the trials name fits no model."""
     trials = [(50, 53, True), (59, 50, False), (58, 51, True), (0, 50, False), (0, 3, True), (56, 57, False)]
     found = verify(_how(folds=Folds(given="split")), _three_speakers(), "embedding", trials)
     assert found.trials[["first", "second", "target"]].values.tolist() == [
         ["c/50", "c/53", True],
         ["c/59", "c/50", False],
         ["c/58", "c/51", True],
+        ["c/0", "c/50", False],
+        ["c/0", "c/3", True],
     ]
-    assert (found.metrics["num_trials"], found.metrics["num_targets"], found.metrics["num_left_out"]) == (3, 2, 3)
-    assert found.notes[0].startswith("speaker: 3 of 6 trials are left out")
+    assert (found.metrics["num_trials"], found.metrics["num_targets"], found.metrics["num_left_out"]) == (5, 3, 1)
+    assert found.notes[0].startswith("speaker: 1 of 6 trials are left out")
+    assert found.metrics["folds"]["sizes"] == [{"train": 48, "valid": 0, "test": 7}]
     other = verify(_how(folds=Folds(given="split")), _three_speakers(), "embedding", trials[:2])
     assert other.metrics["truth"] != found.metrics["truth"]
 
@@ -180,15 +186,17 @@ def test_a_fold_without_both_kinds_of_pairs_has_no_score():
     known = [value for value in eer["folds"] if value is not None]
     assert 0 < len(known) < 7
     assert eer["mean"] == pytest.approx(np.mean(known))
-    assert found.notes[-1] == f"speaker: {7 - len(known)} of 7 folds have no pairs of both kinds, and no score"
+    assert found.notes[-1] == (
+        f"speaker: {7 - len(known)} of 7 folds have no pairs of both kinds, and no score; lower folds.k"
+    )
 
 
 @pytest.mark.parametrize(
     ("speakers", "folds", "message"),
     [
         (["a"] * 12, Folds(k=3), "needs two classes or more, found 1: a"),
-        (list("abcdefghijkl"), Folds(k=3), "speaker: no fold tests both pairs of one speaker and pairs of two"),
-        (list("abcd") * 3, Folds(k=4, disjoint="speaker"), "no fold tests both"),
+        (list("abcdefghijkl"), Folds(k=3), "speaker: no fold has both pairs of one speaker and pairs of two to test"),
+        (list("abcd") * 3, Folds(k=4, disjoint="speaker"), "no fold has both"),
     ],
 )
 def test_speakers_that_make_no_trials_are_refused(speakers, folds, message):
@@ -211,3 +219,13 @@ def test_an_embedding_without_any_variance_is_guessed():
     """A defined score, and no NaN."""
     found = verify(_how(), _dataset(np.ones((41, 3)), [f"s{i % 4}" for i in range(41)]), "embedding")
     assert found.metrics["tasks"]["speaker"]["eer"]["mean"] == 0.5
+
+
+def test_trials_of_what_the_embedding_has_seen_are_left_out():
+    """And are an error where there are no others."""
+    data = dataclasses.replace(_three_speakers(), seen=frozenset({"50", "51"}))
+    trials = [(50, 53, True), (59, 52, False), (58, 51, True), (0, 3, True)]
+    found = verify(_how(folds=Folds(given="split")), data, "embedding", trials)
+    assert found.trials[["first", "second"]].values.tolist() == [["c/59", "c/52"], ["c/0", "c/3"]]
+    with pytest.raises(TrainingError, match="is of what the embedding was trained on; name other utterances"):
+        verify(_how(folds=Folds(given="split")), data, "embedding", [(50, 53, True), (51, 52, False)])
