@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pipeline.report import ranking
 from pipeline.report.experiments import Experiment
-from pipeline.report.tables import Cell, Column, Table, number
+from pipeline.report.tables import Cell, Column, Table, counted, noun, number
 
 LEVEL = 0.05
 """Corrected p values below it are bold."""
@@ -43,13 +43,16 @@ def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
     chances = dict(zip(tested, corrected, strict=True))
     folds = sorted({paired.num_folds for name, task in tested for _, paired in [found[name][task]]})
     notes = [
-        f"TANGO − concatenation, over {'–'.join(str(count) for count in dict.fromkeys((folds[0], folds[-1])))} folds, "
+        f"TANGO − concatenation, over {'–'.join(str(count) for count in dict.fromkeys((folds[0], folds[-1])))} "
+        f"{noun(folds[-1], 'fold')}, "
         "seeds averaged; d is the mean difference in units of its SD over folds.",
         "p: two-sided, by the t-test corrected for folds that share training data (Nadeau and Bengio), and by Holm "
-        f"for the {len(tested)} comparisons of this table; bold below {LEVEL}.",
+        f"for the {counted(len(tested), 'comparison')} of this table; bold below {LEVEL}.",
     ]
     if left_out:
-        notes.append(f"Left out: {left_out} pairs whose two models were not tested on the same folds and labels.")
+        notes.append(
+            f"Left out: {counted(left_out, 'pair')} whose two models were not tested on the same folds and labels."
+        )
     ways = ranking.variants(rows)
     several = len(set(ways.values())) > 1
     return Table(

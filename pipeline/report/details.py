@@ -17,7 +17,7 @@ from pipeline.report import scores
 from pipeline.report.experiments import Experiment
 from pipeline.report.figures import finite
 from pipeline.report.reading import Gap, reason
-from pipeline.report.tables import number
+from pipeline.report.tables import counted
 
 MOST_POINTS = 300
 """Points of a regression's picture."""
@@ -56,9 +56,9 @@ def _safe(content: Mapping) -> str:
 
 
 def _cell(cell: Experiment, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
-    facts = [f"{number(cell.num_utterances, 0)} utterances"] if cell.num_utterances else []
-    facts += [f"{cell.num_folds} folds"] if cell.num_folds else []
-    facts += [f"{len(cell.seeds)} seeds"] if len(cell.seeds) > 1 else []
+    facts = [counted(cell.num_utterances, "utterance")] if cell.num_utterances else []
+    facts += [counted(cell.num_folds, "fold")] if cell.num_folds else []
+    facts += [counted(len(cell.seeds), "seed")] if len(cell.seeds) > 1 else []
     table = scores.metrics(cell)
     return {
         "setup": cell.setup.replace("->", "→"),

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.report import ranking, spreads
 from pipeline.report.experiments import Experiment, read_alone
 from pipeline.report.reading import Gap, json_object, mapping, read
-from pipeline.report.tables import Cell, Column, Table, is_number, number
+from pipeline.report.tables import Cell, Column, Table, counted, is_number, number
 
 
 def collect(folder: Path, sections: Mapping, gaps: list[Gap]) -> tuple[list[Experiment], dict[str, str]]:
@@ -92,7 +92,7 @@ def _same_data(one: Experiment, other: Experiment, task: str) -> bool:
 
 
 def _trials(count: Any) -> str:
-    return f"{number(count, 0)} pairs" if is_number(count) else ""
+    return counted(count, "pair") if is_number(count) else ""
 
 
 def _skipped(name: str, section: Mapping, reason: str) -> tuple[Cell, ...]:

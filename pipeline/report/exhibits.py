@@ -6,14 +6,14 @@ Part by part, so that an odd value costs its own figure and no more. Knows no fi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.report import figures, layer_figures, layer_tables, ranking, scores, search_figures, search_tables
 from pipeline.report.eliminations import Elimination
 from pipeline.report.experiments import Experiment
 from pipeline.report.reading import Gap, attempt
 from pipeline.report.searches import Search
-from pipeline.report.tables import Table, number
+from pipeline.report.tables import Table, counted
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,15 @@ def experiment(found: Experiment, gaps: list[Gap]) -> Exhibit:
             folded += shown[1]
     drawn += attempt(gaps, f"the training curves of experiment {name}", lambda: _curves(found)) or []
     table = attempt(gaps, f"the table of experiment {name}", lambda: scores.metrics(found))
-    facts = [found.setup, ranking.views(found)]
-    facts += [f"{number(found.num_utterances, 0)} utterances"] if found.num_utterances else []
-    if found.num_folds:
-        facts.append("1 fold" if found.num_folds == 1 else f"{found.num_folds} folds")
-    facts += [f"{len(found.seeds)} seeds"] if len(found.seeds) > 1 else []
-    return Exhibit(name, " · ".join(facts), tuple(drawn), (table,) if table else (), folded=tuple(folded))
+    subtitle = " · ".join([found.setup, ranking.views(found), *_extent(found)])
+    return Exhibit(name, subtitle, tuple(drawn), (table,) if table else (), folded=tuple(folded))
+
+
+def downstream(found: Experiment, gaps: list[Gap]) -> Exhibit:
+    """As an experiment, but under the name of its section and its tasks: its model is the same for all sections."""
+    shown = experiment(found, gaps)
+    subtitle = " · ".join([f"embedding {ranking.views(found)}", *_extent(found)])
+    return replace(shown, name=f"{found.name}: {', '.join(found.tasks)}", subtitle=subtitle)
 
 
 def elimination(found: Elimination, gaps: list[Gap]) -> Exhibit | None:
@@ -114,10 +117,17 @@ class _Parts:
         to += [made] if made is not None else []
 
 
+def _extent(found: Experiment) -> list[str]:
+    """How much a result rests on."""
+    counts = {"utterance": found.num_utterances, "pair": found.num_trials, "fold": found.num_folds}
+    extent = [counted(count, what) for what, count in counts.items() if count]
+    return extent + ([counted(len(found.seeds), "seed")] if len(found.seeds) > 1 else [])
+
+
 def _outcome(found: Elimination) -> str:
     subtitle = f"view {found.view} · kept {layer_tables.kept_layers(found)}"
     if unneeded := layer_tables.unneeded_layers(found):
-        subtitle += f" · the upstream can be cut {unneeded} layer{'s' if unneeded > 1 else ''} early"
+        subtitle += f" · the upstream can be cut {counted(unneeded, 'layer')} early"
     return subtitle
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from pipeline.params import RESERVED
 from pipeline.report.reading import BROKEN, Gap, json_object, mapping, read, reason, texts, unreadable
+from pipeline.report.tables import counted, noun
 
 NAMED_STRANGERS = 6
 """Results that params.yaml names no more up to which the page tells them by name."""
@@ -114,7 +115,7 @@ def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[
         strangers.difference_update(cells)
         experiments += _grid(folder, name, {cell: cells[cell] for cell in cells if cell in on_disk}, gaps)
         if untrained := len(set(cells) - on_disk):
-            gaps.append(Gap(f"{untrained} of the {len(cells)} cells of experiment {name}", gap.command))
+            gaps.append(Gap(f"{untrained} of the {counted(len(cells), 'cell')} of experiment {name}", gap.command))
     if strangers:
         gaps.append(
             Gap(f"left out, since params.yaml names them no more: {_named(sorted(strangers))} (below results/)")
@@ -145,7 +146,10 @@ def _grid(folder: Path, section: str, cells: Mapping[str, Mapping], gaps: list[G
         else:
             changed += 1
     if changed:
-        what = f"{changed} cells of experiment {section}, which were trained before its section was changed"
+        were = noun(changed, "was", "were")
+        what = (
+            f"{counted(changed, 'cell')} of experiment {section}, which {were} trained before its section was changed"
+        )
         gaps.append(Gap(what, f"strata train {quote(section)}"))
     if broken:
         count = f", and {len(broken) - 1} more" if len(broken) > 1 else ""

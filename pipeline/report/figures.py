@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.report.scores import natural_order
 from pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
+from pipeline.report.tables import counted, noun
 
 MOST_POINTS = 1_500
 """Points of a scatter; more would only darken it and swell the page."""
@@ -119,7 +120,7 @@ def scatter(answers: pd.DataFrame, name: str, task: str) -> Figure:
 
     caption = f"{task}: prediction against truth, each point an utterance; on the dashed line they agree."
     if len(shown) < len(true):
-        caption += f" {len(shown):,} of {len(true):,} utterances."
+        caption += f" {len(shown):,} of {counted(len(true), 'utterance')}."
     title = f"Predicted against true {task} in experiment {name}"
     return Figure(draw(f"scatter {name} {task}", title, (380, 330), paint), caption, 380)
 
@@ -173,9 +174,11 @@ def class_counts(labels: pd.Series, task: str, most: int = 20) -> Figure:
         axes.grid(True, axis="x")
 
     rest = counts.iloc[most:]
-    caption = f"{task}: {len(counts)} classes, {int(counts.sum()):,} utterances."
+    caption = f"{task}: {counted(len(counts), 'class', 'classes')}, {counted(int(counts.sum()), 'utterance')}."
     if len(rest):
-        caption += f" Not shown: {len(rest)} classes with {rest.min():,} to {rest.max():,} utterances each."
+        few, many = int(rest.min()), int(rest.max())
+        spread = f"{few:,} to {counted(many, 'utterance')}" if few < many else counted(many, "utterance")
+        caption += f" Not shown: {counted(len(rest), 'class', 'classes')} with {spread} each."
     svg = draw(f"counts {task}", f"Utterances per class of {task}", (380, 70 + 22 * len(shown)), paint)
     return Figure(svg, caption, 380)
 
@@ -199,9 +202,10 @@ def histogram(labels: pd.Series, task: str) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(True, axis="y")
 
-    caption = f"{task}: mean {values.mean():.2f}, SD {values.std():.2f}, {len(values):,} utterances."
+    caption = f"{task}: mean {values.mean():.2f}, SD {values.std():.2f}, {counted(len(values), 'utterance')}."
     if len(others):
-        caption += f" Not drawn: {len(others):,} labels that are no number, such as {short(others.iloc[0])}."
+        words = f"{counted(len(others), 'label')} that {noun(len(others), 'is', 'are')} no number"
+        caption += f" Not drawn: {words}, such as {short(others.iloc[0])}."
     return Figure(draw(f"histogram {task}", f"Distribution of {task}", (380, 260), paint), caption, 380)
 
 
@@ -259,10 +263,10 @@ def embedding(
             figure.legend(loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2)
 
     view, layer, label = what["view"], what["layer"], what["label"]
-    caption = f"View {view}, layer {layer}, coloured by {label}: t-SNE of {len(points):,} utterances, "
+    caption = f"View {view}, layer {layer}, coloured by {label}: t-SNE of {counted(len(points), 'utterance')}, "
     caption += "features standardised."
     if small:
-        caption = f"View {view}, layer {layer}: {len(points):,} utterances."
+        caption = f"View {view}, layer {layer}: {counted(len(points), 'utterance')}."
     if len(shown) < len(points):
         caption += f" {len(shown):,} of them are drawn."
     title = f"t-SNE of view {view}, layer {layer}, coloured by {label}"

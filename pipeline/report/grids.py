@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pipeline.report import comparisons, heatmaps, poolings, ranking, scores
 from pipeline.report.collect import Study
 from pipeline.report.experiments import Experiment
-from pipeline.report.tables import Cell, Column, Table
+from pipeline.report.tables import Cell, Column, Table, counted
 
 FAMILIES = {
     "SVST": ("SVST",),
@@ -165,6 +165,8 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
     rows = tuple((Cell(" + ".join(views) or "–"), *scored) for views, scored in fields.items())
     base = family.split(", ", 1)[0]
     what = f"{family}: {ABOUT[base]}" if family in ABOUT else family
+    setups = {cell.setup.split(", ", 1)[0] for cell in cells}
+    what += "".join(f"; {ranking.title(setup)} alone" for setup in setups if setups < {*FAMILIES.get(base, ())})
     chosen = ["Where several cells share a place, the best by its test score is shown."] if crowded else []
     return Table(
         f"{corpora}, {what} ({cells[0].section})",
@@ -180,9 +182,10 @@ def _ways_down(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
     targets = ranking.targets(cells)
     best = {target: ranking.best(cells, target) for target in targets}
     rows = []
-    for cell, way in zip(cells, ranking.variants(cells).values(), strict=True):
+    ways = ranking.variants(cells)
+    for cell in cells:
         scored = (ranking.score(cell, target, ranking.equals(cell, best[target], target)) for target in targets)
-        rows.append((Cell(way.removeprefix(f"{cell.setup}, ")), *scored))
+        rows.append((Cell(ways[cell.name]), *scored))
     return Table(
         f"{corpora}, {family}: view {ranking.views(cells[0])} ({cells[0].section})",
         (Column("variant"), *ranking.headings(targets)),
@@ -196,8 +199,8 @@ def _notes(cells: Sequence[Experiment]) -> list[str]:
     """How often each score was taken, and whether on the same utterances."""
     taken = {(str(cell.num_folds), len(cell.seeds)) for cell in cells}
     ((folds, seeds),) = taken if len(taken) == 1 else (("", 0),)
-    over = f"{folds} folds".strip() + (f" × {seeds} seeds" if seeds > 1 else "")
-    notes = [f"{len(cells)} cells; mean ± SD over {over}."]
+    over = (counted(int(folds), "fold") if folds.isdecimal() else "folds") + (f" × {seeds} seeds" if seeds > 1 else "")
+    notes = [f"{counted(len(cells), 'cell')}; mean ± SD over {over}."]
     if len({str(cell.folds["hash"]) for cell in cells if "hash" in cell.folds}) > 1:
         notes.append("Not all cells were tested on the same folds: a view may lack utterances, or folds have changed.")
     return notes

@@ -18,7 +18,7 @@ from pipeline.report.eliminations import Elimination
 from pipeline.report.experiments import Experiment
 from pipeline.report.reading import mapping
 from pipeline.report.searches import Search
-from pipeline.report.tables import Cell, Column, Table, duration, is_number, number, size
+from pipeline.report.tables import Cell, Column, Table, counted, duration, is_number, number, size
 
 MOST_FAILURES = 200
 """Rows of a failures file that the page repeats; the file holds the rest."""
@@ -115,7 +115,7 @@ def _sections(experiments: Sequence[Experiment]) -> dict[str, list[Experiment]]:
 
 def _trained(name: str, members: Sequence[Experiment]) -> tuple[Cell, ...]:
     seconds = [e.seconds.get("total") for e in members if is_number(e.seconds.get("total"))]
-    stage = f"train, {len(members)} cells" if members[0].is_cell else "train"
+    stage = f"train, {counted(len(members), 'cell')}" if members[0].is_cell else "train"
     return Cell(name), Cell(stage), _took(sum(seconds) if seconds else None)
 
 

@@ -18,6 +18,7 @@ from pipeline.report.figures import Figure, short
 from pipeline.report.layer_tables import spread_of
 from pipeline.report.poolings import NAMES
 from pipeline.report.svg import INK, MUTED, SERIES, draw
+from pipeline.report.tables import counted
 
 LINES = ("-", "--", ":")
 """Line styles: colours times styles poolings can be told apart."""
@@ -82,7 +83,7 @@ def elimination_curve(elimination: Elimination, key: str) -> Figure:
         caption = f"{key}: score of each round."
     of = "" if overall else f" by {key}"
     last = len(elimination.rounds[-1].layers)
-    counts = f"{len(elimination.rounds[0].layers)} layers down to {last}"
+    counts = f"{counted(len(elimination.rounds[0].layers), 'layer')} down to {last}"
     title = f"Score per round of elimination {elimination.name}{of}, {counts}"
     return Figure(draw(f"rounds {elimination.name} {key}", title, (width, height), paint), caption.strip(), width)
 
@@ -129,7 +130,8 @@ def _mark(axes: plots.Axes, elimination: Elimination) -> None:
     best = elimination.best_round
     axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     to_the_left = best > 0.7 * len(elimination.rounds)
-    axes.annotate(f"chosen: {len(elimination.best.layers)} layers", (best, 0), xycoords=("data", "axes fraction"),
+    chosen = f"chosen: {counted(len(elimination.best.layers), 'layer')}"
+    axes.annotate(chosen, (best, 0), xycoords=("data", "axes fraction"),
                   xytext=(-4 if to_the_left else 4, 4), textcoords="offset points", va="bottom",
                   ha="right" if to_the_left else "left", fontsize=10, color=MUTED)  # fmt: skip
 

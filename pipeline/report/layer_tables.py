@@ -1,6 +1,7 @@
 """What a layer elimination came to, in words and tables: rounds, the choice inside folds, poolings, what a cut saves.
 
-Scores are those that the elimination averages over tasks: accuracy, or R² for regression. Knows no files and no HTML.
+Scores are those that the elimination averages over tasks: of classes the task's own metric, of values their
+concordance. Knows no files and no HTML.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from pipeline.report.tables import Cell, Column, Table, duration, is_number, mil
 
 DIGITS = 4
 """After the point: rounds differ by little."""
+SCORED = (
+    "Scores: of classes the task's own metric (accuracy, UAR or F1) as a fraction; of regression concordance (CCC)."
+)
+"""What a score is that tasks of different kinds are averaged by (`trainers.metrics.score`)."""
 
 
 def kept_layers(elimination: Elimination) -> str:
@@ -65,7 +70,7 @@ def rounds(elimination: Elimination) -> Table:
         counts = (Cell(str(count), best=chosen) for count in (r.number, len(r.layers)))
         rows.append((*counts, *scores, Cell(r.dropped or "–")))
     scored = [Column(key, split, numeric=True) for split in ("validation", "test") for key in elimination.scored]
-    notes = ["Accuracy as a fraction; R² for regression. The choice is made on validation, never on test."]
+    notes = [SCORED, "The choice is made on validation, never on test."]
     if spread := spread_of(elimination):
         notes.append(spread)
     return Table(
@@ -107,8 +112,8 @@ def inside_folds(elimination: Elimination) -> Table | None:
         tuple(rows),
         foot=((*foot, *(Cell(_spread(_over_folds(nested.tasks[key]))) for key in keys)),),
         notes=(
-            "What the choice itself is worth: no fold's test data had a part in what was kept for it. "
-            "Accuracy as a fraction; R² for regression.",
+            "What the choice itself is worth: no fold's test data had a part in what was kept for it.",
+            SCORED,
         ),
     )
 

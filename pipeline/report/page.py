@@ -16,7 +16,7 @@ from pipeline.report import details, downstream, exhibits, grids, inventory, lab
 from pipeline.report.collect import Study
 from pipeline.report.notices import notices
 from pipeline.report.reading import attempt
-from pipeline.report.tables import Table, duration, number
+from pipeline.report.tables import Table, duration, noun, number
 
 OPEN_EXPERIMENTS = 6
 """Experiments up to which the page shows all of each at once; more are folded away, one line each."""
@@ -36,7 +36,7 @@ def render(study: Study) -> str:
     searches = [exhibits.search(found, gaps) for found in study.searches]
     experiments = [exhibits.experiment(found, gaps) for found in study.alone]
     embedded = attempt(gaps, "the table of the downstream tasks", lambda: _downstream(study))
-    heads = [exhibits.experiment(found, gaps) for found in study.downstream]
+    heads = [exhibits.downstream(found, gaps) for found in study.downstream]
     unified = attempt(gaps, "the tables of the layer poolings", lambda: poolings.tables(study.experiments)) or []
     sheets = attempt(gaps, "the tables of the grids", lambda: grids.sheets(study)) or []
     cells = details.embedded(study.cells, gaps)
@@ -90,20 +90,21 @@ def _totals(study: Study) -> list[tuple[str, str]]:
     """The few numbers that say how large the study is."""
     totals = []
     if study.manifest is not None:
+        speakers = int(study.manifest["speaker"].nunique())
         totals += [
-            ("utterances", number(len(study.manifest), 0)),
+            (noun(len(study.manifest), "utterance"), number(len(study.manifest), 0)),
             ("of audio", duration(float(study.manifest["duration_s"].sum()))),
-            ("speakers", number(int(study.manifest["speaker"].nunique()), 0)),
+            (noun(speakers, "speaker"), number(speakers, 0)),
         ]
-    counted = {
-        "views": study.params["views"],
-        "tasks": study.params["tasks"],
-        "experiments": study.alone,
-        "cells of grids": study.cells,
-        "searches": study.searches,
-        "downstream tasks": [task for result in study.downstream for task in result.tasks],
+    found = {
+        ("view", "views"): study.params["views"],
+        ("task", "tasks"): study.params["tasks"],
+        ("experiment", "experiments"): study.alone,
+        ("cell of a grid", "cells of grids"): study.cells,
+        ("search", "searches"): study.searches,
+        ("downstream task", "downstream tasks"): [task for result in study.downstream for task in result.tasks],
     }
-    return totals + [(what, str(len(counted[what]))) for what in counted if counted[what]]
+    return totals + [(noun(len(things), *words), str(len(things))) for words, things in found.items() if things]
 
 
 def _downstream(study: Study) -> Table | None:

@@ -6,7 +6,7 @@ table is chosen by its validation loss, never by the scores that the table shows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,8 @@ class Rivals:
     """One for each pooling, in the paper's order."""
     others: tuple[Experiment, ...]
     """The same configurations under other names, such as the one section whose final model is kept."""
+    shared: str
+    """What else they have in common, where it is not as by default."""
 
 
 def tables(experiments: Sequence[Experiment]) -> list[Table]:
@@ -58,8 +60,9 @@ def compared(experiments: Sequence[Experiment]) -> list[Rivals]:
         config = ranking.flat({field: value for field, value in experiment.config.items() if field not in APART})
         shared = (*sorted(f"{field}={value}" for field, value in config.items()), *experiment.corpora)
         groups.setdefault(shared, []).append(experiment)
+    varied = _varied([members[0] for members in groups.values()])
     several = [members for members in groups.values() if len({_pooling(member) for member in members}) > 1]
-    return [_rivals(title, members) for title, members in zip(_titles(several), several, strict=True)]
+    return [_rivals(members, varied) for members in several]
 
 
 def shown(experiments: Sequence[Experiment]) -> set[str]:
@@ -78,7 +81,8 @@ def comparison(rivals: Rivals) -> Table:
     """Poolings down, tasks and their mean across (Table 2)."""
     members = [spreads.over_seeds(member) for member in rivals.members]
     heads = [(Cell(NAMES.get(_pooling(member), _pooling(member))),) for member in members]
-    return _table(f"Layer poolings: {rivals.title}", (Column("pooling"),), heads, members)
+    shared = [f"All with {rivals.shared}."] if rivals.shared else []
+    return _table(f"Layer poolings: {rivals.title}", (Column("pooling"),), heads, members, shared)
 
 
 def against_baselines(rivals: Sequence[Rivals], experiments: Sequence[Experiment]) -> Table | None:
@@ -144,19 +148,42 @@ def _table(
     return Table(caption, (*columns, *headings), rows, foot=(foot,), notes=(how_often, *notes, *said))
 
 
-def _titles(groups: Sequence[Sequence[Experiment]]) -> list[str]:
-    """View and layers, and whatever else tells the groups apart."""
-    configs = [ranking.flat({**g[0].config, "corpora": " + ".join(g[0].corpora)}) for g in groups]
-    fields = dict.fromkeys(field for config in configs for field in config if field not in (*APART, "views", "layers"))
-    varied = [field for field in fields if len({config.get(field) for config in configs}) > 1]
-    titles = []
-    for group, config in zip(groups, configs, strict=True):
-        apart = "".join(f", {field} {config[field]}" for field in varied if field in config)
-        titles.append(f"view {ranking.views(group[0])}, layers {_layers(group[0])}{apart}")
-    return titles
+def _varied(experiments: Sequence[Experiment]) -> list[str]:
+    """The fields, apart from view and layers, in which unified models of the study differ beside their poolings."""
+    configs = [_told(experiment) for experiment in experiments]
+    fields = dict.fromkeys(field for config in configs for field in config if field not in ("views", "layers"))
+    return [field for field in fields if len({config.get(field) for config in configs}) > 1]
 
 
-def _rivals(title: str, members: Sequence[Experiment]) -> Rivals:
+def _title(experiment: Experiment, varied: Sequence[str]) -> str:
+    """View and layers, and whatever else tells a comparison from the rest of the study."""
+    config = _told(experiment)
+    apart = "".join(f", {field} {config[field]}" for field in varied if config.get(field))
+    return f"view {ranking.views(experiment)}, layers {_layers(experiment)}{apart}"
+
+
+def _shared(experiment: Experiment, told: Sequence[str]) -> str:
+    """What its section asks for other than by default; what the title tells, and the tasks of the columns, left out."""
+    from trainers.spec import Experiment as Section
+
+    usual = _leaves(Section.model_construct().model_dump(mode="json"))
+    asked = {field: value for field, value in _told(experiment).items() if value and value != usual.get(field)}
+    known = {"encoder", "views", "layers", "tasks", *told}
+    return ", ".join(f"{field} {value}" for field, value in asked.items() if field not in known)
+
+
+def _told(experiment: Experiment) -> dict[str, str]:
+    """What a section asks for beside its pooling, lists without brackets."""
+    config = {**experiment.config, "corpora": " + ".join(experiment.corpora)}
+    return _leaves({field: value for field, value in config.items() if field not in APART})
+
+
+def _leaves(config: Mapping) -> dict[str, str]:
+    """All values of a section as a reader would write them, by their dotted names."""
+    return {field: value.strip("[]").replace("'", "") for field, value in ranking.flat(config).items()}
+
+
+def _rivals(members: Sequence[Experiment], varied: Sequence[str]) -> Rivals:
     """Of several with one pooling, that of the section which has most of the others too."""
     sections = [member.section for member in members]
     order = sorted(members, key=lambda member: -sections.count(member.section))
@@ -166,7 +193,8 @@ def _rivals(title: str, members: Sequence[Experiment]) -> Rivals:
     known = [picked[pooling] for pooling in NAMES if pooling in picked]
     known += [member for pooling, member in picked.items() if pooling not in NAMES]
     names = {member.name for member in known}
-    return Rivals(title, tuple(known), tuple(member for member in members if member.name not in names))
+    others = tuple(member for member in members if member.name not in names)
+    return Rivals(_title(members[0], varied), tuple(known), others, _shared(members[0], varied))
 
 
 def _best_pooling(members: Sequence[Experiment]) -> tuple[Experiment, str]:

@@ -92,15 +92,18 @@ def project(features: np.ndarray) -> np.ndarray:
         return tsne.fit_transform(StandardScaler().fit_transform(varying).astype(np.float32))
 
 
+def too_few(count: int) -> str:
+    """Why there is no map of that many utterances."""
+    return f"expected at least {FEWEST_POINTS} utterances that have both the label and features, found {count}"
+
+
 def _layout(job: Job) -> np.ndarray | Exception:
     try:
         features = FeatureStore.open(job.store).pooled(list(job.keys), layers=[job.layer])
         features = np.asarray(features, dtype=np.float64)[:, 0]
         finite = np.isfinite(features).all(axis=1)
         if finite.sum() < FEWEST_POINTS:
-            return ValueError(
-                f"{finite.sum()} utterances have both the label and features, at least {FEWEST_POINTS} needed"
-            )
+            return ValueError(too_few(int(finite.sum())))
         layout = np.full((len(features), 2), np.nan, np.float32)
         layout[finite] = project(features[finite])
         return layout

@@ -156,16 +156,24 @@ def notes(experiments: Sequence[Experiment], cells: Iterable[Cell]) -> tuple[str
 
 
 def variants(cells: Sequence[Experiment]) -> dict[str, str]:
-    """What tells cells of the same views apart, by name: the setup, and the fields in which cells of a setup differ."""
-    found = {}
+    """What tells cells of the same views apart, by name: the setup, and the fields in which cells of a setup differ.
+
+    A setup that all share is told only where there is nothing else to tell.
+    """
+    found, several = {}, len({cell.setup for cell in cells}) > 1
     for setup in dict.fromkeys(cell.setup for cell in cells):
         members = {cell.name: flat(cell.config) for cell in cells if cell.setup == setup}
         fields = dict.fromkeys(field for config in members.values() for field in config if field not in ALONE)
         varied = [field for field in fields if len({config.get(field) for config in members.values()}) > 1]
         for name, config in members.items():
-            title = TITLES.get(setup, setup.replace("->", "→"))
-            found[name] = ", ".join([title, *(f"{field} {config.get(field, '–')}" for field in varied)])
+            apart = [f"{field} {config.get(field, '–')}" for field in varied]
+            found[name] = ", ".join([title(setup), *apart] if several or not apart else apart)
     return found
+
+
+def title(setup: str) -> str:
+    """A setup as it is called at the head of a column."""
+    return TITLES.get(setup, setup.replace("->", "→"))
 
 
 def flat(config: Mapping, above: str = "") -> dict[str, str]:

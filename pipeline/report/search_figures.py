@@ -18,7 +18,7 @@ from pipeline.report.figures import Figure, short
 from pipeline.report.search_tables import value
 from pipeline.report.searches import Search, Trial
 from pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
-from pipeline.report.tables import is_number, number
+from pipeline.report.tables import counted, is_number, number
 
 SMALL = (300, 240)
 """CSS pixels of a field's panel: three stand side by side."""
@@ -47,8 +47,8 @@ def history(search: Search) -> Figure:
         figure.legend(loc="outside upper right", ncols=3)
 
     better = "higher" if search.highest_first else "lower"
-    caption = f"{search.objective} of every trial, on validation data only; {better} is better."
-    title = f"Values of the {len(search.trials)} trials of search {search.name}"
+    caption = f"Every trial by its {search.objective}, {better} is better; validation data only."
+    title = f"Values of the {counted(len(search.trials), 'trial')} of search {search.name}"
     return Figure(draw(f"search {search.name}", title, (490, 300), paint), caption, 490)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.report.reading import mapping
 from pipeline.report.searches import Search, Trial
-from pipeline.report.tables import Cell, Column, Table, duration, is_number, number
+from pipeline.report.tables import Cell, Column, Table, counted, duration, is_number, number
 
 MOST_SHOWN = 10
 """Trials that the page shows at once; all of them open on request."""
@@ -21,7 +21,7 @@ DIGITS = 4
 def subtitle(search: Search) -> str:
     """The outcome in one line."""
     counts = {state: sum(trial.state == state for trial in search.trials) for state in ("pruned", "failed")}
-    facts = [f"experiment {search.experiment}", f"{search.way} search", f"{len(search.trials)} trials"]
+    facts = [f"experiment {search.experiment}", f"{search.way} search", counted(len(search.trials), "trial")]
     facts += [f"{count} {state}" for state, count in counts.items() if count]
     if search.winner:
         facts.append(f"best {search.objective} {number(search.winner.value, DIGITS)}")
@@ -33,7 +33,7 @@ def subtitle(search: Search) -> str:
 def outcome(search: Search) -> str:
     """The best values and what they came to, for a terminal."""
     if search.winner is None:
-        return f"none of {len(search.trials)} trials was completed"
+        return f"none of its trials was completed ({len(search.trials)} begun)"
     chosen = ", ".join(f"{field} {value(told)}" for field, told in search.winner.params.items())
     told = f"; test: {tested(search)}" if tested(search) else ""
     return (
@@ -66,7 +66,7 @@ def all_trials(search: Search) -> Table | None:
     if len(search.ranked[:MOST_SHOWN]) == len(search.trials):
         return None
     rows = tuple(_row(search, trial, trial.number == search.best) for trial in search.trials)
-    return Table(f"All {len(search.trials)} trials", _columns(search), rows)
+    return Table("All trials", _columns(search), rows)
 
 
 def value(told: Any) -> str:
@@ -82,11 +82,12 @@ def value(told: Any) -> str:
 
 def _columns(search: Search) -> tuple[Column, ...]:
     fields = [Column(field, numeric=_is_numeric(search, field)) for field in search.space]
+    arrow = "↑" if search.highest_first else "↓"
     scored = [Column(task, "validation", numeric=True) for task in _tasks(search)]
     return (
         Column("trial", numeric=True, lowest_first=True),
         *fields,
-        Column("value", "validation", numeric=True, lowest_first=not search.highest_first),
+        Column(f"score {arrow}", "validation", numeric=True, lowest_first=not search.highest_first),
         *scored,
         Column("epochs", numeric=True),
         Column("took", numeric=True),

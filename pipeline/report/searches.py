@@ -5,6 +5,7 @@ Knows nothing of tables, figures or HTML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipeline.report.reading import json_object, mapping, texts
 from pipeline.report.tables import is_number
 
 STATES = ("complete", "pruned", "failed")
+DIRECTION = re.compile(r"[\s,;]*\b(higher|lower) is better\b")
+"""What an objective says of its direction, which the report tells in its own words."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,14 @@ def read_search(path: Path) -> Search:
     """
     found = json_object(path)
     best, start = (mapping(found.get(key)) for key in ("best", "start"))
-    trials = tuple(map(_trial, found["trials"]))
+    trials, objective = tuple(map(_trial, found["trials"])), str(found.get("objective") or "")
     search = Search(
         name=path.parent.name,
         experiment=str(found.get("experiment", "")),
         way=str(found.get("search", "")),
         space=dict(found["space"]),
-        objective=str(found.get("objective") or "value").split(",")[0],
-        highest_first="lower is better" not in str(found.get("objective")),
+        objective=DIRECTION.sub("", objective) or "value",
+        highest_first="lower is better" not in objective,
         trials=trials,
         best=best.get("number"),
         start=start["value"] if is_number(start.get("value")) else None,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.report.experiments import Experiment
-from pipeline.report.tables import is_number
+from pipeline.report.tables import counted, is_number
 
 
 def per_repeat(result: Experiment, values: Mapping[str, Any]) -> list[float]:
@@ -74,4 +74,4 @@ def _count(counts: set, what: str) -> str:
     if len(counts) > 1 or None in counts:
         return f"the {what}s"
     (count,) = counts
-    return f"{count} {what}" + ("s" if count != 1 else "")
+    return counted(count, what)

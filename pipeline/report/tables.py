@@ -50,7 +50,7 @@ class Cell:
     mark: str = ""
     """Points to a note below the table."""
     small: str = ""
-    """A second line in small print, on the page only."""
+    """A second line in small print; in a terminal behind the row's heading, and nowhere else."""
     value: float | None = None
     """What the column is sorted by where the text does not tell, as with a duration in a unit of its own."""
     link: str = ""
@@ -99,6 +99,22 @@ def number(value: Any, decimals: int = 2) -> str:
     return f"{round(value, decimals) + 0.0:,.{decimals}f}" if is_number(value) else "–"
 
 
+def noun(count: Any, one: str, several: str = "") -> str:
+    """The word for that many: `fold` of one, `folds` of none or several.
+
+    Args:
+        count: how many.
+        one: the singular.
+        several: the plural, where it takes more than an s.
+    """
+    return one if count == 1 else several or f"{one}s"
+
+
+def counted(count: Any, one: str, several: str = "") -> str:
+    """How many there are of something, in words: `1 fold`, `1,234 utterances`. Arguments as for `noun`."""
+    return f"{number(count, 0)} {noun(count, one, several)}"
+
+
 def duration(seconds: Any) -> str:
     """A duration in the unit that suits it."""
     if not is_number(seconds):
@@ -132,7 +148,10 @@ def plain(table: Table) -> str:
         marks = ["*" * cell.best + cell.mark for cell in row]
         # A space where there is no mark keeps the digits of a column below each other.
         blanks = [" " if column.numeric else "" for column in table.columns]
-        lines.append([cell.text + (mark or blank) for cell, mark, blank in zip(row, marks, blanks, strict=True)])
+        texts = [cell.text for cell in row]
+        if row[0].small:  # what tells rows of one heading apart
+            texts[0] += f" ({row[0].small})"
+        lines.append([text + (mark or blank) for text, mark, blank in zip(texts, marks, blanks, strict=True)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
     def line(cells: list[str]) -> str:

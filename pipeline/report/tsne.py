@@ -140,7 +140,7 @@ def _map(
     names = names.reindex(rows)
     shown = np.isfinite(layout).all(axis=1) & names.notna().to_numpy()
     if shown.sum() < FEWEST_POINTS:
-        raise ValueError(f"{shown.sum()} utterances have both the label and features, at least {FEWEST_POINTS} needed")
+        raise ValueError(projections.too_few(int(shown.sum())))
     return figures.embedding(layout[shown], names[shown].tolist(), order, what, small)
 
 

@@ -103,6 +103,22 @@ def test_grids_fit_a_laptop_and_a_phone(gridded_page, tmp_path, width):
     assert tried(gridded_page, measure, tmp_path, CELL, width) == [width, width, True, 0]
 
 
+def test_sections_are_equally_wide_and_heads_keep_to_their_columns(empty, tmp_path):
+    """Views down and variants of long names across: the table scrolls in its box, a head goes on below or breaks."""
+    section = {"views": ["mfcc", "wavlm"], "tasks": ["age", "gender"], "encoder": "unified", "layers": "all"}
+    section["grid"] = {"views": "each", "balancing": ["equal", "uncertainty"], "batches": ["shuffled", "balanced"]}
+    empty.params["experiments"]["balancing"] = section
+    grid_results.write(empty.folder, "balancing", section, ["mine"])
+    page = report.build(empty.folder, empty.params).read_text()
+    script = """
+        const widths = [...document.querySelectorAll("section")].map((s) => s.getBoundingClientRect().width);
+        const heads = [...document.querySelectorAll("#grids thead th")];
+        const named = heads.filter((h) => h.textContent.includes("balancing"));
+        return [new Set(widths).size, widths.length > 1, named.length,
+          heads.filter((h) => h.scrollWidth > h.clientWidth + 1).map((h) => h.textContent)];"""
+    assert tried(page, script, tmp_path, width=1440) == [1, True, 8, []]
+
+
 def test_a_click_on_a_head_sorts_and_a_second_one_reverses(gridded_page, tmp_path):
     """Best scores first, errors from the lowest, names from A; `aria-sort` says so on that head alone."""
     script = """

@@ -60,7 +60,7 @@ def test_scores_of_other_folds_are_left_out_and_counted(gridded):
     path.write_text(path.read_text().replace("f01d", "0the2"))
     table = against_concat(collect(gridded.folder, gridded.params).cells, "mine")
     assert len(table.rows) == 5
-    assert "Left out: 1 pairs" in table.notes[2]
+    assert "Left out: 1 pair whose" in table.notes[2]
 
 
 def test_without_both_fusions_there_is_no_table(cells):

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -120,14 +121,16 @@ def test_corpora_have_sheets_of_their_own(empty):
 
 
 def test_cells_that_differ_in_a_parameter_stand_side_by_side(empty):
-    """A grid over a field of the fusion: a column for each value, named by field and value."""
+    """A grid over a field of the fusion: a column for each value, named by field and value; what all columns share, the
+    fusion, is told once in the caption."""
     section = grid_results.sections(["mfcc", "wavlm", "x-vector"])["pairs"]
     section |= {"fusion": "ot", "grid": {"corpora": "each", "views": "pairs", "fusion.epsilon": [0.1, 0.01]}}
     empty.params["experiments"]["pairs"] = section
     grid_results.write(empty.folder, "pairs", section, ["mine"])
     (sheet,) = grids.sheets(collect(empty.folder, empty.params))
     titles = [column.title for column in sheet.tables[0].columns if column.above == "age"]
-    assert titles == ["TANGO, fusion.epsilon 0.1", "TANGO, fusion.epsilon 0.01"]
+    assert titles == ["fusion.epsilon 0.1", "fusion.epsilon 0.01"]
+    assert sheet.tables[0].caption == "mine, MVMT: two views, one model for all tasks; TANGO alone (pairs)"
     assert sheet.tables[0].rows[0][1].link == "pairs/mine/mfcc+wavlm/0.1"
 
 
@@ -141,6 +144,20 @@ def test_a_task_per_cell_is_a_column_each(empty):
     assert [[cell.link for cell in row[1:]] for row in table.rows] == [
         [f"single/{view}/{task}" for task in ("speaker", "age")] for view in ("mfcc", "wavlm")
     ]
+
+
+def test_one_cell_and_one_fold_are_told_in_the_singular(empty):
+    """A grid of a single cell, tested once."""
+    section = {"views": ["mfcc"], "tasks": ["age"], "grid": {"views": "each"}}
+    empty.params["experiments"]["single"] = section
+    grid_results.write(empty.folder, "single", section, ["mine"])
+    path = empty.folder / "results" / "single" / "mfcc" / "metrics.json"
+    path.write_text(path.read_text().replace('"num_folds": 5', '"num_folds": 1'))
+    study = collect(empty.folder, empty.params)
+    (sheet,) = grids.sheets(study)
+    assert sheet.tables[0].notes[0] == "1 cell; mean ± SD over 1 fold."
+    page = report.build(empty.folder, empty.params).read_text()
+    assert re.findall(r"<li><b>1</b> (.*?)</li>", page) == ["view", "task", "cell of a grid"]
 
 
 def test_scores_of_other_folds_are_not_compared_in_silence(gridded):

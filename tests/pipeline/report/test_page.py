@@ -98,6 +98,12 @@ def test_the_page_of_a_study_of_wavcse_has_its_tables_and_figures(wavcse_page):
         assert any(caption in found for found in captions)
         assert all("synthetic speech" in found and "random weights" in found for found in captions)
     assert "no corpus timit" in section(wavcse_page, "downstream")
+    heads = re.findall(r"<h3>(.*?)</h3> <span class=\"subtitle\">(.*?)</span>", section(wavcse_page, "downstream"))
+    assert heads == [
+        ("words: keyword", "embedding unified · 101 utterances · 5 folds · 3 seeds"),
+        ("words-other: keyword", "embedding other · 101 utterances · 5 folds · 3 seeds"),
+        ("voices: speaker", "embedding unified · 97 utterances · 1,234 pairs · 5 folds"),
+    ]
     for stage, took in (("eliminate", "6.9 min"), ("tune", "1.6 min"), ("downstream", "1.0 min")):
         assert re.search(rf"<td>{stage}</td>\s*<td[^>]*>{took}</td>", section(wavcse_page, "timings"))
     for name in ("crossed", "widths", "rates", "words", "voices"):

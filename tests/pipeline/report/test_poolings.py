@@ -1,4 +1,5 @@
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -65,6 +66,34 @@ def test_poolings_of_sections_of_their_own_are_compared_too(empty):
     add(empty, "b", "weighted", 0.90)
     (rivals,) = poolings.compared(found(empty))
     assert [member.name for member in rivals.members] == ["b", "a"]
+
+
+def test_a_comparison_says_what_its_rows_share(empty):
+    """What other unified models of the study have otherwise is told in the title, the rest below; a model that differs
+    in more than its pooling has no row."""
+    for pooling in ("max", "mean"):
+        add(empty, f"only-{pooling}", pooling, l2=0.003, embedding=101)
+    add(empty, "balanced", "gated", l2=0.003, embedding=101, batches="balanced")
+    (rivals,) = poolings.compared(found(empty))
+    table = poolings.comparison(rivals)
+    assert table.caption == "Layer poolings: view wavlm, layers 0–2, 5, batches shuffled"
+    assert [row[0].text for row in table.rows] == ["Max", "Mean"]
+    assert table.notes[1] == "All with l2 0.003, corpora demo, embedding 101, seeds 0, 1, 2."
+
+
+def test_the_terminal_tells_models_of_one_name_apart(empty):
+    """By the experiment, in brackets behind the model; on the page it stands below."""
+    for name, batches in (("a", "shuffled"), ("b", "balanced")):
+        add(empty, name, "weighted", batches=batches)
+    section = {"views": ["wavlm"], "encoder": "linear", "tasks": list(wavcse_results.TASKS)}
+    empty.params["experiments"]["probe"] = section
+    scores = dict.fromkeys(wavcse_results.TASKS, 0.8)
+    wavcse_results.write_experiment(empty.folder / "results" / "probe", section, scores, 0.7)
+    text = report.summary(empty.folder, empty.params)
+    against = text.split("The unified embedding against plain models")[1]
+    assert re.findall(r"^(?:SV|wav).*?\)", against, re.MULTILINE) == [
+        "SVMT, linear (probe)", "wavCSE, Weighted Average (a)", "wavCSE, Weighted Average (b)",
+    ]  # fmt: skip
 
 
 def test_what_differs_in_more_than_its_pooling_is_not_compared(empty):
@@ -148,6 +177,7 @@ def test_a_grid_over_something_else_keeps_its_own_table(wavcse):
     (sheet,) = grids.sheets(study)
     assert [row[0].text for row in sheet.tables[0].rows] == ["balancing equal", "balancing random"]
     assert "wavCSE, weighted: view wavlm (balancing)" in sheet.tables[0].caption
+    assert sheet.tables[0].notes[0].startswith("2 cells; ")
 
 
 def test_cells_shown_as_poolings_are_not_shown_as_a_grid_again(wavcse):

@@ -47,6 +47,14 @@ def test_the_ten_best_are_shown_and_all_behind_a_fold(wavcse):
     assert all(len(row) == len(table.columns) for row in (*table.rows, *table.foot, *everything.rows))
 
 
+def test_the_scores_head_is_short_and_its_words_are_in_the_caption(wavcse):
+    """A sentence at the head of a column of numbers would run over its neighbour; the arrow says what is better."""
+    table = search_tables.best_trials(found(wavcse))
+    assert table.caption == "The best trials by mean validation score over the tasks"
+    assert table.columns[4].title == "score ↑"
+    assert search_tables.best_trials(rewritten(wavcse, objective="loss, lower is better")).columns[3].title == "score ↓"
+
+
 def test_a_small_search_is_not_shown_twice(wavcse):
     """Where the best are all, there is nothing to unfold."""
     assert search_tables.all_trials(rewritten(wavcse)) is None
@@ -55,10 +63,15 @@ def test_a_small_search_is_not_shown_twice(wavcse):
 def test_which_values_are_better_is_the_objectives_to_say(wavcse):
     """Higher ones, unless it says otherwise; of equal ones the one that the search named is first."""
     assert [trial.number for trial in rewritten(wavcse).ranked] == [1, 2, 0]
-    assert "higher is better" in search_figures.history(found(wavcse)).caption
+    told = "Every trial by its mean validation score over the tasks, higher is better; validation data only."
+    assert search_figures.history(found(wavcse)).caption == told
     search = rewritten(wavcse, objective="loss, lower is better", best={"number": 0})
     assert [trial.number for trial in search.ranked] == [0, 2, 1]
     assert search.objective == "loss"
+    assert search_figures.history(search).caption == "Every trial by its loss, lower is better; validation data only."
+    assert rewritten(wavcse, objective="score of keyword, speaker; higher is better").objective == (
+        "score of keyword, speaker"
+    )
     equal = [trial(0, 0.5, width=1, rate=3), trial(1, 0.5, width=2, rate=3)]
     assert [trial.number for trial in rewritten(wavcse, trials=equal).ranked] == [1, 0]
 
@@ -113,7 +126,7 @@ def test_every_field_has_its_panel_and_two_lists_have_one_map(wavcse):
 def test_a_search_without_a_completed_trial_says_so(wavcse, trials):
     """There is no best, and nothing breaks."""
     search = rewritten(wavcse, trials=trials, best=None, start=None, test=None)
-    assert search_tables.outcome(search) == f"none of {len(trials)} trials was completed"
+    assert search_tables.outcome(search) == f"none of its trials was completed ({len(trials)} begun)"
     page = report.build(wavcse.folder, wavcse.params).read_text()
     assert "search widths (" not in page
     assert not [gap for gap in collect(wavcse.folder, wavcse.params).gaps if "search" in gap.what]
