@@ -1,6 +1,6 @@
 # make demo     a fresh clone to an opened report: installs, runs the pipeline on the synthetic corpus, prints the table
 # make test     everything, with all extras, on as many processes as there are cores (at most eight)
-# make slow     the tests that take minutes: a hundred kills of an extraction
+# make slow     the tests that take minutes: a hundred kills of an extraction, the recipe of wavCSE
 # make prompts  the same pipeline on real recordings (Debian's telephone prompts), beside the demo
 # make bench    benchmarks/RESULTS.md, measured here
 # make lint     style

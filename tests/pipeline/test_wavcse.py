@@ -26,6 +26,7 @@ def wavcse(study):
     return study.write_params()
 
 
+@pytest.mark.slow
 def test_the_recipe_runs_end_to_end(wavcse):
     """Every stage does its work and has nothing to do the second time; all twelve tasks have a score or a reason."""
     stages = ("corpus", "extract", "eliminate", "train", "tune", "embed", "downstream")
