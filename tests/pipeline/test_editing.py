@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from pipeline.editing import with_value
 from pipeline.errors import StageError
+from pipeline.layers.editing import with_value
 
 VALUE = [0, 2, "last_hidden_state"]
 WRITTEN = "[0, 2, last_hidden_state]"

@@ -16,9 +16,10 @@ import extractors
 from extractors import miniatures
 from extractors.torch_setup import resolve_device
 from extractors.transformers.checkpoints import SPEECH_MODELS
-from pipeline import cli, layers, narrowing, saving
+from pipeline import cli, layers
 from pipeline.extract.work import values
-from pipeline.outcome import Outcome, with_layers
+from pipeline.layers import narrowing, saving
+from pipeline.layers.outcome import Outcome, with_layers
 from pipeline.study import Study
 from store import FeatureStore, narrow
 

@@ -1,8 +1,8 @@
 """`strata layers RESULTS`: which layers an elimination kept, what for, and what cutting the model after them saves.
 
-Reads results/eliminate/<name>/elimination.json and the view's section of params.yaml. With `--write` the view is
-narrowed to the layers kept: see `pipeline.narrowing`. Knows no training; the wavCSE paper (§3.2) has the table of what
-the cut saves for layer 17 of WavLM Large.
+Reads results/eliminate/<name>/elimination.json (`outcome`) and the view's section of params.yaml, measures what the cut
+saves (`saving`), and with `--write` narrows the view to the layers kept (`narrowing`). Knows no training; the wavCSE
+paper (§3.2) has the table of what the cut saves for layer 17 of WavLM Large.
 """
 
 import json
@@ -13,14 +13,14 @@ from pathlib import Path
 from extractors import CheckpointAbsent
 from extractors.miniatures import PREFIX
 from extractors.view import View
-from pipeline import narrowing, saving
 from pipeline.files import write_if_changed
-from pipeline.outcome import Outcome, section_of
+from pipeline.layers import narrowing, saving
+from pipeline.layers.outcome import Outcome, section_of
+from pipeline.layers.saving import Saving
 from pipeline.progress import say
 from pipeline.report import notices
 from pipeline.report.scores import layer_ranges
 from pipeline.report.tables import Cell, Column, Table, is_number, millions, number, plain, size
-from pipeline.saving import Saving
 from pipeline.study import Study
 
 SAVINGS = "savings.json"

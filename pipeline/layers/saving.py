@@ -17,7 +17,7 @@ from extractors.contract import SAMPLING_RATE
 from extractors.sources import local_only
 from extractors.view import View
 from pipeline.extract import work
-from pipeline.outcome import Outcome, with_layers
+from pipeline.layers.outcome import Outcome, with_layers
 from pipeline.study import Study
 
 UTTERANCE_S = 4.0

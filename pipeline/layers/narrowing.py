@@ -16,12 +16,13 @@ import yaml
 from extractors import CheckpointAbsent
 from extractors.sources import local_only
 from extractors.view import LAST_HIDDEN_STATE, Upto, View
-from pipeline import dvcfile, editing, params, soundness
+from pipeline import dvcfile, params, soundness
 from pipeline.errors import StageError
 from pipeline.extract import identity
 from pipeline.extract.work import Job
 from pipeline.files import write_if_changed
-from pipeline.outcome import Outcome, with_layers
+from pipeline.layers import editing
+from pipeline.layers.outcome import Outcome, with_layers
 from pipeline.progress import bar, say
 from pipeline.report.eliminations import layer_height
 from pipeline.report.scores import layer_ranges
