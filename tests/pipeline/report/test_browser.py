@@ -106,7 +106,7 @@ def test_grids_fit_a_laptop_and_a_phone(gridded_page, tmp_path, width):
 def test_sections_are_equally_wide_and_heads_keep_to_their_columns(empty, tmp_path):
     """Views down and variants of long names across: the table scrolls in its box, a head goes on below or breaks."""
     section = {"views": ["mfcc", "wavlm"], "tasks": ["age", "gender"], "encoder": "unified", "layers": "all"}
-    section["grid"] = {"views": "each", "balancing": ["equal", "uncertainty"], "batches": ["shuffled", "balanced"]}
+    section["grid"] = {"views": "each", "balancing": ["equal", "uncertainty"], "hidden": [[200] * 20, [64] * 20]}
     empty.params["experiments"]["balancing"] = section
     grid_results.write(empty.folder, "balancing", section, ["mine"])
     page = report.build(empty.folder, empty.params).read_text()

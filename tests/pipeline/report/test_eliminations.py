@@ -33,7 +33,7 @@ def test_the_rounds_stand_with_their_spread_and_what_it_is_over(crossed):
         "0.8700 ± 0.0230", "0.9200 ± 0.0230", "0.8900 ± 0.0230", "0.8000 ± 0.0230", "15",
     ]  # fmt: skip
     assert [row[0].text for row in table.rows if row[0].best] == ["10"]
-    assert "Validation: SD over 3 seeds. Test: mean and SD over 5 folds" in table.notes[1]
+    assert "Validation: SD over 3 seeds. Test: mean and SD over 5 folds" in table.notes[2]
 
 
 def test_the_choice_inside_the_folds_is_told_in_a_line_and_fold_by_fold(crossed):
