@@ -7,6 +7,8 @@ what the numbers mean.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,15 +143,20 @@ def millions(count: Any) -> str:
     return f"{count / 1e6:,.0f} M" if count >= 1e8 else f"{count / 1e6:.3g} M"
 
 
+def _words(table: Table, row: Sequence[Cell]) -> tuple[str, ...]:
+    return tuple(cell.text for cell, column in zip(row, table.columns, strict=True) if not column.numeric)
+
+
 def plain(table: Table) -> str:
     """The table as aligned text; `*` marks the best of a column."""
     lines = [[" ".join(part for part in (c.above, c.above_small, c.title, c.small) if part) for c in table.columns]]
+    headings = Counter(_words(table, row) for row in table.rows)
     for row in (*table.rows, *table.foot):
         marks = ["*" * cell.best + cell.mark for cell in row]
         # A space where there is no mark keeps the digits of a column below each other.
         blanks = [" " if column.numeric else "" for column in table.columns]
         texts = [cell.text for cell in row]
-        if row[0].small:  # what tells rows of one heading apart
+        if row[0].small and headings[_words(table, row)] > 1:  # what tells rows of one heading apart
             texts[0] += f" ({row[0].small})"
         lines.append([text + (mark or blank) for text, mark, blank in zip(texts, marks, blanks, strict=True)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
