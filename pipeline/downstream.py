@@ -42,7 +42,7 @@ def _run(study: Study, names: Sequence[str]) -> None:
     for name in names:
         with errors.of(f"downstream {name}"):
             section = study.params.downstream[name]
-            if not (corpora := _corpora(study, sources, name, section)):
+            if not (corpora := _corpora(study, name, section)):
                 continue
             if isinstance(section, Verification):
                 _verify(study, sources, name, section, corpora)
@@ -62,7 +62,7 @@ def _run(study: Study, names: Sequence[str]) -> None:
     errors.raise_if_any()
 
 
-def _corpora(study: Study, sources: Embeddings, name: str, section: Downstream | Verification) -> list[str]:
+def _corpora(study: Study, name: str, section: Downstream | Verification) -> list[str]:
     """The corpora of a section that are there; none, and the section is skipped, where it names only others."""
     known = list(study.params.corpora)
     found = [corpus for corpus in section.corpora or known if corpus in known]

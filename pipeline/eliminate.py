@@ -80,8 +80,10 @@ def _eliminate(study: Study, name: str) -> None:
             "provenance": provenance,
             "cell": cell,
         }
+        for file in ("written.json", "savings.json"):  # of the outcome before
+            (folder / file).unlink(missing_ok=True)
         write_if_changed(folder / "elimination.json", (json.dumps(record, indent=1) + "\n").encode())
-    journal.path.unlink()
+        journal.path.unlink()
     chosen = f" with pooling {outcome.pooling}" if len(section.poolings) > 1 else ""
     kept = ", ".join(outcome.chosen.kept_)
     count = len(outcome.chosen.kept_)

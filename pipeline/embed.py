@@ -89,6 +89,11 @@ def _values(fingerprint: Mapping[str, object]) -> dict[str, object]:
 
 def _check(store: FeatureStore, config: Mapping, view: str, experiment: str) -> None:
     """Raises StageError unless a store holds what the model was trained on."""
+    if lost := [layer for layer in config["layers"][view] if layer not in store.layer_names]:
+        raise StageError(
+            f"view {view} has no layer {lost[0]} any more, which experiment {experiment} was trained on; run "
+            f"`strata train {experiment.split('/')[0]}`, or bring the wide store back"
+        )
     recorded = _values(config["provenance"]["views"][view]["fingerprint"])
     here = _values(store.header.fingerprint)
     if recorded != here:

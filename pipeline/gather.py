@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import trainers
-from extractors.view import TextView, View
+from extractors.view import TextView, Upto, View
 from pipeline import dvcfile, keys
 from pipeline.corpus import COLUMNS, corpus_of
 from pipeline.errors import StageError
@@ -125,10 +125,11 @@ class Sources:
             dvcfile.pull(self.study, view)
         store = FeatureStore.open(self.study.store(view))
         wanted = getattr(self._section(view), "layers", "all")
-        if isinstance(wanted, tuple) and set(map(str, wanted)) != set(store.layer_names):
+        wanted = range(wanted.upto + 1) if isinstance(wanted, Upto) else wanted
+        if wanted != "all" and {str(layer) for layer in wanted} != set(store.layer_names):
             raise StageError(
                 f"view {view}: params.yaml asks for the layers {', '.join(map(str, wanted))}, the store has "
-                f"{', '.join(store.layer_names)}; write what it has, or make another by `strata extract {view}`"
+                f"{', '.join(store.layer_names)}; write what it has, or give what you ask for a view of its own"
             )
         return store
 

@@ -139,16 +139,18 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
         for group in groups
     ]
     if experiment.final:
-        everyone = _final_rows(experiment, folds, len(data))
         split = experiment.folds
-        sides = hold_out(data.labels, data.contents, split, everyone, split.validation)
+        # Where the corpus names its own test split, that split stays unseen for ever.
+        sides = (folds[0].train, folds[0].valid)
+        if not split.given:
+            sides = hold_out(data.labels, data.contents, split, np.arange(len(data)), split.validation)
         nobody = np.empty(0, np.int64)
         jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, nobody, None) for group in groups]
     for job in jobs:
         if not any(goal.known[job.valid].any() for goal in job.goals):
             raise TrainingError(
                 f"task {', '.join(goal.name for goal in job.goals)}: no validation utterance is labelled, so nothing "
-                "says when to stop; label more, or raise folds.validation"
+                "says when to stop; label more, or try folds.stratify or fewer folds"
             )
     return Plan(experiment, data.utterances, data.contents, goals, folds, jobs)
 
@@ -157,13 +159,6 @@ def num_models(experiment: Experiment) -> int:
     """How many models `run` trains at most."""
     folds = 1 if experiment.folds.given else experiment.folds.k
     return (folds * len(experiment.seeds) + experiment.final) * (1 if experiment.joint else len(experiment.tasks))
-
-
-def _final_rows(experiment: Experiment, folds: Sequence[Fold], num_utterances: int) -> np.ndarray:
-    """All utterances; where the corpus names its own test split, that split stays unseen for ever."""
-    if experiment.folds.given:
-        return np.sort(np.concatenate([folds[0].train, folds[0].valid]))
-    return np.arange(num_utterances)
 
 
 def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:

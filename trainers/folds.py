@@ -82,7 +82,7 @@ def _divided(labels: pd.DataFrame, contents: Sequence[str], folds: Folds, corpor
 
 def hold_out(labels, contents, folds: Folds, among: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Splits `among` into (kept, held out), the second about `share` of it."""
-    groups = len(np.unique(_groups(labels, contents, folds)[among]))
+    groups = len(np.unique(groups_of(labels, contents, folds)[among]))
     # As many parts as there are groups at the most: of eight speakers at least one is held out, whatever the share.
     return _kfold(labels, contents, folds, among, max(2, min(round(1 / share), groups)))[0]
 
@@ -100,7 +100,7 @@ def digest(content: object) -> str:
 
 
 def _kfold(labels, contents, folds: Folds, among: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    groups = _groups(labels, contents, folds)[among]
+    groups = groups_of(labels, contents, folds)[among]
     num_groups = len(np.unique(groups))
     if num_groups < k:
         what = f"values of {folds.disjoint!r}" if folds.disjoint else "utterances"
@@ -119,7 +119,7 @@ def _kfold(labels, contents, folds: Folds, among: np.ndarray, k: int) -> list[tu
     return [(among[kept], among[held]) for kept, held in splits]
 
 
-def _groups(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> np.ndarray:
+def groups_of(labels: pd.DataFrame, contents: Sequence[str], folds: Folds) -> np.ndarray:
     """Numbers that two utterances share if they share audio or the `disjoint` label, directly or in a chain."""
     content_numbers = pd.factorize(pd.Series(contents, dtype=object))[0]
     if folds.disjoint is None:
@@ -155,13 +155,16 @@ def _given(labels: pd.DataFrame, folds: Folds, contents: Sequence[str], corpora:
     if unknown:
         raise TrainingError(f"folds.given: {folds.given!r} must be train, valid or test, found {unknown[0]!r}")
     split = column.map(names).to_numpy(dtype=object)
-    groups = _groups(labels, contents, folds)
+    groups = groups_of(labels, contents, folds)
     which = np.array(corpora, dtype=object) if len(corpora) else np.zeros(len(labels), object)
     for corpus in dict.fromkeys(which[split == "train"]):
         here = which == corpus
-        if "valid" not in split[here]:
-            train = np.flatnonzero(here & (split == "train"))
-            split[hold_out(labels, contents, folds, train, folds.validation)[1]] = "valid"
+        train = np.flatnonzero(here & (split == "train"))
+        if "valid" in split[here] or len(np.unique(groups[train])) < 2:
+            continue
+        held = hold_out(labels, contents, folds, train, folds.validation)[1]
+        # Wherever else they are: another corpus may have the same recordings.
+        split[np.isin(groups, groups[held]) & (split == "train")] = "valid"
     # A recording that one corpus divides and another does not stays where the one has it.
     side = {group: name for group, name in zip(groups, split, strict=True) if name in names}
     drawn = zip(groups, _hashed(labels, contents, folds), strict=True)

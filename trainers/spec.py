@@ -77,8 +77,9 @@ class Folds(Section):
     """Label whose values never appear on both sides of a split, such as speaker (who then cannot be recognised)."""
 
     given: str | None = None
-    """Label that names each utterance's split itself (train, valid, test): one fold. Utterances without it are divided
-    by a hash of their audio (or of their `disjoint` label): one in `k` is tested, whatever else takes part."""
+    """Label that names each utterance's split itself (train, valid, test): one fold. From a corpus that names no
+    validation part a share is held out. Utterances without a split are divided by a hash of their audio (or of their
+    `disjoint` label), one in `k` is tested; but those that share it with others follow these."""
     validation: float = Field(0.1, gt=0, lt=0.5)
     """Share of a fold's training utterances held out for early stopping."""
     seed: int = 0

@@ -18,8 +18,8 @@ from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
 
 from trainers import plda
-from trainers.data import Dataset, Targets, TrainingError, targets
-from trainers.folds import Fold, cross_validation, digest, record
+from trainers.data import Dataset, TrainingError, targets
+from trainers.folds import Fold, cross_validation, digest, groups_of, record
 from trainers.metrics import equal_error_rate, min_dcf, summary
 from trainers.spec import Task, Verification
 
@@ -103,8 +103,8 @@ def verify(
         data: features [utterances, layers, dim] of the embedding.
         view: its name among the features.
         trials: pairs of rows of `data`, and whether they are of one speaker: they are one test, for which all other
-            utterances fit the model (those that `folds.given` names for training; with `disjoint`, those of other
-            speakers). All pairs of labelled utterances that a fold tests where not given.
+            utterances fit the model, but for those that `folds.given` names for testing and, with `disjoint`, those
+            that share that label with a tested one. All pairs of labelled utterances that a fold tests where not given.
         progress: called after each fold.
         most_pairs: how many of all pairs a fold scores.
 
@@ -119,7 +119,7 @@ def verify(
     if listed is None:
         folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora)
     else:
-        folds = [_around(listed, how, data, goal)]
+        folds = [_around(listed, how, data)]
     found: dict[str, list[float | None]] = {"eer": [], "min_dcf": []}
     tables, tested, scored, num_targets, possible = [], set(), 0, 0, len(trials or ())
     for number, fold in enumerate(folds):
@@ -215,18 +215,14 @@ def _listed(trials: Sequence[tuple[int, int, bool]], audio: np.ndarray, data: Da
     return Pairs(table[:, 0], table[:, 1], table[:, 2] != 0)
 
 
-def _around(listed: Pairs, how: Verification, data: Dataset, goal: Targets) -> Fold:
+def _around(listed: Pairs, how: Verification, data: Dataset) -> Fold:
     """What is left to fit a model on beside a list of trials."""
     test = np.union1d(listed.first, listed.second)
-    others = np.arange(len(data))
-    if how.folds.given:
-        given = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora)[0]
-        others = np.sort(np.concatenate([given.train, given.valid]))
-    tested = {data.contents[row] for row in test}
-    others = others[[data.contents[row] not in tested for row in others]]
-    if how.folds.disjoint:
-        others = others[~np.isin(goal.values[others], goal.values[test])]
-    return Fold(others, np.empty(0, np.int64), test)
+    groups = groups_of(data.labels, data.contents, how.folds)  # by audio, and by the label of `disjoint`
+    free = ~np.isin(groups, groups[test])
+    if how.folds.given in data.labels:
+        free &= (data.labels[how.folds.given] != "test").to_numpy()
+    return Fold(np.flatnonzero(free), np.empty(0, np.int64), test)
 
 
 def _all_pairs(rows: np.ndarray, speakers: np.ndarray, most: int, rng: np.random.Generator) -> tuple[Pairs, int]:

@@ -73,8 +73,12 @@ def _check_layers(study: Study, outcome: Outcome, section: View) -> None:
     if section.layers == "all":
         return
     asked = range(section.layers.upto + 1) if isinstance(section.layers, Upto) else section.layers
-    # What comes after all layers takes part in no elimination.
-    names = {str(layer) for layer in asked} - {LAST_HIDDEN_STATE}
+    names = {str(layer) for layer in asked}
+    if LAST_HIDDEN_STATE in names:
+        raise StageError(
+            f"views.{outcome.view} of {study.params_file} has {LAST_HIDDEN_STATE} too, which takes part in no "
+            f"elimination and would go; make a view under another name, with layers: [{', '.join(outcome.support)}]"
+        )
     if names not in ({*outcome.layer_names}, {*outcome.support}):
         raise StageError(
             f"views.{outcome.view} of {study.params_file} has the layers {layer_ranges(names)}, the elimination "
