@@ -52,8 +52,8 @@ def main() -> None:
         "The plain loop: FC1 on every layer and the average after it, `DataLoader`, penalties by autograd, Adam as it "
         "comes, one model at a time.\nOurs: the average first, FC2 and outputs multiplied with each "
         "other, the models of a round in one stack. The average saves FC1 on all layers but one:\nat 32 dimensions "
-        "both spend their time on the 2000 numbers of FC2, and with VoxCeleb1's speakers on the outputs. Measured on one "
-        "core, beside other work.",
+        "both spend their time on the 2000 numbers of FC2, and with VoxCeleb1's speakers on the outputs. Measured on "
+        "one core, beside other work.",
     )
 
 
