@@ -91,7 +91,7 @@ def _tasks(study: Study, sources: Embeddings, name: str, section: Downstream, co
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
+    close = get_close_matches(name, list(known), n=1, cutoff=0.8)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
