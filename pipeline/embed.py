@@ -132,11 +132,20 @@ class Embeddings(gather.Sources):
 
     command = "embed"
 
+    def __init__(self, study: Study):
+        super().__init__(study)
+        self._seen: dict[str, frozenset[str]] = {}
+
     def seen(self, name: str) -> frozenset[str]:
         """Contents of the audio that an embedding's model was trained on.
 
         Of text views also that of other recordings of the same texts.
         """
+        if name not in self._seen:
+            self._seen[name] = self._read_seen(name)
+        return self._seen[name]
+
+    def _read_seen(self, name: str) -> frozenset[str]:
         store = self._open(name)
         try:
             trained = pd.read_parquet(io.BytesIO(self._seen_bytes(store)))["content"]
