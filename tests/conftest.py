@@ -10,10 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are too small t
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Axis names in signatures are checked against the arrays that really pass, in every test run.
 install_import_hook(["trainers", "store"], "beartype.beartype")
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("strata", deadline=None)
+settings.load_profile("strata")
 
 
 def pytest_addoption(parser):

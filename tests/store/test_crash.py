@@ -1,6 +1,6 @@
 """Whatever stops a writer, and wherever: what was committed stays, nothing else is there, and it goes on from there."""
 
-import itertools
+import contextlib
 import os
 import random
 import shutil
@@ -17,6 +17,10 @@ from store import FeatureStore, StoreError
 from store.blocks import Rows
 from store.opening import storage_of
 from store.storage import Storage
+from tests.sampling import SWEEP, sampled
+
+NEVER = 10**9
+"""No run has so many operations."""
 
 
 class Failing(Storage):
@@ -58,21 +62,22 @@ def extraction(storage, small, parts):
             yield keys
 
 
+@SWEEP
 @pytest.mark.parametrize("after", [False, True], ids=["before it is done", "after it is done"])
-def test_every_operation_may_fail_once(tmp_path, small, after):
+def test_every_operation_may_fail_once(tmp_path, small, after, keep):
     """Of creating and filling a store, each read, write, flush and removal in turn; the next run completes it."""
     parts = [small.rows(11, seed=1), small.rows(14, seed=2)]
-    failures = 0
-    for at in itertools.count(1):
+    counted = Failing(storage_of(tmp_path / "whole" / "view.zarr"), NEVER, after)
+    list(extraction(counted, small, parts))
+    operations = NEVER - counted.left
+    assert operations > 50
+    for at in sampled(range(1, operations + 1), keep):
         folder = tmp_path / str(at) / "view.zarr"
         failing, committed = Failing(storage_of(folder), at, after), []
-        try:
+        with contextlib.suppress(OSError):  # of the last ones, some are cleaning up, whose failure is nobody's trouble
             for keys in extraction(failing, small, parts):
                 committed += keys
-        except OSError:
-            failures += 1
-        if not failing.failed:
-            break
+        assert failing.failed
         if FeatureStore.exists(folder):
             store = FeatureStore.open(folder)
             assert store.verify() == []
@@ -87,11 +92,11 @@ def test_every_operation_may_fail_once(tmp_path, small, after):
         assert store.verify() == []
         small.assert_holds(store, *parts)
         assert {file.suffix for file in folder.rglob("*") if file.is_file()} <= {".json", ""}
-    assert failures > 50  # the loop has met every operation of a whole run
 
 
+@SWEEP
 @pytest.mark.parametrize("after", [False, True], ids=["before it is done", "after it is done"])
-def test_every_operation_of_a_repair_may_fail_once(tmp_path, small, old_store, after):
+def test_every_operation_of_a_repair_may_fail_once(tmp_path, small, old_store, after, keep):
     """Of upgrading a store and taking a damaged block out of it: no sound row is lost, none is there twice."""
     store = FeatureStore.open(old_store)
     keys, pooled = store.keys, store.pooled()
@@ -99,19 +104,21 @@ def test_every_operation_of_a_repair_may_fail_once(tmp_path, small, old_store, a
     data = bytearray(shard.read_bytes())
     data[5] ^= 1
     shard.write_bytes(data)
-    for at in itertools.count(1):
-        folder = tmp_path / str(at) / "view.zarr"
+
+    def repair(folder, at):
         shutil.copytree(old_store, folder)
-        failing = Failing(storage_of(folder), 10**9, after)
+        failing = Failing(storage_of(folder), NEVER, after)
         store = FeatureStore.open(failing)
         failing.left = at
-        try:
-            with store.locked():
-                store.retire(store.damage())
-        except OSError:
-            pass
-        if not failing.failed:
-            break
+        with contextlib.suppress(OSError), store.locked():
+            store.retire(store.damage())
+        return failing
+
+    operations = NEVER - repair(tmp_path / "whole" / "view.zarr", NEVER).left
+    assert operations > 30
+    for at in sampled(range(1, operations + 1), keep):
+        folder = tmp_path / str(at) / "view.zarr"
+        assert repair(folder, at).failed
         store = FeatureStore.open(folder)
         assert not any("the file is gone" in line for line in store.verify())
         with store.locked():
@@ -121,14 +128,14 @@ def test_every_operation_of_a_repair_may_fail_once(tmp_path, small, old_store, a
         assert sorted(store.keys) == sorted(keys[5:])  # the damaged chunk is a whole block here
         np.testing.assert_array_equal(store.pooled(keys[5:]), pooled[5:])
         np.testing.assert_array_equal(store.dask().compute(scheduler="synchronous"), store.pooled())
-    assert at > 30
 
 
-def test_killed_at_a_hundred_random_instants_a_writer_loses_nothing(tmp_path, small):
+@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_random_instants_a_writer_loses_nothing(tmp_path, small, kills):
     """SIGKILL while blocks are written: the store opens and verifies, committed rows stay, and the rest is appended."""
     place, parts = tmp_path / "view.zarr", [small.rows(33, seed=seed) for seed in range(40)]
     instants, committed = random.Random(0), set()
-    for _ in range(100):
+    for _ in range(kills):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads: the child starts none
             child = os.fork()

@@ -1,9 +1,12 @@
 """Bytes that change behind the store's back are found, named, and never handed out."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from store import CorruptStore, FeatureStore
+from tests.sampling import sweep
 
 KINDS = [
     "zarr.json",
@@ -40,8 +43,7 @@ def rows(store, small):
     return rows
 
 
-@pytest.mark.parametrize("how", ["flip", "delete", "truncate"])
-@pytest.mark.parametrize("file", KINDS)
+@pytest.mark.parametrize(("file", "how"), sweep(product(KINDS, ("flip", "delete", "truncate")), keep=14))
 def test_damage_is_named_and_never_read_as_a_value(store, small, rows, file, how):
     """In every kind of file; other blocks stay readable, and `retire` leaves just the damaged rows to do."""
     keys, pooled, counts, frames = rows
@@ -81,11 +83,12 @@ def test_damage_is_named_and_never_read_as_a_value(store, small, rows, file, how
 
 
 @pytest.mark.parametrize("file", ["pooled/c/1/0/0", "num_frames/c/1", "key/c/1/0", "zarr.json", "key/zarr.json"])
-def test_every_single_bit_counts(store, small, rows, file):
+@pytest.mark.parametrize("flips", [13, pytest.param(97, marks=pytest.mark.slow)])
+def test_every_single_bit_counts(store, small, rows, file, flips):
     """Wherever in a file it flips."""
     path = store.path / file
     whole = path.read_bytes()
-    for at in range(0, len(whole), max(1, len(whole) // 97)):
+    for at in range(0, len(whole), max(1, len(whole) // flips)):
         flipped = bytearray(whole)
         flipped[at] ^= 1 << (at % 8)
         path.write_bytes(flipped)

@@ -1,8 +1,8 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
-import tracemalloc
 from collections import namedtuple
 
 import h5py
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, hdf5
+from tests.sampling import sampled
 
 LAYERS, DIM, FRAME_DIM, BLOCK = ("0", "1", "last_hidden_state"), 7, 5, 11  # distinct primes: swapped axes cannot pass
 HEADER = ("fingerprint", "layer_names", "frame_layers", "dim", "frame_dim", "frame_rate_hz", "block_rows", "format")
@@ -121,7 +122,7 @@ def test_a_layer_lies_in_chunks_of_its_own(file):
         assert source["pooled"].chunks == (42, 1, DIM)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_any_store_makes_the_round_trip(tmp_path_factory, data):
     """Any shape, also without rows, frames, or both; values that a careless cast would change; any text as key."""
@@ -160,24 +161,38 @@ def test_many_parts_make_one_file(store, tmp_path, monkeypatch):
     assert_same(hdf5.read(tmp_path / "view.h5", tmp_path / "new.zarr"), store)
 
 
-def test_memory_is_bounded_by_the_part_not_by_the_store(tmp_path, monkeypatch):
-    """9 MB of values pass through parts of a quarter of one, in both directions."""
-    monkeypatch.setattr(hdf5, "PART_BYTES", 2**18)
+MEASURED = """
+import sys, tracemalloc
+from pathlib import Path
+from store import FeatureStore, hdf5
+
+hdf5.PART_BYTES = 2**18
+folder = Path(sys.argv[1])
+store = FeatureStore.open(folder / "view.zarr")
+for action in (
+    lambda: hdf5.write(store, folder / "view.h5"),
+    lambda: hdf5.read(folder / "view.h5", folder / "new.zarr"),
+):
+    tracemalloc.start()
+    action()
+    print(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+"""
+
+
+def test_memory_is_bounded_by_the_part_not_by_the_store(tmp_path):
+    """9 MB of values pass through parts of a quarter of one, in both directions; measured in a process of its own,
+    where nothing else is allocated."""
     store = create(tmp_path / "view.zarr", dim=331, frame_layers=("1",), frame_dim=331, block_rows=64)
     rng = np.random.default_rng(0)
     for start in range(0, 256, 64):
         frames = {"1": list(rng.normal(size=(64, 23, 331)).astype(np.float32))}
         keys = [str(i) for i in range(start, start + 64)]
         store.append(keys, rng.normal(size=(64, 3, 331)).astype(np.float32), [23] * 64, frames)
-    for action in (
-        lambda: hdf5.write(store, tmp_path / "view.h5"),
-        lambda: hdf5.read(tmp_path / "view.h5", tmp_path / "new.zarr"),
-    ):
-        tracemalloc.start()
-        action()
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 4 * 2**20
+    done = subprocess.run([sys.executable, "-c", MEASURED, tmp_path], capture_output=True, text=True, check=True)
+    peaks = [int(line) for line in done.stdout.split()]
+    assert len(peaks) == 2
+    assert max(peaks) < 4 * 2**20
     assert_same(FeatureStore.open(tmp_path / "new.zarr"), store)
 
 
@@ -328,23 +343,26 @@ def test_damage_is_refused_and_leaves_no_store(file, tmp_path, dataset):
     assert not (tmp_path / "new.zarr").exists()
 
 
-def test_damage_in_the_index_of_the_chunks_is_refused(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("keep", [24, pytest.param(None, id="all", marks=pytest.mark.slow)])
+def test_damage_in_the_index_of_the_chunks_is_refused(store, tmp_path, monkeypatch, keep):
     """HDF5 1.8 has no checksum there: chunks are lost, or exchanged, read without an error, or crash it."""
     monkeypatch.setattr(hdf5, "CHUNK_BYTES", 256)
     file = tmp_path / "view.h5"
     hdf5.write(store, file)
-    whole, node, refused = file.read_bytes(), -1, 0
-    while (node := whole.find(b"TREE", node + 1)) >= 0:
-        for offset in (0, 6, 24, 28, 32, 40, 56, 64):  # signature, entries, then size, filter, coordinates, address
-            file.write_bytes(whole)
-            flipped(file, node + offset, bit=2)
-            try:
-                assert_same(hdf5.read(file, tmp_path / "new.zarr"), store)
-                shutil.rmtree(tmp_path / "new.zarr")
-            except StoreError:
-                refused += 1
-                shutil.rmtree(tmp_path / "new.zarr", ignore_errors=True)
-    assert refused > 20
+    whole = file.read_bytes()
+    nodes = [match.start() for match in re.finditer(b"TREE", whole)]
+    offsets = (0, 6, 24, 28, 32, 40, 56, 64)  # signature, entries, then size, filter, coordinates, address
+    places, refused = sampled((node + offset for node in nodes for offset in offsets), keep), 0
+    for place in places:
+        file.write_bytes(whole)
+        flipped(file, place, bit=2)
+        try:
+            assert_same(hdf5.read(file, tmp_path / "new.zarr"), store)
+            shutil.rmtree(tmp_path / "new.zarr")
+        except StoreError:
+            refused += 1
+            shutil.rmtree(tmp_path / "new.zarr", ignore_errors=True)
+    assert refused > len(places) / 3
 
 
 def test_exchanged_rows_are_refused(file, tmp_path):
