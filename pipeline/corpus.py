@@ -173,11 +173,13 @@ def _renamed(corpus: str, section: Section, items: list[Utterance | Problem]) ->
 
 
 def _manifest(rows: list[dict]) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
+    names = dict.fromkeys((*COLUMNS, *(name for row in rows for name in row)))
+    # As objects: pandas would make float64 of whole numbers among which one is missing, whatever digits that costs.
+    table = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+    table = table.astype({"start_s": float, "duration_s": float, "sampling_rate": int})
     labels = [column for column in table if column not in COLUMNS]
     for column in ("speaker", "split", "transcript", *labels):
-        known = table[column].dropna()
-        if column in COLUMNS or known.map(type).eq(str).any():
+        if column in COLUMNS or not table[column].dropna().map(_is_float).all():
             # Text in one corpus, numbers in another: text, so that the column has one type.
             table[column] = table[column].map(class_name, na_action="ignore").astype(object)
             table[column] = table[column].where(table[column].notna(), None)
@@ -185,6 +187,14 @@ def _manifest(rows: list[dict]) -> pd.DataFrame:
             table[column] = table[column].astype(float)
     _warn_of_shared_speakers(table)
     return table[COLUMNS + labels]
+
+
+def _is_float(value: object) -> bool:
+    """Whether a label is a number that float64 keeps, to its last digit."""
+    try:
+        return not isinstance(value, str) and float(value) == value
+    except OverflowError:
+        return False
 
 
 def _warn_of_shared_speakers(table: pd.DataFrame) -> None:

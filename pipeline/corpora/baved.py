@@ -17,6 +17,7 @@ from typing import Literal
 
 from pipeline.corpora import tree
 from pipeline.corpora.contract import Problem, Utterance
+from pipeline.corpora.rooted import look_into
 
 SOURCE = "https://github.com/40uf411/Basic-Arabic-Vocal-Emotions-Dataset"
 """Where the corpus can be had."""
@@ -54,7 +55,7 @@ def utterances(section: Baved, folder: Path) -> Iterator[Utterance | Problem]:
     Raises:
         CorpusError: no usable recording below the root.
     """
-    found = tree.look_into(section, folder)
+    found = look_into(section, folder)
     yield from tree.read(section, found, _labels, "0/25-m-19-0-2-126.wav", f"BAVED ({SOURCE})")
 
 

@@ -1,8 +1,9 @@
 """What every corpus adapter promises.
 
 An adapter knows one way in which people lay out recordings and their labels. It turns a section of `params.yaml` into
-a stream of utterances, in an order that depends on the corpus alone. It decodes no audio and knows no manifest: the
-`corpus` stage opens the files, hashes them and writes the table.
+a stream of utterances, in an order that depends on the corpus alone. It knows no manifest and decodes no audio, unless
+it has to know how long a recording is that it cuts: the `corpus` stage opens the files, hashes them and writes the
+table.
 
 A bad row or a missing file is yielded as a `Problem` and the stream goes on; only a corpus that cannot be read at all
 raises. `tests/pipeline/corpora/test_contract.py` holds every adapter to this.
@@ -15,9 +16,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from pipeline.corpora.paths import normal
+
 MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "sampling_rate"})
 """Columns that the manifest fills in by itself, so that no label may be called so."""
-SEGMENT_COLUMNS = frozenset({"start_s", "duration_s"})
+SEGMENT_COLUMNS = frozenset({"start_s", "duration_s", "end_s"})
 """Columns that say which stretch of a file an utterance is: no labels either."""
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 """Extensions of recordings, those that lose nothing first."""
@@ -32,15 +35,22 @@ class Utterance:
     """One labelled recording, or a stretch of one."""
 
     name: str
-    """Unique within the corpus and the same on every run, whatever else the corpus holds."""
+    """Unique within the corpus and the same on every run, whatever else the corpus holds; in Unicode's form NFC."""
     audio: Path
     """The file that holds it. It exists, but whether it can be decoded is for the stage to find out."""
     labels: Mapping[str, str | float | None] = field(default_factory=dict)
-    """Label by column, with `speaker`, `split` and `transcript` where the corpus knows them; None: not labelled."""
+    """Label by column, with `speaker`, `split` and `transcript` where the corpus knows them; None: not labelled.
+
+    Columns and texts are brought to Unicode's form NFC here, so that no word is two classes."""
     start_s: float = 0.0
     """Where it begins in the file, in seconds."""
     duration_s: float | None = None
     """How long it lasts, in seconds; None: to the end of the file."""
+
+    def __post_init__(self):
+        labels = {normal(c): normal(v) if isinstance(v, str) else v for c, v in self.labels.items()}
+        object.__setattr__(self, "name", normal(self.name))
+        object.__setattr__(self, "labels", labels)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ class Section(BaseModel):
     @field_validator("rename")
     @classmethod
     def _new_names_are_free(cls, rename: dict[str, str]) -> dict[str, str]:
+        rename = {normal(old): normal(new) for old, new in rename.items()}
         for old, new in rename.items():
             if new in MANIFEST_COLUMNS | SEGMENT_COLUMNS:
                 raise ValueError(

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 from pipeline.corpora import tree
 from pipeline.corpora.contract import Problem, Utterance
 from pipeline.corpora.paths import OutsideRoot, follow
+from pipeline.corpora.rooted import Found, look_into
 from pipeline.progress import say
 
 SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"
@@ -81,7 +82,7 @@ def utterances(section: CremaD, folder: Path) -> Iterator[Utterance | Problem]:
     Raises:
         CorpusError: no usable recording below the root.
     """
-    found = tree.look_into(section, folder)
+    found = look_into(section, folder)
     actors = _actors(section, found)
 
     def labels(name: str) -> dict[str, str | float | None]:
@@ -105,7 +106,7 @@ def utterances(section: CremaD, folder: Path) -> Iterator[Utterance | Problem]:
     yield from items
 
 
-def _actors(section: CremaD, found: tree.Found) -> dict[str, Actor]:
+def _actors(section: CremaD, found: Found) -> dict[str, Actor]:
     """The table, by actor; empty where there is none that can be read, which is said."""
     tables = [path for path in found.files if path.name.lower() == TABLE.lower()]
     wanted = f"utterances have no age and no gender; get {TABLE} from {SOURCE} and put it into {found.root}"

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pipeline.corpora import tree
 from pipeline.corpora.contract import Problem, Utterance
+from pipeline.corpora.rooted import look_into
 
 SOURCE = "http://emodb.bilderbar.info"
 """Where the corpus can be had."""
@@ -71,7 +72,7 @@ def utterances(section: EmoDB, folder: Path) -> Iterator[Utterance | Problem]:
     Raises:
         CorpusError: no usable recording below the root.
     """
-    found = tree.look_into(section, folder)
+    found = look_into(section, folder)
     items = tree.read(section, found, _labels, "wav/03a01Fa.wav", f"emo-DB ({SOURCE})")
     heard = {item.labels["speaker"] for item in items if isinstance(item, Utterance)}
     tree.mention_unknown(heard, {f"emo-db/{speaker}" for speaker in SPEAKERS}, "emo-DB's list of speakers")

@@ -1,186 +1,305 @@
-"""A folder of recordings with a table of labels: the Hugging Face audiofolder convention.
+"""A folder of recordings with tables of labels: the Hugging Face audiofolder convention.
 
-Reads `metadata.csv` in the folder: UTF-8, commas, one row per utterance, a column `file_name` (relative to the folder)
-and one column per label. `speaker`, `split` and `transcript` mean what they say and are always text; `start_s` and
-`duration_s` cut an utterance out of a longer file, so that one file may have several rows. Every other column is a
-label: numeric if each of its values is a number, else text. One value with a leading zero, as in "007", makes a column
-text, for such numbers are names. Empty cells are labels that are missing.
+Reads every `metadata.csv`, `metadata.jsonl` or `metadata.parquet` in the folder and below it: one row per utterance, a
+column `file_name` (relative to the table's own folder) and one column per label. `speaker`, `split` and `transcript`
+mean what they say and are always text; `start_s` with `duration_s` or `end_s` cuts an utterance out of a longer file,
+so that one file may have several rows. Every other column is a label: numeric if each of its values is a number that
+can be kept as one (`pipeline.corpora.tables.numeric`), else text. Empty cells are labels that are missing.
+
+Tables need not have the same columns; a recording that two of them have is read from the one nearer to the root. Where
+no table has a column `split`, folders called train, dev, test and the like divide the recordings.
 
 A path leaves the folder neither by ".." nor by a symbolic link. With `absolute_paths: true`, absolute paths and links
-to elsewhere are read (`pipeline.corpora.paths`); DVC then watches the folder alone and not what lies elsewhere.
+to elsewhere are read (`pipeline.corpora.paths`).
 
 Knows nothing of audio formats: whether a file can be decoded is for the stage to find out.
 
-Source: https://huggingface.co/docs/datasets/audio_dataset#audiofolder
+Source: https://huggingface.co/docs/datasets/audio_dataset#audiofolder, and for the words that name a split
+https://huggingface.co/docs/hub/datasets-file-names-and-splits
 """
 
-import csv
-import math
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora.contract import AUDIO_SUFFIXES, MANIFEST_COLUMNS, CorpusError, Problem, Section, Utterance
-from pipeline.corpora.paths import OutsideRoot, follow, locate, spelled
+from pipeline.corpora import tables
+from pipeline.corpora.contract import (
+    AUDIO_SUFFIXES,
+    MANIFEST_COLUMNS,
+    SEGMENT_COLUMNS,
+    CorpusError,
+    Problem,
+    Utterance,
+)
+from pipeline.corpora.paths import Lookup, OutsideRoot, locate, slashed, spelled
+from pipeline.corpora.rooted import Found, Rooted, look_into
 from pipeline.progress import say
 
+TABLES = tuple(f"metadata{suffix}" for suffix in tables.FORMATS)
+"""What a table is called."""
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+"""Split by the words in a folder's name that tell it."""
+
 _TEXT_COLUMNS = frozenset({"speaker", "split", "transcript"})
-_NO_LABELS = frozenset({"file_name", "start_s", "duration_s"})
-# Stricter than float(), which takes "nan", "inf" and "1_000" for numbers.
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
+_WORD_ENDS = re.compile(r"[-._ 0-9]+")
+_STARTS = re.compile(r"(start|begin|onset|offset)(_?(s|sec|secs|seconds|ms|time|sample|frame))?")
+_ENDS = re.compile(r"(end|stop|duration|dur|length)(_?(s|sec|secs|seconds|ms|time|sample|frame))?")
+_ROUNDING_S = Decimal("0.001")  # by which a duration and an end may contradict each other
 
 
-class Folder(Section):
+class Folder(Rooted):
     """`{adapter: folder, root: ../recordings}`."""
 
     adapter: Literal["folder"] = "folder"
-    root: Path
-    """The folder with `metadata.csv`, relative to the study's folder."""
-    absolute_paths: bool = False
-    """Whether `file_name` may be an absolute path, or a link that leads outside the root."""
-
-    def watched(self, folder: Path) -> Path:
-        """The root."""
-        return folder / self.root.expanduser()
+    file_name: str | None = None
+    """Column that names the recordings; by default `file_name`, or where that is missing the only one that ends in
+    `_file_name`."""
 
 
-def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
-    """The rows of `metadata.csv`, in its order.
+@dataclass(frozen=True)
+class _Source:
+    """A table with what it takes to read its rows."""
 
-    An utterance is named by its `file_name` (absolute where that is), extension included, so that no other row can
-    change the name; a stretch of a file adds where it starts and how long it lasts, as in "talk.wav#1.5+2.0".
+    name: str
+    """As seen from the root."""
+    folder: Path
+    table: tables.Table
+    file_column: str
 
-    Raises:
-        CorpusError: there is no `metadata.csv`, or its header or its encoding makes the whole table unreadable.
-    """
-    root = section.watched(folder)
-    table = root / "metadata.csv"
-    header, rows = _read(table)
-    # A row with a cell too many has its values under the wrong columns, so it has no say.
-    aligned = [cells for _, cells in rows if len(cells) <= len(header)]
-    numeric = {
-        column
-        for index, column in enumerate(header)
-        if column not in _TEXT_COLUMNS and _is_numeric([cells[index] for cells in aligned if index < len(cells)])
-    }
-    seen: dict[str, int] = {}
-    for line, cells in rows:
-        try:
-            utterance = _utterance(root, header, cells, numeric, section.absolute_paths)
-            if utterance.name in seen:
-                raise _BadRow(f"the same recording as in line {seen[utterance.name]}, which counts")
-        except (_BadRow, OutsideRoot) as error:
-            name, audio = _listed(root, header, cells, section.absolute_paths)
-            yield Problem(name or f"metadata.csv:{line}", f"metadata.csv line {line}: {error}", audio)
-            continue
-        seen[utterance.name] = line
-        yield utterance
-    listed = (_listed(root, header, cells, section.absolute_paths)[1] for _, cells in rows)
-    _mention_unlisted(root, {Path(os.path.abspath(audio)) for audio in listed if audio is not None})
-
-
-def _mention_unlisted(root: Path, listed: set[Path]) -> None:
-    """Says so if recordings lie in the folder that the table does not have: a row may have been forgotten."""
-    found = (Path(os.path.abspath(path)) for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    unlisted = sorted(set(found) - listed)
-    if unlisted:
-        say(f"not in metadata.csv of {root} and left out: {len(unlisted)} recordings, the first {unlisted[0].name}")
+    def where(self, row: tables.Row) -> str:
+        return f"{self.name} {'row' if self.name.endswith('.parquet') else 'line'} {row.line}"
 
 
 class _BadRow(ValueError):
     """A row that cannot become an utterance; the message is the reason."""
 
 
-def _read(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Column names, and each row that is not blank with its line number and its stripped cells."""
-    if not table.parent.is_dir():
-        raise CorpusError(f"no such folder: {table.parent}; `root` is relative to the folder of params.yaml")
-    if not table.is_file():
-        raise CorpusError(f"no metadata.csv in {table.parent}; write one with a column file_name and one per label")
-    try:
-        # utf-8-sig drops the byte-order mark with which spreadsheets begin a file; strict refuses a quote left open.
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=True, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{table} is not UTF-8 (at byte {error.start}); save it as UTF-8") from error
-    except csv.Error as error:
-        raise CorpusError(f"{table} line {reader.line_num}: {error}") from error
-    rows = [(line, cells) for line, cells in rows if any(cells)]
-    if len(rows) < 2:
-        raise CorpusError(f"{table} has {'a header and no rows' if rows else 'no header'}; list the recordings in it")
-    _, header = rows.pop(0)
-    _check_header(table, header)
-    return header, rows
+def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
+    """The rows of all tables, in their order, those of the root's own table first.
+
+    An utterance is named by its file's path from the root (absolute where it lies elsewhere), extension included, so
+    that no other row can change the name; a stretch of a file adds where it starts and how long it lasts, as in
+    "talk.wav#1.5+2.0".
+
+    Raises:
+        CorpusError: there is no table, or its header or its encoding makes the only one unreadable.
+    """
+    found = look_into(section, folder)
+    recordings = [path for path in found.files if path.suffix.lower() in AUDIO_SUFFIXES]
+    lookup = Lookup(found.root, recordings, absolute_paths=section.absolute_paths)
+    sources, problems = _sources(section, found)
+    yield from problems
+    labels = _Labels(sources, found.root)
+    seen: dict[str, tuple[_Source, tables.Row, Path]] = {}
+    listed, repeated = set(), []
+    for source, row in ((each, row) for each in sources for row in each.table.rows):
+        audio = None
+        try:
+            audio = _audio(lookup, source, row)
+            listed.add(audio)
+            utterance = _utterance(lookup.name(audio), audio, row, labels.of(source, row))
+            first, line, path = seen.setdefault(utterance.name, (source, row, audio))
+            if path != audio:
+                raise _BadRow(f"its name is that of {first.where(line)} in another of Unicode's forms; rename one file")
+            if first is not source:
+                repeated.append(source.where(row))
+                continue
+            if line is not row:
+                raise _BadRow(f"the same recording as in line {line.line}, which counts")
+        except (_BadRow, OutsideRoot) as error:
+            name, expected = _listed(section, found.root, source, row)
+            yield Problem(name or f"{source.name}:{row.line}", f"{source.where(row)}: {error}", audio or expected)
+            continue
+        yield utterance
+    if repeated:
+        say(f"{found.root}: {len(repeated)} rows are of recordings that a table nearer to it has: {repeated[0]}, …")
+    _mention_unlisted(found, sources, recordings, listed)
 
 
-def _check_header(table: Path, header: Sequence[str]) -> None:
-    if "file_name" not in header:
-        raise CorpusError(f"{table} has no column file_name, only {', '.join(header)}; columns end at commas")
-    if "" in header:
-        raise CorpusError(f"{table}: column {header.index('') + 1} has no name; name it or delete it")
-    if repeated := [column for column, count in Counter(header).items() if count > 1]:
-        raise CorpusError(f"{table} has the column {repeated[0]} more than once; rename one")
-    if taken := sorted(MANIFEST_COLUMNS.intersection(header)):
-        raise CorpusError(f"{table} has the column {taken[0]}, which the manifest fills in by itself; rename it")
+def _sources(section: Folder, found: Found) -> tuple[list[_Source], list[Problem]]:
+    """The tables, those nearest to the root first, and a problem for each that cannot be used."""
+    paths = [path for path in found.files if path.name in TABLES]
+    if not paths:
+        raise CorpusError(
+            f"no metadata.csv in {found.root}, nor metadata.jsonl or metadata.parquet, there or below; write one with "
+            "a column file_name and one per label"
+        )
+    paths.sort(key=lambda path: (len(path.parts), path))
+    sources, problems, errors = [], [], []
+    for path in paths:
+        name = found.inside(path)
+        try:
+            if not os.path.isfile(path):  # a FIFO would be waited for
+                raise CorpusError(f"{path} is no file that can be read")
+            if beside := [other for other in paths if other.parent == path.parent and other != path]:
+                raise CorpusError(f"{path} lies beside {beside[0].name}; keep one, for nothing says which counts")
+            table = tables.read(path)
+            sources.append(_Source(name, path.parent, table, _file_column(section, path, table)))
+            if table.nested:
+                say(f"{name}: left out {', '.join(sorted(table.nested))}; labels are text or numbers, no lists")
+        except CorpusError as error:
+            errors.append(error)
+            problems.append(Problem(name, str(error)))
+    if not sources:
+        raise errors[0]
+    return sources, problems
 
 
-def _is_numeric(cells: Sequence[str]) -> bool:
-    values = [cell for cell in cells if cell]
-    return bool(values) and all(_number(value) is not None and not _LEADING_ZERO.match(value) for value in values)
+def _file_column(section: Folder, path: Path, table: tables.Table) -> str:
+    """The column that names the recordings, of a table that can be used."""
+    wanted = section.file_name or "file_name"
+    others = [column for column in table.columns if column.endswith("_file_name")]
+    if wanted in table.columns:
+        column = wanted
+    elif section.file_name is None and len(others) == 1:
+        column = others[0]
+    elif others:
+        raise CorpusError(
+            f"{path} has no column {wanted}, but {' and '.join(others)}; write into `file_name` which one is meant"
+        )
+    else:
+        raise CorpusError(f"{path} has no column {wanted}, only {', '.join(table.columns)}; columns end at commas")
+    if taken := sorted(MANIFEST_COLUMNS.intersection(table.columns)):
+        raise CorpusError(f"{path} has the column {taken[0]}, which the manifest fills in by itself; rename it")
+    _check_segments(path, [each for each in table.columns if each != column])
+    return column
 
 
-def _number(cell: str) -> float | None:
-    value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
-    return value if math.isfinite(value) else None
+def _check_segments(path: Path, columns: Sequence[str]) -> None:
+    """Refuses columns that seem to cut utterances out of files and are none that are read: the files would stay whole.
+
+    Raises:
+        CorpusError: it has a start and an end or a duration, and one of them is called otherwise than here.
+    """
+    starts = [column for column in columns if _STARTS.fullmatch(column.lower())]
+    ends = [column for column in columns if _ENDS.fullmatch(column.lower())]
+    own = [column for column in (*starts, *ends) if column in SEGMENT_COLUMNS]
+    if starts and ends and not ("start_s" in own and len(own) > 1):
+        other = next(column for column in (*starts, *ends) if column not in own)
+        raise CorpusError(
+            f"{path} has the columns {starts[0]} and {ends[0]}: a stretch of a file is told by start_s and end_s, or "
+            f"start_s and duration_s, in seconds; call {other} so, or rename it if it is a label"
+        )
 
 
-def _utterance(
-    root: Path, header: Sequence[str], cells: Sequence[str], numeric: set[str], absolute_paths: bool
-) -> Utterance:
-    if len(cells) > len(header):
-        raise _BadRow(f"{len(cells)} cells under {len(header)} columns; a comma inside a cell needs quotes")
-    # A row that ends early leaves its last labels empty, as spreadsheets and hand-written tables do.
-    row = dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=True))
-    if not row["file_name"]:
-        raise _BadRow("no file_name")
-    name = spelled(row["file_name"])
-    audio = locate(root, row["file_name"], absolute_paths=absolute_paths)
-    if not os.path.isfile(audio):  # unlike Path.is_file, it never raises, whatever the table names
-        raise _BadRow(f"no such file: {audio}")
-    follow(root, audio, absolute_paths=absolute_paths)
-    start_s, duration_s = _seconds(row, "start_s") or 0.0, _seconds(row, "duration_s")
-    if duration_s == 0:
+class _Labels:
+    """The labels of rows, whose columns are of one kind in all tables."""
+
+    def __init__(self, sources: Sequence[_Source], root: Path):
+        self._root = root
+        self._columns = [
+            column
+            for column in dict.fromkeys(column for source in sources for column in source.table.columns)
+            if column not in SEGMENT_COLUMNS | {source.file_column for source in sources}
+        ]
+        self._numeric = {column for column in self._columns if self._is_numeric(column, sources)}
+        self._folders = "split" not in self._columns
+        if self._folders:
+            rows = ((source, row) for source in sources for row in source.table.rows)
+            told = {self._split(source, row) for source, row in rows} - {None}
+            self._folders = len(told) > 1  # one alone divides nothing
+
+    def of(self, source: _Source, row: tables.Row) -> dict[str, str | float | None]:
+        """Label by column."""
+        cells = {column: row.cells.get(column) or None for column in self._columns}
+        labels = {column: float(cell) if cell and column in self._numeric else cell for column, cell in cells.items()}
+        return {**labels, "split": self._split(source, row)} if self._folders else labels
+
+    @staticmethod
+    def _is_numeric(column: str, sources: Sequence[_Source]) -> bool:
+        # A row with a cell too many has its values under the wrong columns, so it has no say.
+        told = [
+            (source.where(row), row.cells.get(column, ""))
+            for source in sources
+            for row in source.table.rows
+            if not row.fault
+        ]
+        if column in _TEXT_COLUMNS or any(column in source.table.texts for source in sources):
+            return False
+        if odd := tables.no_numbers(told):
+            where, cell = odd[0]
+            say(f"{where}: {column} is {cell!r}, one of {len(odd)} among numbers; so the whole column is text")
+        return tables.numeric(cell for _, cell in told)
+
+    def _split(self, source: _Source, row: tables.Row) -> str | None:
+        """What the folders around a recording say, the outermost first."""
+        file = Path(slashed(row.cells.get(source.file_column, "")))
+        folders = (*source.folder.relative_to(self._root).parts, *file.parts[:-1])
+        words = (word for folder in folders for word in _WORD_ENDS.split(folder.lower()))
+        return next((SPLITS[word] for word in words if word in SPLITS), None)
+
+
+def _audio(lookup: Lookup, source: _Source, row: tables.Row) -> Path:
+    """The file that a row names."""
+    if row.fault:
+        raise _BadRow(row.fault)
+    cell = row.cells.get(source.file_column)
+    if not cell:
+        raise _BadRow(f"no {source.file_column}")
+    audio = lookup.find(source.folder, cell)
+    if audio is None:
+        expected = source.folder / cell
+        nearest = lookup.nearest(expected)
+        raise _BadRow(f"no such file: {expected}" + (f"; the nearest there is {nearest}" if nearest else ""))
+    return audio
+
+
+def _utterance(name: str, audio: Path, row: tables.Row, labels: Mapping[str, str | float | None]) -> Utterance:
+    start, duration, end = (_seconds(row, column) for column in ("start_s", "duration_s", "end_s"))
+    start = start or Decimal(0)
+    if duration is not None and end is not None and abs(start + duration - end) > _ROUNDING_S:
+        raise _BadRow(f"start_s {start}, duration_s {duration} and end_s {end} contradict each other")
+    if duration is None and end is not None:
+        if end <= start:
+            raise _BadRow(f"end_s {end} is not after start_s {start}")
+        duration = end - start  # of what is written: in binary, 0.3 - 0.1 is not 0.2
+    if duration == 0:
         raise _BadRow("duration_s is 0")
+    start_s, duration_s = float(start), None if duration is None else float(duration)
     if start_s or duration_s:
         name += f"#{start_s}" + (f"+{duration_s}" if duration_s else "")
-    labels = {
-        column: None if not cell else float(cell) if column in numeric else cell
-        for column, cell in row.items()
-        if column not in _NO_LABELS
-    }
     return Utterance(name, audio, labels, start_s, duration_s)
 
 
-def _listed(root: Path, header: Sequence[str], cells: Sequence[str], absolute_paths: bool) -> tuple[str, Path | None]:
-    """The name of a row, which may be bad: empty where it has none; and the path, unless that may not be read."""
-    index = header.index("file_name")
-    cell = cells[index] if index < len(cells) else ""
-    try:
-        return (spelled(cell), locate(root, cell, absolute_paths=absolute_paths)) if cell else ("", None)
-    except OutsideRoot:
-        return spelled(cell), None
-
-
-def _seconds(row: dict[str, str], column: str) -> float | None:
-    cell = row.get(column, "")
+def _seconds(row: tables.Row, column: str) -> Decimal | None:
+    cell = row.cells.get(column)
     if not cell:
         return None
-    value = _number(cell)
+    value = tables.number(cell)
     if value is None or value < 0:
         raise _BadRow(f"{column} is {cell!r}, not a number of seconds")
-    return value
+    return Decimal(cell)
+
+
+def _listed(section: Folder, root: Path, source: _Source, row: tables.Row) -> tuple[str, Path | None]:
+    """The name of a row that is bad: empty where it has none; and the path, unless that may not be read."""
+    cell = row.cells.get(source.file_column)
+    if not cell:
+        return "", None
+    inside = source.folder.relative_to(root).as_posix()
+    try:
+        path = locate(source.folder, cell, absolute_paths=section.absolute_paths)
+    except OutsideRoot:
+        path = None
+    return spelled(cell if inside == "." or cell.startswith("/") else f"{inside}/{cell}"), path
+
+
+def _mention_unlisted(found: Found, sources: Sequence[_Source], recordings: Sequence[Path], listed: set[Path]) -> None:
+    """Says so if recordings lie in the folder that no table has: a row may have been forgotten."""
+    unlisted = [path for path in recordings if path not in listed]
+    if unlisted:
+        # Links lead to one file by several names.
+        elsewhere = {os.path.realpath(path) for path in listed.difference(recordings)}
+        unlisted = [path for path in unlisted if os.path.realpath(path) not in elsewhere]
+    if unlisted:
+        where = sources[0].name if len(sources) == 1 else "the tables"
+        first = found.inside(unlisted[0])
+        say(f"not in {where} of {found.root} and left out: {len(unlisted)} recordings, the first {first}")

@@ -27,6 +27,7 @@ from typing import Literal
 
 from pipeline.corpora import tree
 from pipeline.corpora.contract import AUDIO_SUFFIXES, Problem, Utterance
+from pipeline.corpora.rooted import Found, look_into
 from pipeline.progress import say
 
 SOURCE = "https://sail.usc.edu/iemocap/"
@@ -88,7 +89,7 @@ def utterances(section: Iemocap, folder: Path) -> Iterator[Utterance | Problem]:
     Raises:
         CorpusError: no usable recording below the root.
     """
-    found = tree.look_into(section, folder)
+    found = look_into(section, folder)
     found = replace(found, files=[path for path in found.files if not _is_dialogue(path)])
     evaluations = _rows(section, found, EVALUATIONS, _EVALUATION, "no emotion, valence, activation and dominance")
     transcripts = _rows(section, found, TRANSCRIPTS, _TRANSCRIPT, "no transcript")
@@ -129,7 +130,7 @@ def _is_dialogue(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES and bool(re.fullmatch(_DIALOGUE, path.stem))
 
 
-def _rows(section: Iemocap, found: tree.Found, kind: str, row: re.Pattern, lacking: str) -> dict[str, tuple[str, ...]]:
+def _rows(section: Iemocap, found: Found, kind: str, row: re.Pattern, lacking: str) -> dict[str, tuple[str, ...]]:
     """The rows of all tables of a kind, by utterance; empty where there is none, which is said.
 
     Only the tables' own folder counts: others (`MOCAP_head`, …) have files of the same names.

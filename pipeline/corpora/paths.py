@@ -5,20 +5,41 @@ root, and so must what a symbolic link there leads to: a link comes with a corpu
 allowed together by `absolute_paths: true`, for tables of one's own and for folders of links to a shared disk (or into
 the cache of DVC, git-annex or the Hugging Face hub). A path that climbs by ".." is never read.
 
-Every adapter that takes paths from a table asks here. Knows no table and no audio.
+Systems write one name in several ways: a Mac's file system takes letters and their accents apart (NFD) where tables
+have them in one (NFC), and Windows divides folders by backslashes. So a path is looked for as it is written, then with
+each of its names in any normal form, then both again with slashes.
+
+Every adapter that takes paths from a table, and every root in params.yaml, asks here. Knows no table and no audio.
 """
 
 import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+_COMPARISONS = 500_000  # of names, when the nearest one is looked for: some seconds, however much is missing
 
 
 class OutsideRoot(ValueError):
     """A path that may not be read; the message is the reason, fit for a failures table."""
 
 
+def normal(text: str) -> str:
+    """A text in the one normal form that labels and names have here, NFC."""
+    return unicodedata.normalize("NFC", text)
+
+
 def spelled(cell: str) -> str:
     """The path in one spelling: "./a.wav" is "a.wav"."""
-    return str(PurePosixPath(cell))
+    return normal(str(PurePosixPath(cell)))
+
+
+def slashed(cell: str) -> str:
+    """The path as it is written where slashes divide folders."""
+    return cell.replace("\\", "/")
 
 
 def locate(root: Path, cell: str, *, absolute_paths: bool = False) -> Path:
@@ -55,3 +76,114 @@ def follow(root: Path, path: Path, *, absolute_paths: bool = False) -> None:
     real = os.path.realpath(path)
     if not Path(real).is_relative_to(os.path.realpath(root)):
         raise OutsideRoot(f"a link leads outside the folder, to {real}; it is followed where absolute_paths is true")
+
+
+class Folders:
+    """What lies in folders, by the normal forms of names. Each folder is listed once, when it is first needed."""
+
+    def __init__(self):
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def names(self, folder: Path) -> dict[str, str]:
+        """By normal form, the names in a folder; none where it cannot be listed."""
+        if folder not in self._names:
+            try:
+                listed = sorted(os.listdir(folder), reverse=True)  # of names with one normal form the first counts
+            except (OSError, ValueError):  # the latter: a name with a NUL, or one that no file system could have
+                listed = []
+            self._names[folder] = {normal(name): name for name in listed}
+        return self._names[folder]
+
+    def find(self, path: Path) -> Path | None:
+        """The path as it is on disk, which may have some of its names in another normal form; None: not there."""
+        if os.path.lexists(path):
+            return path
+        here = Path(path.anchor)
+        for name in path.relative_to(here).parts:
+            there = here / name
+            if name != ".." and not os.path.lexists(there):
+                actual = self.names(here).get(normal(name))
+                if actual is None:
+                    return None
+                there = here / actual
+            here = there
+        return here if os.path.lexists(here) else None
+
+
+def below(folder: Path, root: Path) -> Path:
+    """A root of params.yaml, relative to the study's folder, as it is on disk; as it is written where it is not."""
+    folders = Folders()
+    for written in dict.fromkeys((root, Path(slashed(str(root))))):
+        found = folders.find(folder / written.expanduser())
+        if found is not None:
+            return found
+    return folder / root.expanduser()
+
+
+class Lookup:
+    """Finds what the tables of one corpus name."""
+
+    def __init__(self, root: Path, recordings: Sequence[Path], *, absolute_paths: bool = False):
+        """Takes the root, and the recordings below it: of these the nearest to a missing one is told."""
+        self.root, self.absolute_paths = root, absolute_paths
+        self._recordings, self._folders = recordings, Folders()
+        self._comparisons = 0
+
+    def find(self, folder: Path, cell: str) -> Path | None:
+        """The path of a cell in a table that lies in a folder, as it is on disk; None: not there.
+
+        Raises:
+            OutsideRoot: it may not be read, or it is a link to what may not be.
+        """
+        for written in dict.fromkeys((cell, slashed(cell))):
+            found = self._folders.find(locate(folder, written, absolute_paths=self.absolute_paths))
+            if found is not None and os.path.isfile(found):  # unlike Path.is_file, it never raises
+                follow(self.root, found, absolute_paths=self.absolute_paths)
+                return found
+        return None
+
+    def name(self, path: Path) -> str:
+        """What a file is called in a manifest: its path from the root, or all of it where it lies elsewhere."""
+        return normal(path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path))
+
+    def nearest(self, path: Path) -> str | None:
+        """The recording, as seen from the root, whose path is most like one that is not there; None: none is.
+
+        One of the same name in another folder comes first, then those in the same folder, then all others.
+        """
+        wanted = PurePosixPath(_alike(slashed(self.name(path))))
+        return (
+            self._closest(wanted, self._inside["name", wanted.name], cutoff=0.0)
+            or self._closest(wanted, self._inside["folder", str(wanted.parent)])
+            or self._closest(wanted, self._inside["root", ""])
+        )
+
+    @cached_property
+    def _inside(self) -> dict[tuple[str, str], dict[str, str]]:
+        """The recordings of a name, of a folder and of the root: each as it is compared → as it is told."""
+        inside = defaultdict(dict)
+        for recording in self._recordings:
+            told = os.fsencode(recording.relative_to(self.root)).decode("utf-8", "backslashreplace")
+            compared = PurePosixPath(_alike(told))
+            for key in (("name", compared.name), ("folder", str(compared.parent)), ("root", "")):
+                inside[key][str(compared)] = told
+        return inside
+
+    def _closest(self, wanted: PurePosixPath, names: Mapping[str, str], cutoff: float = 0.6) -> str | None:
+        if self._comparisons + len(names) > _COMPARISONS:
+            return None
+        self._comparisons += len(names)
+        found = get_close_matches(str(wanted), names, n=1, cutoff=cutoff)
+        return names[found[0]] if found else None
+
+
+def nearest_folder(path: Path) -> str:
+    """Words that name the folder beside a missing one whose name is most like it; empty where none is."""
+    beside = {_alike(name): name for name in Folders().names(path.parent).values() if (path.parent / name).is_dir()}
+    found = get_close_matches(_alike(path.name), beside, n=1)
+    return f", did you mean {beside[found[0]]!r}?" if found else ""
+
+
+def _alike(name: str) -> str:
+    """A name as people compare them: without letter case."""
+    return normal(name).casefold()

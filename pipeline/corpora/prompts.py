@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from pipeline.corpora.paths import below
 
 INSTALL = "apt-get install --no-install-recommends " + " ".join(
     f"asterisk-core-sounds-{language}-wav" for language in ("en", "fr", "it")
@@ -36,8 +37,8 @@ class Prompts(Section):
     """The directory of the voices; relative to the study's folder if it is not absolute."""
 
     def watched(self, folder: Path) -> Path:
-        """The root."""
-        return folder / self.root.expanduser()
+        """The root, as it is on disk."""
+        return below(folder, self.root)
 
 
 def utterances(section: Prompts, folder: Path) -> Iterator[Utterance | Problem]:

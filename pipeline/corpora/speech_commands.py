@@ -22,6 +22,8 @@ from typing import Literal
 
 from pipeline.corpora import tree
 from pipeline.corpora.contract import Problem, Utterance
+from pipeline.corpora.paths import slashed
+from pipeline.corpora.rooted import Found, look_into
 from pipeline.progress import say
 
 SOURCE = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
@@ -58,7 +60,7 @@ def utterances(section: SpeechCommands, folder: Path) -> Iterator[Utterance | Pr
     Raises:
         CorpusError: no usable recording below the root.
     """
-    found = tree.look_into(section, folder)
+    found = look_into(section, folder)
     found = replace(found, files=[path for path in found.files if path.parent.name != NOISES])
     listed = _listed(section, found)
 
@@ -89,14 +91,14 @@ def split_of(speaker: str) -> str:
     return "validation" if percent < 10 else "test" if percent < 20 else "train"
 
 
-def _listed(section: SpeechCommands, found: tree.Found) -> dict[str, str | None] | None:
+def _listed(section: SpeechCommands, found: Found) -> dict[str, str | None] | None:
     """Split by the names on the lists, None where they contradict each other; None instead if a list is missing."""
     splits: dict[str, str | None] = {}
     for split, table in LISTS.items():
         rows = tree.table(section, found, (table,), "the split follows the corpus's rule, a hash of the speaker")
         if not rows:
             return None
-        for name in {row.strip().removesuffix(".wav") for row in rows} - {""}:
+        for name in {slashed(row.strip()).removesuffix(".wav") for row in rows} - {""}:
             splits[name] = None if name in splits else split
     if doubtful := sorted(name for name, split in splits.items() if split is None):
         say(f"{found.root}: {len(doubtful)} recordings are on both lists, the first {doubtful[0]}; they have no split")

@@ -26,6 +26,7 @@ from typing import Literal
 
 from pipeline.corpora import tree
 from pipeline.corpora.contract import Problem, Utterance
+from pipeline.corpora.rooted import Found, look_into
 from pipeline.progress import say
 
 SOURCE = "https://catalog.ldc.upenn.edu/LDC93S1"
@@ -70,7 +71,7 @@ def utterances(section: Timit, folder: Path) -> Iterator[Utterance | Problem]:
     Raises:
         CorpusError: no usable recording below the root.
     """
-    found = tree.look_into(section, folder)
+    found = look_into(section, folder)
     files = {str(path).lower(): path for path in found.files}
     # Of SA1.WAV and SA1.WAV.wav the second is a copy.
     originals = [p for p in found.files if not _is_double(p) or str(p.with_suffix("")).lower() not in files]
@@ -109,7 +110,7 @@ def _is_double(path: Path) -> bool:
     return path.with_suffix("").suffix.lower() == path.suffix.lower() == ".wav"
 
 
-def _transcript(section: Timit, found: tree.Found, path: Path) -> str | None:
+def _transcript(section: Timit, found: Found, path: Path) -> str | None:
     """The text in a file; None where there is none that can be read."""
     try:
         fields = _TEXT.fullmatch(tree.lines(section, found, path)[0])
@@ -118,7 +119,7 @@ def _transcript(section: Timit, found: tree.Found, path: Path) -> str | None:
     return fields and fields[1]
 
 
-def _ages(section: Timit, found: tree.Found) -> dict[str, float | None] | None:
+def _ages(section: Timit, found: Found) -> dict[str, float | None] | None:
     """Age of each speaker that the table has, None where a date is unknown or cannot be right.
 
     None instead where there is no table, which has been said.

@@ -17,12 +17,12 @@ Feeds the adapters of published corpora, such as `crema_d.py` and `timit.py`. Kn
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.corpora.contract import AUDIO_SUFFIXES, CorpusError, Problem, Section, Utterance
-from pipeline.corpora.paths import OutsideRoot, follow
+from pipeline.corpora.contract import AUDIO_SUFFIXES, CorpusError, Problem, Utterance
+from pipeline.corpora.paths import OutsideRoot, follow, normal
+from pipeline.corpora.rooted import Found, Rooted
 from pipeline.progress import say
 
 _POINTER = b"version https://git-lfs"
@@ -34,70 +34,12 @@ Labels = Mapping[str, str | float | None]
 Row = TypeVar("Row")
 
 
-class Tree(Section):
-    """Options of every corpus that is a tree of folders."""
-
-    root: Path
-    """The folder that holds the corpus, relative to the study's folder."""
-    absolute_paths: bool = False
-    """Whether links may lead outside the root."""
-
-    def watched(self, folder: Path) -> Path:
-        """The root."""
-        return folder / self.root.expanduser()
+class Tree(Rooted):
+    """Options of every corpus whose labels stand in the names of its files."""
 
 
 class Unusable(ValueError):
     """A file that is no recording of the corpus, or cannot be read; the message is the reason, for a failures table."""
-
-
-@dataclass
-class Found:
-    """What lies below a root."""
-
-    root: Path
-    files: list[Path] = field(default_factory=list)
-    """All that are not hidden, sorted."""
-    problems: list[Problem] = field(default_factory=list)
-    """What may not or cannot be looked into."""
-
-    def inside(self, path: Path) -> str:
-        """A path as seen from the root, fit for a table: bytes that are no UTF-8 are written out."""
-        return os.fsencode(path.relative_to(self.root)).decode("utf-8", "backslashreplace")
-
-
-def look_into(section: Tree, folder: Path) -> Found:
-    """All files below the section's root, the folders that links lead to included.
-
-    Raises:
-        CorpusError: there is no such folder.
-    """
-    root = section.watched(folder)
-    if not root.is_dir():
-        raise CorpusError(f"no such folder: {root}; `root` is relative to the folder of params.yaml")
-    found = Found(root)
-    # A link may lead back to a folder above it, or to one that is listed anyway: each real folder counts once.
-    pending, seen = [root], {os.path.realpath(root)}
-    while pending:
-        directory = pending.pop()
-        try:
-            names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
-        except OSError as error:
-            found.problems.append(Problem(found.inside(directory), f"cannot be listed: {error.strerror}"))
-            continue
-        for path in (directory / name for name in names):
-            if not os.path.isdir(path):
-                found.files.append(path)
-            elif (real := os.path.realpath(path)) not in seen:
-                try:
-                    follow(root, path, absolute_paths=section.absolute_paths)
-                except OutsideRoot as error:
-                    found.problems.append(Problem(found.inside(path), str(error)))
-                else:
-                    seen.add(real)
-                    pending.append(path)
-    found.files.sort()
-    return found
 
 
 def code(table: Mapping[str, str | None], what: str, key: str) -> str | None:
@@ -154,13 +96,14 @@ def read_paths(
         where = found.inside(path)
         try:
             name, labels = meaning(path)
+            name = normal(name)
             first = counted.get(name)
             if first is not None and first.suffix.lower() != path.suffix.lower():
                 other_formats.append(where)
                 continue
             if first is not None:
                 raise Unusable(f"the same recording as {found.inside(first)}, which counts")
-            _check(section, found.root, path)
+            check(section, found.root, path)
             counted[name] = path
         except (Unusable, OutsideRoot) as error:
             told = isinstance(error, Unusable) and _is_text(path)
@@ -261,8 +204,13 @@ def mention_unknown(
         say(f"not in {table}: {len(unknown)} {what}, the first {unknown[0]}; they have {lacking}")
 
 
-def _check(section: Tree, root: Path, path: Path) -> None:
-    """Whether a file is there and may be read, and is not merely what Git LFS leaves in its place."""
+def check(section: Tree, root: Path, path: Path) -> None:
+    """Looks whether a file is there and may be read, and is not merely what Git LFS leaves in its place.
+
+    Raises:
+        Unusable: it is not, or its path cannot be written into a table.
+        OutsideRoot: it is a link to what may not be read.
+    """
     if not os.path.isfile(path):
         raise Unusable(f"not a file, or a link that leads nowhere: {path}")
     follow(root, path, absolute_paths=section.absolute_paths)

@@ -20,6 +20,8 @@ from typing import Literal
 
 from pipeline.corpora import tree
 from pipeline.corpora.contract import Problem, Utterance
+from pipeline.corpora.paths import slashed
+from pipeline.corpora.rooted import Found, look_into
 from pipeline.progress import say
 
 SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html"
@@ -55,7 +57,7 @@ def utterances(section: VoxCeleb1, folder: Path) -> Iterator[Utterance | Problem
     Raises:
         CorpusError: no usable recording below the root.
     """
-    found = tree.look_into(section, folder)
+    found = look_into(section, folder)
     splits, speakers = _splits(section, found), _speakers(section, found)
 
     def meaning(path: Path) -> tuple[str, tree.Labels]:
@@ -85,7 +87,7 @@ def utterances(section: VoxCeleb1, folder: Path) -> Iterator[Utterance | Problem
     yield from items
 
 
-def _splits(section: VoxCeleb1, found: tree.Found) -> dict[str, str] | None:
+def _splits(section: VoxCeleb1, found: Found) -> dict[str, str] | None:
     """Split of each recording that the table has; None instead where there is no table, which has been said."""
     wanted = f"utterances have no split; get {SPLIT_TABLE} from {TABLES} and put it into {found.root}"
     rows = [row for row in tree.table(section, found, (SPLIT_TABLE,), wanted) if row.strip()]
@@ -94,10 +96,10 @@ def _splits(section: VoxCeleb1, found: tree.Found) -> dict[str, str] | None:
     fields = [_ROW.fullmatch(row) for row in rows]
     if wrong := [row for row, each in zip(rows, fields, strict=True) if not each]:
         say(f"{SPLIT_TABLE}: {len(wrong)} rows are not as in '1 id10001/1zcIwhmdeo4/00001.wav', the first {wrong[0]!r}")
-    return tree.agreed(((each["name"], SPLITS[each["split"]]) for each in fields if each), SPLIT_TABLE)
+    return tree.agreed(((slashed(each["name"]), SPLITS[each["split"]]) for each in fields if each), SPLIT_TABLE)
 
 
-def _speakers(section: VoxCeleb1, found: tree.Found) -> dict[str, tuple[str | None, str | None]] | None:
+def _speakers(section: VoxCeleb1, found: Found) -> dict[str, tuple[str | None, str | None]] | None:
     """Gender and nationality of each speaker that the table has, None where a cell cannot be used.
 
     None instead where there is no table that can be used, which has been said.

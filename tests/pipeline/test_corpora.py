@@ -1,11 +1,15 @@
 """`strata corpus` on several corpora at once: one manifest, in which nobody is taken for somebody else."""
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
-from pipeline.corpus import COLUMNS
+from pipeline.corpus import COLUMNS, _manifest
+from trainers.data import targets
+from trainers.spec import Task
 
 CREMA_D = ["AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1003_IEO_NEU_LO.wav", "AudioWAV/1001_DFA_ANG_XX (1).wav"]
 BAVED = ["0/3-f-21-0-1-3.wav", "1/1003-m-20-1-2-9.wav"]
@@ -134,3 +138,62 @@ def test_a_new_name_that_cannot_be(study, rename, message):
     study.params["corpora"]["tones"]["rename"] = rename
     assert message in study.write_params().fails("corpus")
     assert not (study.folder / "data/manifest.parquet").exists()
+
+
+NFC, NFD = (unicodedata.normalize(form, "Gefühl") for form in ("NFC", "NFD"))
+
+
+def rewrite(study, *columns):
+    """The table of the study's recordings with these columns, each a function of a row's number; the manifest."""
+    names = [row.split(",")[0] for row in study.rows]
+    header = ["file_name", *(f"label_{number}" for number in range(len(columns)))]
+    rows = [",".join([name, *(column(number) for column in columns)]) for number, name in enumerate(names)]
+    (study.recordings / "metadata.csv").write_text("\n".join([",".join(header), *rows]) + "\n")
+    study.succeeds("corpus")
+    return manifest(study)
+
+
+@pytest.mark.parametrize("stem", ["1234567890123456", "12345678901234567890123456789", "-900719925474099"])
+def test_every_digit_reaches_the_names_of_classes(study, stem):
+    """However many there are: ten numbers are ten classes, called as the table writes them."""
+    table = rewrite(study, lambda number: f"{stem}{number % 10}")
+    task = Task(kind="classification")
+    assert targets("label_0", task, table).classes == tuple(sorted(f"{stem}{digit}" for digit in range(10)))
+
+
+def test_long_numbers_can_still_be_regressed_to(study):
+    """That a column keeps its digits as text makes it no other task."""
+    table = rewrite(study, lambda number: f"{number + 1}2345678901234567")
+    assert targets("label_0", Task(kind="regression"), table).known.all()
+
+
+def test_one_word_is_one_class_in_the_manifest(study):
+    """Also where one corpus has it in one of Unicode's forms and another in another, as column and as value."""
+    table = rewrite(study, lambda number: (NFC, NFD)[number % 2])
+    assert set(table["label_0"]) == {NFC}
+    study.params["corpora"]["tones"]["rename"] = {"label_0": NFD}
+    study.write_params().succeeds("corpus")
+    assert set(manifest(study)[NFC]) == {NFC}
+
+
+def test_numbers_of_an_adapter_keep_their_digits():
+    """Whole numbers that are no float64, among missing ones and beyond any float."""
+    labels = [{"a": 2**53 + 1, "b": 3}, {"a": 2**53, "b": None}, {"a": None, "b": 0.5}, {"a": 10**400, "b": 7}]
+    known = {"utterance": "x/1", "audio": "a", "start_s": 0.0, "duration_s": 1.0, "sampling_rate": 8000, "content": "c"}
+    table = _manifest([known | each for each in labels])
+    assert list(table["a"]) == [str(2**53 + 1), str(2**53), None, str(10**400)]
+    assert table["b"].dtype == float
+    assert table["sampling_rate"].dtype == int
+
+
+def test_a_stretch_by_its_end_is_no_whole_file(study):
+    """What the manifest says of `0,0.25` is a quarter of a second."""
+    (study.recordings / "metadata.csv").write_text(
+        "file_name,speaker,start_s,end_s\n000.wav,a,0,0.25\n001.wav,b,0.1,0.3\n"
+    )
+    study.succeeds("corpus")
+    table = manifest(study)
+    assert list(table["duration_s"]) == pytest.approx([0.25, 0.2])
+    assert list(table["start_s"]) == [0.0, 0.1]
+    assert "end_s" not in table
+    assert list(table.index) == ["tones/000.wav#0.0+0.25", "tones/001.wav#0.1+0.2"]

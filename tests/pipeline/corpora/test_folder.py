@@ -1,5 +1,6 @@
 import csv
 import io
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,11 @@ def test_one_row_by_hand(write_folder, tmp_path):
         (["1_000", "1", "2", "3"], ["1_000", "1", "2", "3"]),
         (["1e999", "1", "2", "3"], ["1e999", "1", "2", "3"]),
         (["", "", "", ""], [None, None, None, None]),
+        (["12345678901234561", "12345678901234562", "", "5"], ["12345678901234561", "12345678901234562", None, "5"]),
+        (["9007199254740993", "1.5", "", ""], ["9007199254740993", "1.5", None, None]),
+        (["1234567890123456", "1234567890123457", "", ""], [1234567890123456.0, 1234567890123457.0, None, None]),
+        (["0.1", "0.10000000000000001", "", ""], ["0.1", "0.10000000000000001", None, None]),
+        (["1e5", "100000", "", ""], [1e5, 1e5, None, None]),
     ],
 )
 def test_numbers_and_text(write_folder, tmp_path, cells, expected):
@@ -94,6 +100,8 @@ def test_names_tell_extensions_folders_and_segments_apart(write_folder, tmp_path
         ("x/b.wav,3,soon", "x/b.wav", "start_s is 'soon'"),
         ("x/b.wav,3,-1", "x/b.wav", "start_s is '-1'"),
         ("x/b.wav,3,,0", "x/b.wav", "duration_s is 0"),
+        ("x/b.wav,3,,1e-999", "x/b.wav", "duration_s is '1e-999', not a number of seconds"),
+        ("X/B.wav,3", "X/B.wav", "; the nearest there is x/b.wav"),
     ],
 )
 def test_bad_row_is_listed_and_the_rest_read(write_folder, tmp_path, row, name, reason):
@@ -186,7 +194,9 @@ def test_missing_folder_or_table(tmp_path):
     with pytest.raises(CorpusError, match=r"no such folder: .*recordings"):
         list(utterances(Folder(root="recordings"), tmp_path))
     (tmp_path / "recordings").mkdir()
-    with pytest.raises(CorpusError, match=r"no metadata\.csv in .*recordings"):
+    with pytest.raises(
+        CorpusError, match=r"no metadata\.csv in .*recordings, nor metadata\.jsonl or metadata\.parquet"
+    ):
         list(utterances(Folder(root="recordings"), tmp_path))
 
 
@@ -214,3 +224,143 @@ def test_round_trip(tmp_path_factory, rows):
     (folder / "metadata.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
     items = list(utterances(Folder(root="."), folder))
     assert [(item.labels["speaker"], item.labels["transcript"], item.labels["age"]) for item in items] == rows
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "segment"),
+    [
+        ("start_s,end_s", "0,0.25", (0.0, 0.25)),
+        ("start_s,end_s", "0.1,0.3", (0.1, 0.2)),
+        ("start_s,end_s", "1.5,", (1.5, None)),
+        ("end_s", "0.25", (0.0, 0.25)),
+        ("start_s,duration_s,end_s", "1,2,3", (1.0, 2.0)),
+        ("start_s,duration_s,end_s", "1,0.33333,1.3333", (1.0, 0.33333)),
+        ("start_s,duration_s,end_s", "1,,3", (1.0, 2.0)),
+        ("start_s,duration_s,end_s", "1,2,", (1.0, 2.0)),
+    ],
+)
+def test_a_stretch_may_be_told_by_its_end(write_folder, tmp_path, columns, cells, segment):
+    """Start and end cut as start and duration do, and make no label; with both, they agree."""
+    (item,) = utterances(write_folder(f"file_name,{columns}\na.wav,{cells}\n", "a.wav"), tmp_path)
+    assert (item.start_s, item.duration_s) == segment
+    assert item.labels == {}
+
+
+def test_a_stretch_has_one_name_however_it_is_told(write_folder, tmp_path):
+    """So that the same stretch twice is seen, and keeps its name when a table is rewritten."""
+    section = write_folder("file_name,start_s,duration_s,end_s\na.wav,0.1,,0.3\na.wav,0.1,0.2,\n", "a.wav")
+    first, second = utterances(section, tmp_path)
+    assert first.name == "a.wav#0.1+0.2"
+    assert "the same recording as in line 2" in second.reason
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("1,2,4", "start_s 1, duration_s 2 and end_s 4 contradict each other"),
+        ("1,,1", "end_s 1 is not after start_s 1"),
+        ("3,,1", "end_s 1 is not after start_s 3"),
+        ("1,,later", "end_s is 'later', not a number of seconds"),
+        ("1,,inf", "end_s is 'inf', not a number of seconds"),
+        (",0,0", "duration_s is 0"),
+    ],
+)
+def test_a_stretch_that_cannot_be(write_folder, tmp_path, cells, reason):
+    """Is listed with what contradicts what."""
+    (problem,) = utterances(write_folder(f"file_name,start_s,duration_s,end_s\na.wav,{cells}\n", "a.wav"), tmp_path)
+    assert reason in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ("start,end", "start and end"),
+        ("start_s,end", "start_s and end"),
+        ("start_s,duration", "start_s and duration"),
+        ("start,end_s", "start and end_s"),
+        ("start_ms,end_ms", "start_ms and end_ms"),
+        ("Start_Time,End_Time", "Start_Time and End_Time"),
+        ("onset,duration", "onset and duration"),
+        ("offset_sec,duration_sec", "offset_sec and duration_sec"),
+    ],
+)
+def test_columns_that_seem_to_cut_and_do_not(write_folder, tmp_path, columns, named):
+    """Are refused with what they should be called, instead of whole files for every row of theirs."""
+    section = write_folder(f"file_name,{columns}\na.wav,1,2\n", "a.wav")
+    with pytest.raises(CorpusError, match=f"has the columns {named}: .* start_s and end_s, or start_s and duration_s"):
+        list(utterances(section, tmp_path))
+
+
+@pytest.mark.parametrize("columns", ["duration", "start", "end", "offset", "ending,starter"])
+def test_columns_that_are_labels_after_all(write_folder, tmp_path, columns):
+    """One of them alone cuts nothing."""
+    section = write_folder(f"file_name,{columns}\na.wav,1,2\n".replace(",1,2", ",1" * len(columns.split(","))), "a.wav")
+    (item,) = utterances(section, tmp_path)
+    assert list(item.labels) == columns.split(",")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "NA", "1e-400"])
+def test_what_is_no_number_among_numbers_is_told(write_folder, tmp_path, capsys, value):
+    """With its line: it makes classes of what may have been meant as quantities."""
+    rows = f"file_name,age\na.wav,31\nb.wav,{value}\nc.wav,37\n"
+    assert labels(write_folder(rows, "a.wav", "b.wav", "c.wav"), tmp_path, "age") == ["31", value, "37"]
+    said = capsys.readouterr().err
+    assert f"metadata.csv line 3: age is {value!r}, one of 1 among numbers; so the whole column is text" in said
+
+
+@pytest.mark.parametrize("values", [["31", "five", "nan"], ["31", "", "37"], ["nan", "inf", "nan"]])
+def test_words_and_gaps_are_not_told(write_folder, tmp_path, capsys, values):
+    """A column of words is one of words."""
+    rows = "file_name,age\n" + "".join(
+        f"{name},{v}\n" for name, v in zip(["a.wav", "b.wav", "c.wav"], values, strict=True)
+    )
+    list(utterances(write_folder(rows, "a.wav", "b.wav", "c.wav"), tmp_path))
+    assert capsys.readouterr().err == ""
+
+
+NFC, NFD = (unicodedata.normalize(form, "Gefühl") for form in ("NFC", "NFD"))
+
+
+def test_labels_and_columns_have_one_normal_form(write_folder, tmp_path):
+    """One word is one class, and one column one label, in whatever form a table has them."""
+    rows = f"file_name,speaker,{NFD}\na.wav,{NFD},{NFC}\nb.wav,{NFC},{NFD}\n"
+    items = list(utterances(write_folder(rows, "a.wav", "b.wav"), tmp_path))
+    assert [dict(item.labels) for item in items] == [{"speaker": NFC, NFC: NFC}] * 2
+
+
+@pytest.mark.parametrize(("in_table", "on_disk"), [(NFC, NFD), (NFD, NFC)])
+def test_a_table_in_another_form_than_the_files(write_folder, tmp_path, capsys, in_table, on_disk):
+    """Its recordings are found and none is said to be missing from it; their names are NFC."""
+    section = write_folder(f"file_name\n{in_table}/{in_table}.wav\n", f"{on_disk}/{on_disk}.wav")
+    (item,) = utterances(section, tmp_path)
+    assert item == Utterance(f"{NFC}/{NFC}.wav", tmp_path / "recordings" / on_disk / f"{on_disk}.wav")
+    assert capsys.readouterr().err == ""
+
+
+def test_two_files_whose_names_differ_in_form_alone(write_folder, tmp_path):
+    """Cannot have one name: the second is listed with what to do."""
+    first, second = utterances(write_folder(f"file_name\n{NFC}.wav\n{NFD}.wav\n", f"{NFC}.wav", f"{NFD}.wav"), tmp_path)
+    assert first.audio.name == f"{NFC}.wav"
+    assert "its name is that of metadata.csv line 2 in another of Unicode's forms; rename one file" in second.reason
+
+
+def test_backslashes(write_folder, tmp_path, capsys):
+    """A table from Windows names the same recordings."""
+    items = list(utterances(write_folder("file_name\nwav\\a.wav\n.\\b.wav\n", "wav/a.wav", "b.wav"), tmp_path))
+    assert [item.name for item in items] == ["wav/a.wav", "b.wav"]
+    assert capsys.readouterr().err == ""
+
+
+def test_recordings_that_no_table_has_are_told(write_folder, tmp_path, capsys):
+    """But for what macOS leaves beside them."""
+    list(utterances(write_folder("file_name\na.wav\n", "a.wav", "x/b.wav", "._a.wav"), tmp_path))
+    assert "recordings and left out: 1 recordings, the first x/b.wav" in capsys.readouterr().err
+
+
+def test_a_folder_whose_name_was_mistyped(tmp_path):
+    """Is told with the nearest one."""
+    (tmp_path / "Recordings").mkdir()
+    with pytest.raises(
+        CorpusError, match=r"no such folder: .*recording, did you mean 'Recordings'\?; `root` is relative"
+    ):
+        list(utterances(Folder(root="recording"), tmp_path))

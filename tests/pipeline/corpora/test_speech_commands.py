@@ -135,3 +135,15 @@ def test_unknown_words_and_names(section, plant, tmp_path, path, reason):
     plant(section.root, path)
     problems = {item.name: item.reason for item in utterances(section, tmp_path) if isinstance(item, Problem)}
     assert problems[path].startswith(reason)
+
+
+def test_lists_with_backslashes(section, tmp_path):
+    """Are those of somebody on Windows."""
+    (section.root / "testing_list.txt").write_text("cat\\2aa787cf_nohash_1.wav\n")
+    (section.root / "validation_list.txt").write_text("yes\\004ae714_nohash_0.wav\n")
+    assert splits(section, tmp_path) == {
+        "cat/2aa787cf_nohash_1": "test",
+        "five/97ae8b25_nohash_0": "train",
+        "no/004ae714_nohash_0": "train",
+        "yes/004ae714_nohash_0": "validation",
+    }

@@ -148,3 +148,11 @@ def test_first_and_last_speaker(section, plant, tmp_path, number):
     """Belong to the corpus."""
     plant(section.root, f"id{number}/21Uxsk56VDQ/00002.wav")
     assert f"id{number}/21Uxsk56VDQ/00002" in by_name(section, tmp_path)
+
+
+def test_a_list_with_backslashes(section, tmp_path):
+    """Is that of somebody on Windows."""
+    before = column(section, tmp_path, "split")
+    table = section.root / "iden_split.txt"
+    table.write_text(table.read_text().replace("/", "\\"))
+    assert column(section, tmp_path, "split") == before
