@@ -197,3 +197,18 @@ def test_a_stretch_by_its_end_is_no_whole_file(study):
     assert list(table["start_s"]) == [0.0, 0.1]
     assert "end_s" not in table
     assert list(table.index) == ["tones/000.wav#0.0+0.25", "tones/001.wav#0.1+0.2"]
+
+
+def test_twelve_classes_of_speech_commands(study, plant):
+    """Seconds of noise are utterances of their own, each with its content."""
+    root = plant(study.folder / "words", "yes/004ae714_nohash_0.wav", "tree/004ae714_nohash_1.wav")
+    (root / "_background_noise_").mkdir()
+    noise = np.random.default_rng(0).normal(size=40_000) * 0.1
+    soundfile.write(root / "_background_noise_" / "running_tap.wav", noise, 16_000)
+    study.params["corpora"] = {"words": {"adapter": "speech-commands", "root": "words", "classes": "twelve"}}
+    study.write_params().succeeds("corpus")
+    table = manifest(study)
+    assert list(table["keyword"]) == ["_unknown_", "yes", "_silence_", "_silence_"]
+    assert list(table["duration_s"])[2:] == [1.0, 1.0]
+    assert table["content"].is_unique
+    assert list(table["split"])[2:] == ["validation"] * 2

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import soundfile
 
 from pipeline.corpora import Problem, Utterance
 from pipeline.corpora.speech_commands import ADDED, WORDS, SpeechCommands, split_of, utterances
@@ -135,6 +137,79 @@ def test_unknown_words_and_names(section, plant, tmp_path, path, reason):
     plant(section.root, path)
     problems = {item.name: item.reason for item in utterances(section, tmp_path) if isinstance(item, Problem)}
     assert problems[path].startswith(reason)
+
+
+@pytest.fixture
+def noisy(section):
+    """The section of twelve classes, of a corpus with three noises of some seconds; one of the files is none."""
+    rng = np.random.default_rng(0)
+    for name, seconds in {"white_noise": 3.7, "running_tap": 2.0, "doing_the_dishes": 1.3, "pink_noise": 0.9}.items():
+        path = section.root / "_background_noise_" / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.1 * rng.normal(size=int(seconds * 16_000)), 16_000)
+    (section.root / "_background_noise_" / "README.md").write_text("noises")
+    (section.root / "_background_noise_" / "exercise_bike.wav").write_bytes(b"RIFF")
+    return section.model_copy(update={"classes": "twelve"})
+
+
+def test_twelve_classes(noisy, tmp_path):
+    """Commands keep their names, other words are unknown, and every whole second of noise is silence."""
+    items = list(utterances(noisy, tmp_path))
+    heard = [item for item in items if isinstance(item, Utterance)]
+    assert {item.name: item.labels["keyword"] for item in heard} == {
+        "cat/2aa787cf_nohash_1": "_unknown_",
+        "five/97ae8b25_nohash_0": "_unknown_",
+        "no/004ae714_nohash_0": "no",
+        "yes/004ae714_nohash_0": "yes",
+        "_silence_/doing_the_dishes#0.0+1.0": "_silence_",
+        "_silence_/running_tap#0.0+1.0": "_silence_",
+        "_silence_/running_tap#1.0+1.0": "_silence_",
+        "_silence_/white_noise#0.0+1.0": "_silence_",
+        "_silence_/white_noise#1.0+1.0": "_silence_",
+        "_silence_/white_noise#2.0+1.0": "_silence_",
+    }
+    assert {item.labels["transcript"] for item in heard} == {"cat", "five", "no", "yes", None}
+    assert {tuple(item.labels) for item in heard} == {("speaker", "split", "transcript", "keyword")}
+    problems = {item.name: item.reason for item in items if isinstance(item, Problem)}
+    assert problems["_background_noise_/pink_noise.wav"] == "shorter than a second"
+    assert "_background_noise_/exercise_bike.wav" in problems
+
+
+def test_no_noise_is_on_two_sides(noisy, tmp_path):
+    """Each file is of one split, and its seconds do not overlap."""
+    silence = [item for item in utterances(noisy, tmp_path) if item.name.startswith("_silence_")]
+    assert {(item.audio.stem, item.labels["split"]) for item in silence} == {
+        ("white_noise", "train"),
+        ("running_tap", "validation"),
+        ("doing_the_dishes", "test"),
+    }
+    assert [(item.start_s, item.duration_s) for item in silence if item.audio.stem == "white_noise"] == [
+        (0.0, 1.0),
+        (1.0, 1.0),
+        (2.0, 1.0),
+    ]
+
+
+def test_twelve_classes_without_noises(section, tmp_path, capsys):
+    """Have eleven, and a line says so."""
+    for path in (section.root / "_background_noise_").iterdir():
+        path.unlink()
+    list(utterances(section.model_copy(update={"classes": "twelve"}), tmp_path))
+    assert "nothing is of the class _silence_" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes", ["all", "twelve"])
+def test_the_published_test_sets(plant, tmp_path, classes):
+    """Their unknown words have the words' own names; silence is for testing, and passed over where words are asked."""
+    files = ["yes/2aa787cf_nohash_0.wav", "_unknown_/bed_ffa76c4a_nohash_1.wav", "_silence_/17.wav"]
+    section = SpeechCommands(root=plant(tmp_path / "test_set", *files), classes=classes)
+    items = {item.name: item.labels for item in utterances(section, tmp_path)}
+    bed = items["bed/ffa76c4a_nohash_1"]
+    assert (bed["transcript"], bed["speaker"], bed["split"]) == ("bed", "speech-commands/ffa76c4a", "test")
+    assert bed["keyword"] == {"all": "bed", "twelve": "_unknown_"}[classes]
+    silence = {"speaker": None, "split": "test", "transcript": None, "keyword": "_silence_"}
+    assert items.get("_silence_/17") == {"all": None, "twelve": silence}[classes]
+    assert items["yes/2aa787cf_nohash_0"]["keyword"] == "yes"
 
 
 def test_lists_with_backslashes(section, tmp_path):
