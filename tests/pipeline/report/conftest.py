@@ -298,6 +298,18 @@ def full(tmp_path) -> FakeStudy:
 
 
 @pytest.fixture
+def sketched(monkeypatch):
+    """Figures are painted, but neither laid out nor rendered, which takes seconds a page: for tests of its words."""
+    from matplotlib.figure import Figure
+
+    def sketch(figure, out, **_):
+        width, height = 72 * figure.get_size_inches()
+        out.write(f'<svg viewBox="0 0 {width} {height}"><metadata></metadata></svg>')
+
+    monkeypatch.setattr(Figure, "savefig", sketch)
+
+
+@pytest.fixture
 def wavcse(empty) -> FakeStudy:
     """A study of wavCSE alone."""
     empty.params["corpora"] = {"demo": {"adapter": "demo"}}
