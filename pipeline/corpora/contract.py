@@ -64,6 +64,9 @@ class Problem:
     audio: Path | None = None
     """The file that was looked for, where there is one."""
 
+    def __post_init__(self):
+        object.__setattr__(self, "reason", " ".join(self.reason.splitlines()))  # it may quote a cell of several lines
+
 
 class Section(BaseModel):
     """What a corpus's section in `params.yaml` has in common with all others; each adapter adds its own options."""

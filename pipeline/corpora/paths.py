@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-_COMPARISONS = 500_000  # of names, when the nearest one is looked for: some seconds, however much is missing
+_COMPARISONS = 100_000  # of names, when the nearest one is looked for: a second or two, however much is missing
 
 
 class OutsideRoot(ValueError):

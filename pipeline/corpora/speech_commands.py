@@ -32,7 +32,7 @@ from typing import Literal
 
 from pipeline.corpora import tree
 from pipeline.corpora.contract import AUDIO_SUFFIXES, Problem, Utterance
-from pipeline.corpora.paths import OutsideRoot, slashed
+from pipeline.corpora.paths import Lookup, OutsideRoot, slashed
 from pipeline.corpora.rooted import Found, look_into
 from pipeline.progress import say
 
@@ -103,7 +103,9 @@ def utterances(section: SpeechCommands, folder: Path) -> Iterator[Utterance | Pr
     example = "yes/004ae714_nohash_0.wav"
     items = tree.read_paths(section, words, meaning, example, f"Speech Commands ({SOURCE})")
     if absent := sorted((listed or {}).keys() - {item.name for item in items if isinstance(item, Utterance)}):
-        say(f"{found.root}: its lists name {len(absent)} recordings that it lacks, the first {absent[0]}")
+        nearest = Lookup(found.root, recordings).nearest(found.root / f"{absent[0]}.wav")
+        hint = f"; the nearest there is {nearest}" if nearest else ""
+        say(f"{found.root}: its lists name {len(absent)} recordings that it lacks, the first {absent[0]}{hint}")
     yield from items
     if section.classes == "twelve":
         if not noises and not silences:

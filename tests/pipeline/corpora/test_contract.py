@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import unicodedata
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -43,6 +45,19 @@ def test_every_utterance_has_its_file(section, tmp_path):
             assert item.audio.is_file()
             assert item.start_s >= 0
             assert item.duration_s is None or item.duration_s > 0
+
+
+def test_text_has_one_normal_form():
+    """Whatever an adapter finds in a table or a path, columns, labels and names are NFC; numbers stay what they are."""
+    nfc, nfd = (unicodedata.normalize(form, "Gefühl") for form in ("NFC", "NFD"))
+    item = Utterance(nfd, Path(nfd), {nfd: nfd, "age": 31.0, "room": None})
+    assert (item.name, item.labels) == (nfc, {nfc: nfc, "age": 31.0, "room": None})
+    assert str(item.audio) == nfd
+
+
+def test_a_reason_is_one_line_whatever_it_quotes():
+    """A cell may hold several."""
+    assert Problem("a", "no such file: a\nb.wav").reason == "no such file: a b.wav"
 
 
 def test_problems_say_why_in_one_line(section, tmp_path):
