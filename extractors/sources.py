@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 from hashlib import blake2b
 from pathlib import Path
 
+from extractors import families
 from extractors.contract import CheckpointAbsent, ViewError
 from extractors.miniatures import PREFIX, miniature
 
@@ -73,6 +74,7 @@ def find(
     make_miniature: Callable[[str, Path], None],
     folder: Path = Path(),
     on_hub: bool = True,
+    family: str | None = None,
 ) -> Checkpoint:
     """Finds a checkpoint, downloading what a hub source lacks.
 
@@ -81,18 +83,24 @@ def find(
         revision: of a hub source; None means its main branch.
         needed: what must be there: of each group, a file that matches one of its patterns. Of the hub's files only the
             first pattern of a group that matches any is fetched, with the shards where it is an index.
-        optional: names of files that are fetched too where the hub offers them, and need not be there.
+        optional: patterns of files that are fetched too where the hub offers them, and need not be there.
         miniatures: names of the family's.
         make_miniature: writes the checkpoint of a miniature's name into a folder.
         folder: the study's: where a relative directory begins, and miniatures are kept.
         on_hub: whether the hub is asked at all.
+        family: that was named for the source, for the message about one that belongs to another.
 
     Raises:
         CheckpointAbsent: it is not here, and the hub is not asked or cannot be.
         ViewError: the source is nowhere, is gated, or lacks a file.
     """
     if source.startswith(PREFIX):
-        checkpoint = Checkpoint(miniature(source, miniatures, make_miniature, folder), source, None)
+        try:
+            checkpoint = Checkpoint(miniature(source, miniatures, make_miniature, folder), source, None)
+        except ViewError as error:
+            raise ViewError(
+                f"{error}{families.hint(families.of_miniature(source.removeprefix(PREFIX)), family)}"
+            ) from error
     elif (directory := folder / Path(source).expanduser()).is_dir():
         checkpoint = Checkpoint(directory, LOCAL_DIRECTORY, None)
     elif not on_hub or source.startswith((".", "/", "~")) or source.count("/") > 1:
@@ -101,14 +109,14 @@ def find(
             "unpack it and name its folder"
         )
     else:
-        snapshot = _on_hub(source, revision, needed, optional)
+        snapshot = _on_hub(source, revision, needed, optional, family)
         checkpoint = Checkpoint(snapshot, source, snapshot.name)
     if revision is not None and checkpoint.revision is None:
         raise ViewError(f"source {source!r}: revision {revision!r} is for hub ids; remove it")
     if missing := [group for group in needed if not checkpoint.preferred(group)]:
         raise ViewError(
-            f"source {source!r}: expected {_alternatives(missing)} in {checkpoint.folder}, found none; put what is "
-            "missing there"
+            f"source {source!r}: expected {_alternatives(missing)} in {checkpoint.folder}, found none"
+            f"{families.hint(families.of_folder(checkpoint.folder), family) or '; put what is missing there'}"
         )
     return checkpoint
 
@@ -119,7 +127,7 @@ def refuse_code(settings: Mapping[str, object], source: str) -> None:
     Without its code, transformers would build another model around its tensors, or none.
 
     Args:
-        settings: what its config.json, preprocessor_config.json or tokenizer_config.json says.
+        settings: what one of its JSON files says.
         source: of the view, for the message.
 
     Raises:
@@ -165,7 +173,9 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
-def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], optional: Sequence[str]) -> Path:
+def _on_hub(
+    source: str, revision: str | None, needed: Sequence[Sequence[str]], optional: Sequence[str], family: str | None
+) -> Path:
     """Folder of the snapshot; its name is the commit."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -182,8 +192,12 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
                 raise
             cached = Path(incomplete)
         if not (lacking := _lacking(Checkpoint(cached, source, None), needed)):
+            if _MAY_ASK.get():
+                _complete(source, cached, optional)
             return cached
         absent = f"{wanted} lacks {lacking} in the hub's cache, {cached},"
+        if other := families.hint(families.of_folder(cached), family):
+            raise ViewError(f"{wanted}: expected {lacking}, found none{other}")
     except errors.HFValidationError as error:
         raise ViewError(f"source {source!r}: neither a local directory nor a hub id such as owner/name") from error
     except errors.LocalEntryNotFoundError:
@@ -196,7 +210,8 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
         groups = [[p for p in group if any(fnmatch(name, p) for name in offered)] for group in needed]
         if missing := [group for group, found in zip(needed, groups, strict=True) if not found]:
             raise ViewError(
-                f"{wanted} on huggingface.co: expected {_alternatives(missing)}, found none; choose a model that has it"
+                f"{wanted} on huggingface.co: expected {_alternatives(missing)}, found none"
+                f"{families.hint(_family_on_hub(source, revision, offered), family) or '; choose a model that has it'}"
             )
         patterns = [found[0] for found in groups]
         # Of model.safetensors.index.json these are model-00001-of-00002.safetensors and so on.
@@ -204,7 +219,7 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
             f"{Path(weights).stem}-*-of-*{Path(weights).suffix}"
             for weights in (pattern.removesuffix(_INDEX) for pattern in patterns if pattern.endswith(_INDEX))
         ]
-        patterns += [name for name in optional if name in offered]
+        patterns += [p for p in optional if p not in patterns and any(fnmatch(name, p) for name in offered)]
         return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=patterns))
     except ViewError:
         raise
@@ -226,6 +241,41 @@ def _on_hub(source: str, revision: str | None, needed: Sequence[Sequence[str]], 
     except Exception as error:  # no name, time-out, a refused proxy: the hub's client has its own class for each
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointAbsent(f"{absent} and fetching it from huggingface.co failed ({reason}): {by_hand}") from error
+
+
+def _family_on_hub(source: str, revision: str | None, offered: Sequence[str]) -> str | None:
+    """The family of a repository, by its files' names and config.json; None where they do not tell."""
+    import huggingface_hub
+
+    if "config.json" not in offered:
+        return families.of_files(offered)
+    try:
+        config = huggingface_hub.hf_hub_download(source, "config.json", revision=revision)
+    except Exception:  # it is for a message alone
+        return families.of_files(offered)
+    return families.of_files(offered) or families.of_folder(Path(config).parent)
+
+
+def _complete(source: str, snapshot: Path, optional: Sequence[str]) -> None:
+    """Fetches what a cached snapshot lacks of the optional files that the hub has: whoever cached it may have needed
+    less, and one of them may be the one that counts. The cache remembers of each whether there is any, so that it is
+    asked once. Offline the snapshot is what there is."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    for name in optional:
+        if "*" in name or (snapshot / name).exists():
+            continue
+        if huggingface_hub.try_to_load_from_cache(source, name, revision=snapshot.name) is not None:
+            continue  # known to be none
+        try:
+            huggingface_hub.hf_hub_download(source, name, revision=snapshot.name)
+        except errors.LocalEntryNotFoundError:
+            return  # offline
+        except errors.EntryNotFoundError:
+            continue
+        except Exception:  # see above: the hub's client has its own class for each trouble
+            return
 
 
 def _lacking(checkpoint: Checkpoint, needed: Sequence[Sequence[str]]) -> str:

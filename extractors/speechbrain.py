@@ -61,6 +61,7 @@ class XVectorExtractor(TorchExtractor):
             miniatures=miniatures.SPEECHBRAIN,
             make_miniature=make_miniature,
             folder=folder,
+            family="speechbrain",
         )
         self.checkpoint = self._checkpoint.folder
         self._announced_bands = check(self.checkpoint, view.source)

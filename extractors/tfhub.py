@@ -72,6 +72,7 @@ class SavedModelExtractor(AudioExtractor):
             miniatures=miniatures.TFHUB,
             make_miniature=make_miniature,
             folder=folder,
+            family="tfhub",
             on_hub=False,
         )
         self.checkpoint = self._checkpoint.folder

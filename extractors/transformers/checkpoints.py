@@ -1,28 +1,24 @@
-"""Checkpoints in Hugging Face's layout: what is read of their settings, and their tensors. Runs no model.
+"""Checkpoints in Hugging Face's layout: their tensors, and the models and tokenizers made of them. Runs no model.
 
 Weights are safetensors, or pickles read with `weights_only`; code that comes with a checkpoint is never run. The
 families of this package meet transformers here, so that it is imported in one way.
 """
 
-import json
 import logging
 import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
-from extractors.contract import SAMPLING_RATE, ViewError
-from extractors.sources import Checkpoint, refuse_code
-from extractors.torch_setup import without_compiled_torchaudio
-
-without_compiled_torchaudio()
-import transformers  # noqa: E402  (imports torchaudio, see above)
+from extractors.contract import ViewError
+from extractors.sources import Checkpoint
 
 WEIGHTS = (
     "model.safetensors",
@@ -32,7 +28,6 @@ WEIGHTS = (
 )
 """Weight files in the order in which transformers prefers them; an index stands for its shards. Others, such as the
 adapters of MMS, are neither fetched nor read."""
-
 SPEECH_MODELS = {
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
@@ -48,62 +43,6 @@ TEXT_MODELS = {
     "xlm-roberta": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel),
 }
 """The same of language models."""
-
-
-def read_json(path: Path, source: str) -> dict[str, Any]:
-    """The settings in a JSON file of a checkpoint.
-
-    Raises:
-        ViewError: it is not JSON, or asks for code of the checkpoint's own to be run.
-    """
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ViewError(f"source {source!r}: {path.name} is not JSON: {error}") from error
-    refuse_code(settings, source)
-    return settings
-
-
-def read_preprocessor(folder: Path, source: str) -> dict[str, Any]:
-    """What preprocessor_config.json says, of a model that hears at 16 kHz and always the same.
-
-    Raises:
-        ViewError: it is of another rate, adds noise, or see `read_json`.
-    """
-    settings = read_json(folder / "preprocessor_config.json", source)
-    if (rate := settings.get("sampling_rate", SAMPLING_RATE)) != SAMPLING_RATE:
-        raise ViewError(f"source {source!r}: expected a model of {SAMPLING_RATE} Hz, got one of {rate} Hz")
-    if settings.get("dither"):
-        raise ViewError(
-            f"source {source!r}: its preprocessor adds random noise (dither), which no value that is kept may depend "
-            "on; set dither to 0 in preprocessor_config.json"
-        )
-    return settings
-
-
-def read_settings(checkpoint: Checkpoint, source: str, model_types: Mapping[str, object]) -> dict[str, Any]:
-    """What config.json says, of a model that is known here.
-
-    Raises:
-        ViewError: it is another model, its weights are elsewhere or quantised, or see `read_json`.
-    """
-    settings = read_json(checkpoint.folder / "config.json", source)
-    model_type = settings.get("model_type")
-    if model_type not in model_types:
-        raise ViewError(
-            f"source {source!r}: expected a model_type among {', '.join(model_types)} in config.json, "
-            f"got {model_type!r}"
-        )
-    if (named := settings.get("transformers_weights")) not in (None, *WEIGHTS):
-        raise ViewError(
-            f"source {source!r}: expected its weights in {WEIGHTS[0]}, config.json names {named}; rename it"
-        )
-    if settings.get("quantization_config"):
-        raise ViewError(
-            f"source {source!r}: expected weights in a plain number format, config.json has a quantization_config; "
-            "choose the checkpoint that it was made from"
-        )
-    return settings
 
 
 def read_tensors(checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
@@ -129,8 +68,8 @@ def read_tensors(checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
 def load_tokenizer(tokenizer_class: type, files: Sequence[Path], source: str, **how: object) -> Any:
     """A tokenizer made of these files and no others.
 
-    Of what else lies beside them, such as special_tokens_map.json, transformers would take up some: so it is given a
-    folder with copies of those that the fingerprint hashes.
+    Of what else lies beside them transformers would look at some: so it is given a folder with copies of those that the
+    fingerprint hashes.
 
     Raises:
         ViewError: it cannot be made of them.

@@ -33,27 +33,29 @@ import torch
 
 from extractors.batching import is_out_of_memory, run_halving
 from extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
+from extractors.families import RECOGNISER
 from extractors.recogniser import RecogniserSection
 from extractors.resampling import resample
 from extractors.section import nearest
 from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
-from extractors.transformers.checkpoints import (
-    SPEECH_MODELS,
+from extractors.transformers.checkpoints import load_model, load_tokenizer, quiet, read_tensors, transformers
+from extractors.transformers.miniature import make_miniature
+from extractors.transformers.settings import (
+    OPTIONAL,
+    PREPROCESSOR,
+    TOKENIZER_CONFIG,
+    TOKENIZER_OPTIONAL,
     WEIGHTS,
-    load_model,
-    load_tokenizer,
-    quiet,
     read_json,
     read_preprocessor,
     read_settings,
-    read_tensors,
-    transformers,
+    tokenizer_files,
+    tokenizer_settings,
 )
-from extractors.transformers.miniature import make_miniature
 
 _WINDOW_S = 30.0
-_TOKENIZER_PARTS = ("vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
+_VOCABULARY = ("vocab.json", "merges.txt")
 _PROMPT = 4
 """Tokens that a window's text begins with: start, language, task, and that no times are wanted."""
 _KEPT = (
@@ -81,24 +83,26 @@ class Recogniser:
             section.source,
             section.revision,
             needed=[
-                *(("config.json",), ("preprocessor_config.json",), ("generation_config.json",)),
+                *(("config.json",), PREPROCESSOR, ("generation_config.json",)),
                 # Checkpoints of 2022 and 2023 have the parts of a tokenizer instead of the whole.
-                *(("tokenizer.json", part) for part in _TOKENIZER_PARTS),
-                ("tokenizer_config.json",),
+                *(("tokenizer.json", part) for part in _VOCABULARY),
+                (TOKENIZER_CONFIG,),
                 WEIGHTS,
             ],
+            optional=(*OPTIONAL, *TOKENIZER_OPTIONAL),
+            family=RECOGNISER,
             miniatures=("whisper",),
             make_miniature=make_miniature,
             folder=folder,
         )
         self.checkpoint = self._checkpoint.folder
         """Folder of the model's files, on which the fingerprint depends beside the section."""
-        self._settings = read_settings(self._checkpoint, section.source, {"whisper": SPEECH_MODELS["whisper"]})
+        self._settings = read_settings(self._checkpoint, section.source, ("whisper",), RECOGNISER)
         self._config = transformers.WhisperConfig.from_dict(self._settings)
-        self._preprocessor = read_preprocessor(self.checkpoint, section.source)
+        self._preprocessor = read_preprocessor(self.checkpoint, section.source, "WhisperFeatureExtractor")
         generation = read_json(self.checkpoint / "generation_config.json", section.source)
         self._generation = {key: generation[key] for key in _KEPT if key in generation}
-        read_json(self.checkpoint / "tokenizer_config.json", section.source)  # which may ask for code of its own
+        self._tokenizer_files = self._find_tokenizer()
         self._languages = _languages(self._generation)
         self._language = _language(section, self._languages)
         room = self._config.max_target_positions - _PROMPT
@@ -128,10 +132,23 @@ class Recogniser:
             "text": "stripped",
         }
 
-    @property
-    def _tokenizer_files(self) -> list[Path]:
-        whole = self._checkpoint.files(("tokenizer.json",))
-        return (whole or self._checkpoint.files(_TOKENIZER_PARTS)) + self._checkpoint.files(("tokenizer_config.json",))
+    def _find_tokenizer(self) -> list[Path]:
+        """Its files. One in parts says in which of them what its special tokens are: without, it would spell them.
+
+        Raises:
+            ViewError: some are missing.
+        """
+        source = self._section.source
+        files = tokenizer_files(self._checkpoint, source, _VOCABULARY)
+        names = [file.name for file in files]
+        if "vocab.json" in names and "added_tokens_decoder" not in tokenizer_settings(self.checkpoint, source):
+            for part in ("added_tokens.json", "special_tokens_map.json"):
+                if part not in names:
+                    raise ViewError(
+                        f"source {source!r}: expected tokenizer.json or {part} in {self.checkpoint}, found none; put "
+                        "what is missing there"
+                    )
+        return files
 
     def transcribe(self, waveforms: Sequence[np.ndarray], sampling_rate: int) -> list[str]:
         """The text of each waveform, in the order given, without white space around it; empty where nothing is said.
@@ -242,10 +259,10 @@ class Recogniser:
 
     @cached_property
     def _tokenizer(self) -> transformers.WhisperTokenizer:
-        folder, legacy = self._checkpoint.folder, {}
-        if not (folder / "tokenizer.json").exists():
+        legacy, names = {}, {file.name: file for file in self._tokenizer_files}
+        if "vocab.json" in names and "special_tokens_map.json" in names:
             # transformers 5 knows them by another name and would spell them out.
-            parts = read_json(folder / "special_tokens_map.json", self._section.source)
+            parts = read_json(names["special_tokens_map.json"], self._section.source)
             special = parts.get("additional_special_tokens", [])
             legacy = {"extra_special_tokens": [t["content"] if isinstance(t, dict) else t for t in special]}
         return load_tokenizer(transformers.WhisperTokenizer, self._tokenizer_files, self._section.source, **legacy)

@@ -41,18 +41,11 @@ from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.padding import Padded
 from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import DTYPES, TorchExtractor, inference, refuse_tf32, to_device
-from extractors.transformers.checkpoints import (
-    SPEECH_MODELS,
-    WEIGHTS,
-    load_model,
-    read_preprocessor,
-    read_settings,
-    read_tensors,
-    transformers,
-)
+from extractors.transformers.checkpoints import SPEECH_MODELS, load_model, read_tensors, transformers
 from extractors.transformers.emotion import RegressionHead
 from extractors.transformers.group_norm import ValidGroupNorm, patch_front_end
 from extractors.transformers.miniature import make_miniature
+from extractors.transformers.settings import OPTIONAL, PREPROCESSOR, WEIGHTS, read_preprocessor, read_settings
 from extractors.transformers.wavlm_attention import patch_attention
 from extractors.view import LAST_HIDDEN_STATE, TransformersView
 from extractors.windows import FrameGrid, Window, plan
@@ -70,16 +63,19 @@ class TransformersExtractor(TorchExtractor):
         self._checkpoint = find(
             view.source,
             view.revision,
-            needed=[("config.json",), ("preprocessor_config.json",), WEIGHTS],
+            needed=[("config.json",), PREPROCESSOR, WEIGHTS],
+            optional=OPTIONAL,
+            family="transformers",
             miniatures=tuple(miniatures.TRANSFORMERS),
             make_miniature=make_miniature,
             folder=folder,
         )
         self.checkpoint = self._checkpoint.folder
-        self._settings = read_settings(self._checkpoint, view.source, SPEECH_MODELS)
+        self._settings = read_settings(self._checkpoint, view.source, SPEECH_MODELS, "transformers")
         self._config, self._model_class = _configure(self._settings)
         self._is_whisper = self._config.model_type == "whisper"
-        self._preprocessor = read_preprocessor(self._checkpoint.folder, view.source)
+        kind = "WhisperFeatureExtractor" if self._is_whisper else "Wav2Vec2FeatureExtractor"
+        self._preprocessor = read_preprocessor(self._checkpoint.folder, view.source, kind)
         self._normalize = not self._is_whisper and self._preprocessor.get("do_normalize", True)
 
         depth = self._config.encoder_layers if self._is_whisper else self._config.num_hidden_layers

@@ -25,26 +25,36 @@ from extractors.hidden_states import Tap, Totals
 from extractors.layers import depth_needed, kept_frames, kept_layers
 from extractors.sources import find, hash_files, hash_settings
 from extractors.torch_setup import inference, resolve_device, to_device
-from extractors.transformers.checkpoints import (
-    TEXT_MODELS,
-    WEIGHTS,
-    load_model,
-    load_tokenizer,
-    read_json,
-    read_settings,
-    read_tensors,
-    transformers,
-)
+from extractors.transformers.checkpoints import TEXT_MODELS, load_model, load_tokenizer, read_tensors, transformers
 from extractors.transformers.miniature import make_text_miniature
+from extractors.transformers.settings import (
+    TOKENIZER_CONFIG,
+    TOKENIZER_OPTIONAL,
+    WEIGHTS,
+    read_settings,
+    tokenizer_files,
+    tokenizer_settings,
+)
 from extractors.view import TextView
 from extractors.windows import Window
 
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-"""What the tokenizer follows from."""
-TOKENIZER_CLASSES = (
-    *("BertTokenizer", "DistilBertTokenizer", "RobertaTokenizer", "XLMRobertaTokenizer"),
-    *("PreTrainedTokenizer", "TokenizersBackend"),
-)
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
+"""Files of which one must be there for a tokenizer to be made."""
+_CLASS_OF_TYPE = {
+    "bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "roberta": "RobertaTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+}
+"""The tokenizer of each model, where the checkpoint names none."""
+_VOCABULARIES = {
+    "BertTokenizer": ("vocab.txt",),
+    "DistilBertTokenizer": ("vocab.txt",),
+    "RobertaTokenizer": ("vocab.json", "merges.txt"),
+    "XLMRobertaTokenizer": ("sentencepiece.bpe.model",),
+}
+"""What each reads where there is no tokenizer.json."""
+TOKENIZER_CLASSES = (*_VOCABULARIES, "PreTrainedTokenizer", "TokenizersBackend")
 """Those that a checkpoint may name, with or without "Fast" behind it."""
 _MOST_TOKENS = {"cpu": 512, "cuda": 16_384}
 """Of a batch, padding included."""
@@ -61,14 +71,16 @@ class LanguageModelExtractor(TextExtractor):
         self._checkpoint = find(
             view.source,
             view.revision,
-            needed=[("config.json",), *((name,) for name in TOKENIZER), WEIGHTS],
+            needed=[("config.json",), _TOKENIZERS, WEIGHTS],
+            optional=TOKENIZER_OPTIONAL,
+            family="text",
             miniatures=tuple(miniatures.TEXT),
             make_miniature=make_text_miniature,
             folder=folder,
         )
         self.checkpoint = self._checkpoint.folder
-        self._settings = read_settings(self._checkpoint, view.source, TEXT_MODELS)
-        _check_tokenizer(read_json(self.checkpoint / TOKENIZER[1], view.source), view.source)
+        self._settings = read_settings(self._checkpoint, view.source, TEXT_MODELS, "text")
+        self._tokenizer_files = self._find_tokenizer()
         config_class, self._model_class = TEXT_MODELS[self._settings["model_type"]]
         self._config = config_class.from_dict(self._settings)
         depth = self._config.num_hidden_layers
@@ -87,7 +99,7 @@ class LanguageModelExtractor(TextExtractor):
             "revision": checkpoint.revision,
             "config": hash_settings(self._settings),
             "weights": hash_files(checkpoint.preferred(WEIGHTS)),
-            "preprocessing": f"tokenizer {hash_files(checkpoint.files(TOKENIZER))}, {self._most_tokens} tokens at once",
+            "preprocessing": f"tokenizer {hash_files(self._tokenizer_files)}, {self._most_tokens} tokens at once",
             "masking": "attention mask",
             "compute_dtype": "float32",
             "layers": list(self.layer_names),
@@ -137,6 +149,25 @@ class LanguageModelExtractor(TextExtractor):
         ids, mask = (to_device(values, self._device) for values in (ids, mask))
         return self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
 
+    def _find_tokenizer(self) -> list[Path]:
+        """Its files.
+
+        Raises:
+            ViewError: some are missing, or it is of a class that is not known here.
+        """
+        source = self._view.source
+        said = tokenizer_settings(self.checkpoint, source)
+        # In the order in which transformers asks for the class.
+        named = str(said.get("tokenizer_class") or self._settings.get("tokenizer_class") or "").removesuffix("Fast")
+        if named and named not in TOKENIZER_CLASSES:
+            place = TOKENIZER_CONFIG if said.get("tokenizer_class") else "config.json"
+            raise ViewError(
+                f"source {source!r}: expected a tokenizer_class among {', '.join(TOKENIZER_CLASSES)} in {place}, got "
+                f"{named}"
+            )
+        vocabulary = _VOCABULARIES.get(named or _CLASS_OF_TYPE[self._settings["model_type"]], ())
+        return tokenizer_files(self._checkpoint, source, vocabulary)
+
     @cached_property
     def _most_tokens(self) -> int:
         """Positions that the model has learned; RoBERTa's first ones are taken by its padding."""
@@ -147,7 +178,7 @@ class LanguageModelExtractor(TextExtractor):
     def _tokenizer(self) -> Any:
         # The configuration says which class it is where tokenizer_config.json does not.
         how = {"config": self._config, "trust_remote_code": False}
-        return load_tokenizer(transformers.AutoTokenizer, self._checkpoint.files(TOKENIZER), self._view.source, **how)
+        return load_tokenizer(transformers.AutoTokenizer, self._tokenizer_files, self._view.source, **how)
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -159,15 +190,6 @@ class LanguageModelExtractor(TextExtractor):
 
 _POOLER = frozenset({"pooler.dense.weight", "pooler.dense.bias"})
 """Made of the last layer's first token, for tasks of pre-training; no hidden state depends on it."""
-
-
-def _check_tokenizer(settings: dict[str, Any], source: str) -> None:
-    named = str(settings.get("tokenizer_class") or TOKENIZER_CLASSES[0])
-    if named.removesuffix("Fast") not in TOKENIZER_CLASSES:
-        raise ViewError(
-            f"source {source!r}: expected a tokenizer_class among {', '.join(TOKENIZER_CLASSES)} in "
-            f"tokenizer_config.json, got {named}"
-        )
 
 
 def _edges(special: Sequence[int]) -> tuple[int, int]:

@@ -254,13 +254,24 @@ def test_another_rate_and_random_noise_are_refused(folder, values, message):
         extractors.load_recogniser(changed(folder, "preprocessor_config.json", **values))
 
 
-def test_stray_files_of_a_tokenizer_are_neither_hashed_nor_read(folder, load, sounds):
-    """What the fingerprint does not follow from says nothing about the text."""
-    (folder / "special_tokens_map.json").write_text('{"additional_special_tokens": ["Ġone", "Ġseven"]}')
+def test_special_tokens_beside_a_tokenizer_count_where_transformers_reads_them(folder, load, sounds):
+    """In tokens and fingerprint; with an `added_tokens_decoder` in tokenizer_config.json they are a stray file."""
+    special = '{"additional_special_tokens": ["Ġone", "Ġseven"]}'
+    (folder / "special_tokens_map.json").write_text(special)
     recogniser = extractors.load_recogniser({"source": str(folder)}, device="cpu")
-    plain, spoilt = load().fingerprint, recogniser.fingerprint
-    assert {**plain, "source": None} == {**spoilt, "source": None}
-    assert recogniser.transcribe(sounds, 16_000) == load().transcribe(sounds, 16_000)
+    official = transformers.AutoTokenizer.from_pretrained(folder)
+    numbers = list(range(20))
+    said = recogniser._tokenizer.decode(numbers, skip_special_tokens=True)
+    assert said == official.decode(numbers, skip_special_tokens=True)
+    assert said != load()._tokenizer.decode(numbers, skip_special_tokens=True)
+    assert recogniser.fingerprint["tokenizer"] != load().fingerprint["tokenizer"]
+    section = changed(folder, "tokenizer_config.json", added_tokens_decoder={})
+    before = extractors.load_recogniser(section).fingerprint
+    (folder / "special_tokens_map.json").unlink()
+    (folder / "vocab.json").write_text("{}")
+    stray = extractors.load_recogniser(section, device="cpu")
+    assert stray.fingerprint == before
+    assert stray.transcribe(sounds[:2], 16_000) == load().transcribe(sounds[:2], 16_000)
 
 
 def test_a_pickle_with_a_payload_is_not_run(folder, sounds):

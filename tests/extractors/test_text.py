@@ -129,12 +129,16 @@ def test_kin_of_bert(model_type, folder, tmp_path, relative_error):
 
 
 def test_stray_files_of_a_tokenizer_are_neither_hashed_nor_read(folder, tmp_path, relative_error):
-    """Only the two files that the fingerprint follows from say what a token is."""
+    """Nor the vocabulary that tokenizer.json replaces, nor what an `added_tokens_decoder` does (see test_settings)."""
     copy = shutil.copytree(folder, tmp_path / "copy")
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings | {"added_tokens_decoder": {}}))
     plain = extractors.load({"family": "text", "source": str(copy)}, device="cpu")
     expected = plain.extract(TEXTS)[0].pooled
     (copy / "special_tokens_map.json").write_text('{"cls_token": "a", "sep_token": "b"}')
     (copy / "added_tokens.json").write_text('{"said": 7}')
+    (copy / "vocab.txt").write_text("a\nb\n")
+    (copy / "tokenizer.999.0.0.json").write_text("{}")
     found = extractors.load({"family": "text", "source": str(copy)}, device="cpu")
     assert found.fingerprint == plain.fingerprint
     assert relative_error(found.extract(TEXTS)[0].pooled, expected) < 1e-6
