@@ -25,6 +25,8 @@ PARALLEL_READS = min(4, os.cpu_count() or 1)
 """Blocks read at the same time, so that the disk's work and ours overlap …"""
 PARALLEL_BYTES = 2**25
 """… from so many bytes on; below, threads cost more than they gain."""
+Layer = str | int | np.integer
+"""A layer's name, or its number, as params.yaml has it."""
 MOST_LISTINGS = 20
 """How often the keys are listed anew because a repair has moved them meanwhile."""
 
@@ -155,14 +157,14 @@ class FeatureStore(BlockStore):
     # -- reading ---------------------------------------------------------------------------------------------------
 
     @_finding_moved_rows
-    def pooled(self, keys: Sequence[str] | None = None, layers: Sequence[str] | None = None) -> np.ndarray:
+    def pooled(self, keys: Sequence[str] | None = None, layers: Sequence[Layer] | None = None) -> np.ndarray:
         """Time-averaged hidden states, float32 [keys, layers, dim].
 
         Reads the chunks of the rows and layers asked for and no others.
 
         Args:
             keys: rows; all where not given.
-            layers: layer names; all where not given.
+            layers: names or numbers of layers, in the order wanted; all where not given.
 
         Raises:
             StoreError: an unknown key or layer.
@@ -194,13 +196,14 @@ class FeatureStore(BlockStore):
         return values
 
     @_finding_moved_rows
-    def frames(self, keys: Sequence[str], layer: str) -> list[np.ndarray]:
-        """One layer's frames of each utterance, float32 [num_frames, frame_dim] each.
+    def frames(self, keys: Sequence[str], layer: Layer) -> list[np.ndarray]:
+        """Frames of one layer, by its name or number, of each utterance: float32 [num_frames, frame_dim] each.
 
         Raises:
             StoreError: an unknown key, or a layer whose frames were not kept.
             CorruptStore: as for `pooled`.
         """
+        layer = str(layer)
         if layer not in self.header.frame_layers:
             kept = ", ".join(self.header.frame_layers) or "none"
             raise StoreError(
@@ -217,8 +220,12 @@ class FeatureStore(BlockStore):
         self._read_blocks(rows, read)
         return result
 
-    def dask(self, layers: Sequence[str] | None = None):
-        """`pooled` of all rows as a dask array [rows, layers, dim], one chunk per block, in the order of `keys`."""
+    def dask(self, layers: Sequence[Layer] | None = None):
+        """`pooled` of all rows as a dask array [rows, layers, dim], one chunk per block, in the order of `keys`.
+
+        Args:
+            layers: see `pooled`.
+        """
         import dask
         import dask.array
 
@@ -231,8 +238,11 @@ class FeatureStore(BlockStore):
             )
             for _, positions in self._by_block(self._row_numbers(None))
         ]
-        nothing = dask.array.zeros((0, num_layers, self.header.dim), np.float32)
-        return dask.array.concatenate(parts) if parts else nothing
+        if parts:
+            return dask.array.concatenate(parts)
+        nothing = (0, num_layers, self.header.dim)
+        # Its chunks are said: left to itself dask divides by the rows, of which there are none.
+        return dask.array.zeros(nothing, np.float32, chunks=nothing)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -323,8 +333,11 @@ class FeatureStore(BlockStore):
             )
         return np.fromiter((self._rows[key] for key in keys), np.int64, len(keys))
 
-    def _layer_numbers(self, layers: Sequence[str] | None) -> np.ndarray:
+    def _layer_numbers(self, layers: Sequence[Layer] | None) -> np.ndarray:
         names = self.layer_names
+        if isinstance(layers, str):
+            raise StoreError(f"{self.place}: expected a list of layers, got the text {layers!r}")
+        layers = None if layers is None else list(map(str, layers))
         unknown = [layer for layer in layers or () if layer not in names]
         if unknown:
             raise StoreError(f"{self.place}: no layer {unknown[0]!r}; it has {', '.join(map(repr, names))}")
@@ -359,7 +372,7 @@ class FeatureStore(BlockStore):
                 read_one(part)
 
 
-def _read_pooled(storage: Storage, keys: Sequence[str], layers: Sequence[str] | None) -> np.ndarray:
+def _read_pooled(storage: Storage, keys: Sequence[str], layers: Sequence[Layer] | None) -> np.ndarray:
     return FeatureStore.open(storage).pooled(keys, layers)
 
 

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from pydantic import TypeAdapter
@@ -13,6 +15,7 @@ from pipeline import cli
 from pipeline.corpora import ADAPTERS, Corpus
 from pipeline.init import recipes
 from pipeline.params import parse
+from store import FeatureStore
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -102,3 +105,33 @@ def test_it_names_every_miniature():
     sentence = re.search(r"`source: \"miniature:(\w+)\"`((?:, ?\n?`[\w-]+`)+)", TEXT)
     named = {sentence[1], *re.findall(r"`([\w-]+)`", sentence[2])}
     assert named == {*miniatures.TRANSFORMERS, *miniatures.TEXT, *miniatures.SPEECHBRAIN, *miniatures.TFHUB}
+
+
+@pytest.mark.parametrize("dim", [768, 1024])
+def test_its_code_runs_on_stores_of_published_widths(dim, tmp_path, monkeypatch):
+    """Every block of Python, as it stands, in a study whose store is as wide as a published model."""
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    assert blocks
+    keys = [f"{row:032x}" for row in range(5)]
+    (tmp_path / "data").mkdir()
+    pd.DataFrame({"content": keys}).to_parquet(tmp_path / "data/manifest.parquet")
+    layers = [str(layer) for layer in range(13)]
+    store = FeatureStore.create(
+        tmp_path / "features/wavlm.zarr", fingerprint={}, layer_names=layers, dim=dim, frame_layers=["12"]
+    )
+    rng = np.random.default_rng(dim)
+    pooled = rng.normal(size=(5, 13, dim)).astype(np.float32)
+    frames = [rng.normal(size=(n, dim)).astype(np.float32) for n in (1, 2, 3, 5, 7)]
+    store.append(keys, pooled, [1, 2, 3, 5, 7], {"12": frames})
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        scope, said = {}, {}
+        for line in block.splitlines():
+            if line.startswith("store."):  # what is looked at, and must be what was put in
+                said[line.split("(")[0]] = eval(line, scope)
+            else:
+                exec(line, scope)
+        np.testing.assert_array_equal(said["store.pooled"], pooled[:, [7, 8]])
+        np.testing.assert_array_equal(said["store.dask"].compute(scheduler="synchronous"), pooled)
+        for found, expected in zip(said["store.frames"], frames, strict=True):
+            np.testing.assert_array_equal(found, expected)

@@ -48,6 +48,45 @@ def test_dask_sees_the_same_rows_in_the_same_order(store, small):
     assert lazy.shape == (30, 2, small.dim)
 
 
+@pytest.mark.parametrize("dim", [1, 80, 88, 256, 384, 512, 768, 1024, 1027, 1280, 6373])
+def test_dask_takes_every_width(tmp_path, small, dim):
+    """Those of the published models and beside them, with rows and before the first."""
+    store = small.create(tmp_path / "view.zarr", dim=dim, frame_layers=(), frame_dim=None)
+    assert store.dask().shape == (0, 3, dim)
+    assert store.dask(["1"]).compute(scheduler="synchronous").shape == (0, 1, dim)
+    pooled = np.random.default_rng(dim).normal(size=(13, 3, dim)).astype(np.float32)
+    store.append([str(row) for row in range(13)], pooled, [1] * 13)
+    np.testing.assert_array_equal(store.dask([2, 0]).compute(scheduler="synchronous"), pooled[:, [2, 0]])
+
+
+def test_layers_are_named_by_number_too(store, small):
+    """As params.yaml names them, NumPy's among them: a number is a name and never a place. A text is no list."""
+    store.append(*small.rows(5))
+    expected = store.pooled(layers=["2", "0"])
+    np.testing.assert_array_equal(store.pooled(layers=[2, 0]), expected)
+    np.testing.assert_array_equal(store.pooled(store.keys, layers=[np.int64(2), "0"]), expected)
+    np.testing.assert_array_equal(store.pooled(layers=range(1)), expected[:, 1:])
+    np.testing.assert_array_equal(store.dask([2, 0]).compute(scheduler="synchronous"), expected)
+    for found, by_name in zip(store.frames(store.keys, 1), store.frames(store.keys, "1"), strict=True):
+        np.testing.assert_array_equal(found, by_name)
+    with pytest.raises(StoreError, match="no layer '-1'; it has '0', '1', '2'"):
+        store.pooled(layers=[-1])
+    with pytest.raises(StoreError, match="no frames of layer '2' were kept"):
+        store.frames(store.keys, 2)
+    with pytest.raises(StoreError, match="expected a list of layers, got the text '12'"):
+        store.pooled(layers="12")
+
+
+def test_a_number_is_a_name_where_layers_were_cut(tmp_path, small):
+    """Of a store of layers 4 and 8, `[4]` is the layer called so."""
+    store = small.create(tmp_path / "view.zarr", layer_names=("8", "4", "last_hidden_state"), frame_layers=())
+    keys, pooled, counts, _ = small.rows(3)
+    store.append(keys, pooled, counts)
+    np.testing.assert_array_equal(store.pooled(keys, layers=[4, "last_hidden_state"]), pooled[:, 1:])
+    with pytest.raises(StoreError, match="no layer '1'"):
+        store.pooled(keys, layers=[1])
+
+
 def test_missing_names_what_has_no_row_once_and_in_order(store, small):
     """What an extraction still has to compute."""
     store.append(*small.rows(3))
