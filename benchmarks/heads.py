@@ -46,7 +46,7 @@ def main() -> None:
     rows = []
     for widths, num_utterances, name in ((PUBLISHED, 640, "published"), (MINIATURE, 640, "miniatures")):
         for setup, (views, fusion, reach) in SETUPS.items():
-            experiment = Experiment(views=list(views), fusion=fusion, tasks=list(TASKS), epochs=1)
+            experiment = Experiment(views=list(views), encoder="cnn", fusion=fusion, tasks=list(TASKS), epochs=1)
             contest = _Contest(experiment, [widths[view] for view in views], num_utterances)
             ratios, times = contest.run()
             share = contest.operations / times["ours"] / rate

@@ -70,10 +70,10 @@ def test_it_says_that_the_demo_is_synthetic_and_its_weights_random():
 
 
 def test_its_demo_table_is_of_the_experiments_in_params():
-    """Setups and views, in order."""
+    """Setups, views and encoders, in order."""
     params = parse(yaml.safe_load((ROOT / "params.yaml").read_text()))
-    wanted = [(e.setup, " + ".join(e.views)) for e in params.experiments.values()]
-    shown = re.findall(r"^(SVST|SVMT|MVMT-concat|TANGO) +(\S+(?: \+ \S+)?) +\d", TEXT, re.M)
+    wanted = [(e.setup, " + ".join(e.views), e.encoder) for e in params.experiments.values()]
+    shown = re.findall(r"^(SVST|SVMT|MVMT-concat|TANGO) +(\S+(?: \+ \S+)?) +(\w+) +\d", TEXT, re.M)
     assert shown == wanted
 
 

@@ -125,6 +125,15 @@ class Fusion(Section):
     """`literal` is the paper's γ·x; `barycentric` divides by the rows' mass, which keeps the scale of x."""
 
 
+def _listed(values: object) -> list:
+    return values if isinstance(values, list) else []
+
+
+def _kind(fusion: object) -> object:
+    """The kind of a fusion, written as a section or in short."""
+    return fusion.get("kind") if isinstance(fusion, dict) else getattr(fusion, "kind", fusion)
+
+
 class Experiment(Optimisation):
     """One named training configuration, cross-validated; with a `grid`, many of them (`trainers.grid`)."""
 
@@ -135,8 +144,12 @@ class Experiment(Optimisation):
     """Which cached layers of each view enter; several are pooled."""
     pooling: Pooling = "weighted"
     """How several layers become one."""
-    encoder: Literal["cnn", "mlp", "linear", "unified"] = "cnn"
-    """`unified` is wavCSE's model: the network that all tasks share ends in an embedding of one size."""
+    encoder: Literal["cnn", "mlp", "linear", "unified"] = "mlp"
+    """What stands between views and heads. `mlp`: fully connected networks, the best of the three on pooled features of
+    recorded speech (README). `linear`: nothing, each head is one linear layer on the views: a probe. `cnn`: TANGO's
+    convolutions over a vector's dimensions, then `mlp`'s networks. `unified`: wavCSE's model, the network that all
+    tasks share ending in an embedding. A section that names none, but asks for what only `cnn` has (`channels`, or a
+    transport, in its grid too), gets that."""
     channels: list[PositiveInt] = Field([32, 64], min_length=1)
     """Channels of the convolution blocks of `cnn`."""
     hidden: list[PositiveInt] = [200, 64, 56]
@@ -164,6 +177,19 @@ class Experiment(Optimisation):
         if isinstance(values, dict) and isinstance(values.get("fusion"), str):
             values = values | {"fusion": {"kind": values["fusion"]}}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encoder_that_has_what_is_asked_for(cls, values):
+        if cls is not Experiment or not isinstance(values, dict):
+            return values
+        grid = values.get("grid") if isinstance(values.get("grid"), dict) else {}
+        if "encoder" in {*values, *grid}:
+            return values
+        # All cells of a grid get the same encoder, so that they differ in what the grid varies and in nothing else.
+        fusions = [values.get("fusion"), *_listed(grid.get("fusion")), *_listed(grid.get("fusion.kind"))]
+        needs_cnn = "channels" in {*values, *grid} or any(_kind(fusion) == "ot" for fusion in fusions)
+        return values | {"encoder": "cnn"} if needs_cnn else values
 
     @model_validator(mode="after")
     def _names_once(self):

@@ -204,7 +204,9 @@ def test_the_paper_s_shapes():
     assert model.shared[0].weight.shape == (200, 64 * 2 * (128 + 256))
     assert [layer.out_features for layer in model.shared if isinstance(layer, torch.nn.Linear)] == [200, 64, 56]
     assert model.heads[0][0].out_features == 30
-    concat = Heads([(1, 512), (1, 1024)], Experiment(views=["a", "b"], fusion="concat", tasks=["x"]), {"x": 3})
+    concat = Heads(
+        [(1, 512), (1, 1024)], Experiment(views=["a", "b"], encoder="cnn", fusion="concat", tasks=["x"]), {"x": 3}
+    )
     assert concat.shared[0].weight.shape == (200, 2 * 56)
 
 

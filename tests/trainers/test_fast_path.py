@@ -19,6 +19,7 @@ def test_the_loss_curve_is_that_of_a_plain_pytorch_loop(setup, data, tasks):
     """Same start, same batches, same updates: only the rounding differs, over epochs of training."""
     experiment = Experiment(
         views=VIEWS[setup],
+        encoder="cnn",
         fusion=FUSIONS[setup],
         tasks=["speaker", "gender", "age"],
         epochs=12,
