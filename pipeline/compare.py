@@ -37,19 +37,25 @@ def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:
     rows, refused = [], []
     for other in others:
         try:
-            found = compare(reference, _read(study, cells, other))
+            metrics = _read(study, cells, other)
+            found = compare(reference, metrics)
         except TrainingError as error:
             refused.append(str(error))
             continue
         for task, (measure, paired) in found.items():
-            rows.append({"experiment": other, "task": task, "metric": measure, **asdict(paired)})
+            about = {"experiment": other, "encoder": metrics["config"].get("encoder"), "task": task, "metric": measure}
+            tested = metrics.get("num_tested", {}).get(task, metrics.get("num_utterances"))
+            rows.append({**about, "num_utterances": tested, **asdict(paired)})
     if not rows:
         raise StageError(refused[0])
     for line in refused:
         say(f"left out: {line}")
     for row, corrected in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_holm"] = corrected
-    print(json.dumps({"first": first, "comparisons": rows}) if as_json else plain(_table(first, rows)))
+    if as_json:
+        print(json.dumps({"first": first, "comparisons": rows}))
+    else:
+        print(plain(_table(f"{first} (encoder {reference['config'].get('encoder')})", rows)))
 
 
 def _meant(cells: Mapping[str, Mapping[str, Experiment]], name: str) -> list[str]:
@@ -86,7 +92,9 @@ def _read(study: Study, cells: Mapping[str, Mapping[str, Experiment]], title: st
 def _table(first: str, rows: Sequence[dict]) -> Table:
     columns = (
         Column("experiment"),
+        Column("encoder"),
         Column("task"),
+        Column("utterances", numeric=True),
         Column("metric"),
         Column("difference", numeric=True),
         Column("effect d", numeric=True),
@@ -98,7 +106,8 @@ def _table(first: str, rows: Sequence[dict]) -> Table:
         how = metric(row["metric"])
         difference = f"{row['difference'] * how.scale:+.2f} ± {number(row['sd'] * how.scale)}"
         figures = (number(row["effect"]), number(row["p_value"], 4), number(row["p_holm"], 4))
-        cells.append(tuple(map(Cell, (row["experiment"], row["task"], how.heading, difference, *figures))))
+        about = (row["experiment"], str(row["encoder"]), row["task"], number(row["num_utterances"], 0), how.heading)
+        cells.append(tuple(map(Cell, (*about, difference, *figures))))
     folds = "–".join(map(str, sorted({row["num_folds"] for row in rows})))
     notes = (
         f"Difference: the experiment minus {first}, mean ± SD over {folds} folds (seeds averaged);",

@@ -123,7 +123,7 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
     if section.trials is not None:
         listed = trials.read(study.folder / section.trials, table["utterance"].tolist())
     identity = gather.identity(section, tasks, section.folds, table, views, listed)
-    if gather.up_to_date(folder / "metrics.json", identity) and (folder / "trials.parquet").exists():
+    if gather.up_to_date(study, folder / "metrics.json", identity) and (folder / "trials.parquet").exists():
         say(f"downstream/{name}: up to date")
         return
     from trainers.verification import verify

@@ -45,7 +45,7 @@ def _eliminate(study: Study, name: str) -> None:
     sources = gather.Sources(study)
     table, views = sources.select([section.view], tasks, section.folds, section.corpora)
     cell = gather.identity(section, tasks, section.folds, table, views)
-    if gather.up_to_date(folder / "elimination.json", cell):
+    if gather.up_to_date(study, folder / "elimination.json", cell):
         say(f"{name}: up to date")
         return
     from trainers import rounds  # torch, only now that there is something to train

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from extractors.view import TextView, Upto, View
 from pipeline import dvcfile, keys
 from pipeline.corpus import COLUMNS, corpus_of
 from pipeline.errors import StageError
+from pipeline.files import write_if_changed
 from pipeline.progress import say
 from pipeline.study import Study
 from store import FeatureStore
@@ -238,7 +239,7 @@ def provenance(study: Study, views: Mapping[str, Cached]) -> dict[str, object]:
             view: {"fingerprint": dict(cached.store.header.fingerprint), "rows": len(cached.store)}
             for view, cached in views.items()
         },
-        "manifest": hashlib.blake2b(study.manifest.read_bytes(), digest_size=16).hexdigest(),
+        "manifest": _manifest_hash(study.manifest, study.manifest.stat().st_mtime_ns),
         "versions": {name: version(name) for name in ("strata-speech", "torch", "scikit-learn", "POT", "numpy")},
         "code": _code_version(),
     }
@@ -259,12 +260,28 @@ def _code_version() -> str:
     return found.stdout.strip() or version("strata-speech")
 
 
-def up_to_date(file: Path, cell: str) -> bool:
-    """Whether a result file came from the very same configuration, data and code."""
+def up_to_date(study: Study, file: Path, cell: str) -> bool:
+    """Whether a result file came from the very same configuration, data and code.
+
+    One that did follows from the manifest of today as much as from that of its training, which may have had other
+    utterances or labels besides: the file then names today's, so that no two results seem to be of different states.
+    """
     try:
-        return json.loads(file.read_text())["cell"] == cell
+        found = json.loads(file.read_text())
+        if found["cell"] != cell:
+            return False
+        recorded = found["provenance"]["manifest"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    if recorded != (today := _manifest_hash(study.manifest, study.manifest.stat().st_mtime_ns)):
+        found["provenance"]["manifest"] = today
+        write_if_changed(file, (json.dumps(found, indent=1) + "\n").encode())
+    return True
+
+
+@lru_cache(maxsize=8)
+def _manifest_hash(path: Path, _mtime_ns: int) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def shape_note(data: Dataset) -> str:

@@ -77,7 +77,8 @@ class Cell:
     def is_up_to_date(self, study: Study) -> bool:
         """Whether its results are there, all of them, and follow from what there is now."""
         folder, wanted = self.folder(study), (*TABLES, *(MODEL if self.experiment.final else ()))
-        return gather.up_to_date(folder / "metrics.json", self.identity) and all((folder / f).exists() for f in wanted)
+        there = all((folder / f).exists() for f in wanted)
+        return there and gather.up_to_date(study, folder / "metrics.json", self.identity)
 
 
 def run(study: Study, names: list[str]) -> None:

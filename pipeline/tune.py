@@ -63,7 +63,7 @@ def _tune(study: Study, name: str) -> None:
         return gather.identity(subject, tasks, base.folds, table, views)
 
     cell = identity(space.num_trials, how.experiment)
-    if gather.up_to_date(folder / "tune.json", cell):
+    if gather.up_to_date(study, folder / "tune.json", cell):
         say(f"{name}: up to date")
         return
     layers = {

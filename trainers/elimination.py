@@ -24,7 +24,7 @@ class Round:
     test: Mapping[str, float]
     """The same on test data, empty where there is none: shown, never chosen by."""
     spread: Mapping[str, Mapping[str, float]] | None = None
-    """Standard deviations over the seeds of `weights`, `valid` and `test`."""
+    """Standard deviations over the seeds of `weights`, `valid` and `test`; empty where there is one seed."""
 
     @property
     def weakest(self) -> str:

@@ -232,6 +232,10 @@ def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
         "chance": by_chance,
         "classes": {goal.name: list(goal.classes) for goal in plan.goals if goal.classes},
         "num_utterances": int(predictions["utterance"].nunique()),
+        "num_tested": {
+            goal.name: int(predictions["utterance"][predictions[f"{goal.name}.true"].notna()].nunique())
+            for goal in plan.goals
+        },
         "num_folds": len(plan.folds),
         "folds": record(plan.folds, plan.contents),
         "truth": {goal.name: digest([*goal.classes, goal.values.tolist()]) for goal in plan.goals},

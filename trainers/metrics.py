@@ -72,9 +72,12 @@ def chance(kind: str, train: np.ndarray, test: np.ndarray, metric: str) -> float
 
 
 def summary(values: list[float | None]) -> dict[str, object]:
-    """Mean and standard deviation over folds; a fold without a labelled utterance is None and not counted."""
+    """Mean and standard deviation over folds; a fold without a labelled utterance is None and not counted.
+
+    A single value has no standard deviation: None.
+    """
     known = [value for value in values if value is not None]
-    sd = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    sd = float(np.std(known, ddof=1)) if len(known) > 1 else None
     return {"mean": float(np.mean(known)) if known else None, "sd": sd, "folds": values}
 
 

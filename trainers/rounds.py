@@ -203,11 +203,12 @@ class _Rounds:
 
 
 def _summary(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Means and standard deviations by name; nothing of nothing."""
+    """Means and standard deviations by name; nothing of nothing, and no standard deviation of one."""
     names = found[0] if found else ()
     mean = {name: float(np.mean([each[name] for each in found])) for name in names}
-    several = len(found) > 1
-    return mean, {name: float(np.std([each[name] for each in found], ddof=1)) if several else 0.0 for name in names}
+    if len(found) < 2:
+        return mean, {}
+    return mean, {name: float(np.std([each[name] for each in found], ddof=1)) for name in names}
 
 
 def train_alone(

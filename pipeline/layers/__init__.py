@@ -116,11 +116,15 @@ def _scores(outcome: Outcome) -> Table:
         f"Chosen by validation: round {outcome.best_round} of {len(outcome.rounds)}, pooling {outcome.pooling}.",
     ]
     if is_number(outcome.nested.get("mean")):
-        nested = f"{number(outcome.nested['mean'], 4)} ± {number(outcome.nested.get('sd'), 4)}"
-        rows.append(("test, mean", nested, _score(every, "test", "mean")))
+        rows.append(
+            ("test, mean", _spread(outcome.nested["mean"], outcome.nested.get("sd")), _score(every, "test", "mean"))
+        )
         folds = len(outcome.nested.get("folds", []))
-        each, spread = (f"in each of {folds} folds ", "folds") if folds > 1 else ("", "seeds")
-        notes.append(f"Test: of layers chosen {each}without its test data; mean ± SD of the {spread}.")
+        each, over = (f"in each of {folds} folds ", "folds") if folds > 1 else ("", "seeds")
+        spread = (
+            f"mean ± SD of the {over}" if is_number(outcome.nested.get("sd")) else "of one training, which has no SD"
+        )
+        notes.append(f"Test: of layers chosen {each}without its test data; {spread}.")
     return Table(
         f"Elimination {outcome.name}: layers of view {outcome.view}",
         (Column(""), Column("layers kept", numeric=True), Column("all layers", numeric=True)),
@@ -130,7 +134,10 @@ def _scores(outcome: Outcome) -> Table:
 
 
 def _score(found: Mapping, split: str, name: str) -> str:
-    mean, sd = found.get(split, {}).get(name), found.get(f"{split}_sd", {}).get(name)
+    return _spread(found.get(split, {}).get(name), found.get(f"{split}_sd", {}).get(name))
+
+
+def _spread(mean: object, sd: object) -> str:
     return f"{number(mean, 4)} ± {number(sd, 4)}" if is_number(sd) else number(mean, 4)
 
 

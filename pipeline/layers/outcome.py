@@ -12,7 +12,7 @@ from extractors.miniatures import PREFIX
 from extractors.sources import LOCAL_DIRECTORY
 from extractors.view import View, parse
 from pipeline.errors import StageError
-from pipeline.report.eliminations import layer_height
+from pipeline.report.eliminations import known_spreads, layer_height
 from pipeline.study import Study
 
 FILE = "elimination.json"
@@ -35,6 +35,7 @@ class Outcome:
     best_round: int
     """From 1, which is the round of all layers."""
     rounds: tuple[Mapping, ...]
+    """As in the file; spreads of a single value left out."""
     nested: Mapping
     """Scores on test data of what was chosen without them, fold by fold; empty where there are none."""
     fingerprint: Mapping[str, object]
@@ -52,6 +53,7 @@ class Outcome:
         file = results if results.suffix == ".json" else results / FILE
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
+            spreads = known_spreads(content)
             outcome = cls(
                 file=file,
                 name=content["name"],
@@ -61,8 +63,8 @@ class Outcome:
                 support=tuple(sorted(content["support"], key=layer_height)),
                 ranking=dict(content["ranking"]),
                 best_round=int(content["best_round"]),
-                rounds=tuple(content["rounds"]),
-                nested=(content.get("nested") or {}).get("test") or {},
+                rounds=tuple(_without(found, spreads) for found in content["rounds"]),
+                nested=_without((content.get("nested") or {}).get("test") or {}, ("sd",) * ("test_sd" in spreads)),
                 fingerprint=dict(content["provenance"]["views"][content["view"]]["fingerprint"]),
                 chosen_on_all=not content.get("config", {}).get("folds", {}).get("given"),
             )
@@ -145,6 +147,11 @@ def with_layers(section: View, layers: Sequence[str], **changes: object) -> View
     """The view's section with these layers, as a list."""
     numbers = [int(layer) if layer.isdecimal() else layer for layer in layers]
     return parse({**section.model_dump(mode="json"), "layers": numbers, **changes})
+
+
+def _without(found: Mapping, spreads: Sequence[str]) -> dict:
+    """The entries of a mapping without the spreads that are not among those."""
+    return {key: value for key, value in found.items() if key in spreads or not key.endswith("sd")}
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.report import ranking
+from pipeline.report import ranking, testsets
 from pipeline.report.experiments import Experiment
 from pipeline.report.tables import Cell, Column, Table, counted, noun, number
 
@@ -55,12 +55,13 @@ def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
         )
     ways = ranking.variants(rows)
     several = len(set(ways.values())) > 1
+    tested = dict(zip((row.name for row in rows), testsets.told([[row] for row in rows]), strict=True))
     return Table(
         f"{corpora}, TANGO against concatenation",
         (Column("views"), *(column for target in targets for column in _columns(target))),
         tuple(
             (
-                Cell(ranking.views(row) + (f" ({ways[row.name]})" if several else "")),
+                Cell(ranking.views(row) + (f" ({ways[row.name]})" if several else ""), small=tested[row.name]),
                 *(field for target in targets for field in _fields(row, target, found[row.name], chances)),
             )
             for row in rows

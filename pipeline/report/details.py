@@ -1,7 +1,7 @@
 """Everything about every cell of a grid, as compact JSON from which the page draws a cell's figures on request.
 
-Confusions are counted, points thinned out and losses rounded here, since hundreds of cells have to travel in one page.
-Knows no HTML; what it returns is safe inside a `script` element.
+Confusions are counted in utterances, points thinned out and losses rounded here, since hundreds of cells have to travel
+in one page. Knows no HTML; what it returns is safe inside a `script` element.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.report import scores
+from pipeline.report import ranking, scores
 from pipeline.report.experiments import Experiment
 from pipeline.report.figures import finite
 from pipeline.report.reading import Gap, reason
@@ -56,7 +56,8 @@ def _safe(content: Mapping) -> str:
 
 
 def _cell(cell: Experiment, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
-    facts = [counted(cell.num_utterances, "utterance")] if cell.num_utterances else []
+    facts = [ranking.encoders([cell])] if cell.config.get("encoder") else []
+    facts += [counted(cell.num_utterances, "utterance")] if cell.num_utterances else []
     facts += [counted(cell.num_folds, "fold")] if cell.num_folds else []
     facts += [counted(len(cell.seeds), "seed")] if len(cell.seeds) > 1 else []
     table = scores.metrics(cell)
@@ -66,6 +67,7 @@ def _cell(cell: Experiment, lists: dict[tuple[str, ...], int]) -> dict[str, Any]
         "corpora": " + ".join(cell.corpora),
         "facts": facts,
         "scores": [[field.text for field in row] for row in table.rows],
+        "notes": list(table.notes),
         "tasks": [task for name in cell.tasks if (task := _task(cell, name, lists))],
         "curves": _curves(cell.curves),
     }
@@ -83,9 +85,16 @@ def _task(cell: Experiment, name: str, lists: dict[tuple[str, ...], int]) -> dic
         points = _rounded(pairs[np.sort(step)].ravel())
         return {"name": name, "points": points, "count": len(pairs)} if points else None
     classes, true, predicted = scores.coded(answers, cell.classes.get(name, ()))
-    pairs, counts = np.unique(true * len(classes) + predicted, return_counts=True)
-    flat = np.stack([pairs // len(classes), pairs % len(classes), counts], axis=1).ravel()
-    return {"name": name, "classes": lists.setdefault(tuple(classes), len(lists)), "confusion": flat.tolist()}
+    pairs, places = np.unique(true * len(classes) + predicted, return_inverse=True)
+    counts = np.bincount(places, answers["weight"]).round(2)  # utterances, of several seeds their means
+    triples = zip(pairs // len(classes), pairs % len(classes), counts, strict=True)
+    flat = [value for i, j, count in triples for value in (int(i), int(j), _plain(count))]
+    return {"name": name, "classes": lists.setdefault(tuple(classes), len(lists)), "confusion": flat}
+
+
+def _plain(count: float) -> int | float:
+    """Whole numbers without a point, which take less room in the page."""
+    return int(count) if count == int(count) else float(count)
 
 
 def _curves(curves: pd.DataFrame | None) -> list[dict[str, Any]]:

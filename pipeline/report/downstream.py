@@ -7,14 +7,15 @@ an experiment's, or a line on why it was skipped. Knows no HTML.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from pipeline.report import ranking, spreads
+from pipeline.report import footnotes, ranking, spreads, testsets
 from pipeline.report.experiments import Experiment, read_alone
 from pipeline.report.reading import Gap, json_object, mapping, read
-from pipeline.report.tables import Cell, Column, Table, counted, is_number, number
+from pipeline.report.tables import Cell, Column, Table, counted, is_number
 
 
 def collect(folder: Path, sections: Mapping, gaps: list[Gap]) -> tuple[list[Experiment], dict[str, str]]:
@@ -49,18 +50,19 @@ def table(results: Sequence[Experiment], skipped: Mapping[str, str], sections: M
             rows += [_row(by_name[name], task, results) for task in by_name[name].tasks]
         elif name in skipped:
             rows.append(_skipped(name, mapping(sections[name]), skipped[name]))
-    notes = [f"Mean ± SD {spreads.over(results)}."] if results else []
+    notes = [f"Scores: {spreads.over(results)}."] if results else []
     columns = (
-        *(Column(title) for title in ("section", "task", "embedding", "metric")),
+        *(Column(title) for title in ("section", "task", "embedding", "encoder", "metric")),
         *(Column(title, numeric=True) for title in ("score", "chance", "utterances")),
         Column("corpora"),
     )
     marked = [cell for row in rows for cell in row]
+    apart = [testsets.APART] if any(" " in row[-2].text for row in rows) else []
     return Table(
         "Downstream tasks on the frozen embedding",
         columns,
         tuple(rows),
-        notes=(*notes, *ranking.notes(results, marked)) if results else (),
+        notes=(*notes, *apart, *footnotes.below(results, marked)) if results else (),
     )
 
 
@@ -71,24 +73,22 @@ def reasons(skipped: Mapping[str, str]) -> tuple[str, ...]:
 
 def _row(result: Experiment, task: str, results: Sequence[Experiment]) -> tuple[Cell, ...]:
     target = (task, result.primary[task])
-    rivals = [other for other in results if task in other.tasks and _same_data(other, result, task)]
-    best = len(rivals) > 1 and ranking.equals(result, ranking.best(rivals, target), target)
+    rivals = [other for other in results if other.primary.get(task) == target[1] and other.corpora == result.corpora]
+    place = [rival.name for rival in rivals].index(result.name)
+    tested = testsets.sizes([[rival] for rival in rivals], task)[place]
+    best = testsets.winners(rivals, target)[place]
     score = ranking.score(spreads.over_seeds(result), target, best)
     return (
         Cell(result.name),
         Cell(task),
         Cell(ranking.views(result)),
+        Cell(ranking.encoder(result)),
         Cell(ranking.metric(target[1]).heading),
         score,
         ranking.chance([result], target),
-        Cell(number(result.num_utterances, 0), small=_trials(result.num_trials)),
+        replace(tested, small=_trials(result.num_trials)),
         Cell(" + ".join(result.corpora) or "all"),
     )
-
-
-def _same_data(one: Experiment, other: Experiment, task: str) -> bool:
-    """Whether scores of a task can be held against each other: the same measure on the same corpora."""
-    return one.primary.get(task) == other.primary[task] and one.corpora == other.corpora
 
 
 def _trials(count: Any) -> str:
@@ -101,6 +101,7 @@ def _skipped(name: str, section: Mapping, reason: str) -> tuple[Cell, ...]:
         Cell(name),
         Cell(", ".join(map(str, tasks)) or str(section.get("verify") or "–")),
         Cell(" + ".join(map(str, views)) or "–"),
+        Cell("–"),
         Cell("–"),
         Cell("skipped", small=reason),
         Cell("–"),

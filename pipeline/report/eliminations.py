@@ -6,7 +6,7 @@ nothing of tables, figures or HTML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ class Round:
     test: Mapping[str, float]
     dropped: str | None
     weights_sd: Mapping[str, float]
-    """Over the seeds."""
+    """Over the seeds; empty where there is one."""
     valid_sd: Mapping[str, float]
-    """Over the seeds."""
+    """Over the seeds; empty where there is one."""
     test_sd: Mapping[str, float]
-    """Over the folds; of a single fold over its seeds."""
+    """Over the folds; of a single fold over its seeds; empty where there is one of both."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ class Elimination:
     @property
     def num_seeds(self) -> int:
         """Models per round."""
-        seeds = self.config.get("seeds")
-        return len(seeds) if isinstance(seeds, list) and seeds else 1
+        return num_seeds(self.config) or 1
 
     @property
     def num_folds(self) -> int:
@@ -126,6 +125,23 @@ class Elimination:
         return [found for trail in trails if is_number(found := trail.test[number - 1])]
 
 
+def num_seeds(config: Mapping) -> int:
+    """How many models each round of an elimination trained, by its section; 0 where that does not tell."""
+    seeds = config.get("seeds")
+    return len(seeds) if isinstance(seeds, list) else 0
+
+
+def known_spreads(content: Mapping) -> tuple[str, ...]:
+    """Which spreads of a file are of several values; earlier versions wrote 0 for that of a single one.
+
+    Args:
+        content: of an elimination.json.
+    """
+    one_seed = num_seeds(mapping(content.get("config"))) == 1
+    one_fold = len(mapping(content.get("nested")).get("kept") or ()) < 2
+    return ("weights_sd", "valid_sd") * (not one_seed) + ("test_sd",) * (not (one_seed and one_fold))
+
+
 def layer_height(layer: str) -> float:
     """Where a layer stands in its model: its number; infinity for what comes after all of them, -1 without a number."""
     return float(layer) if layer.isdecimal() else float("inf") if layer == "last_hidden_state" else -1.0
@@ -138,7 +154,8 @@ def read_elimination(path: Path) -> Elimination:
         ValueError, KeyError, TypeError or OSError: a file that is not what it should be.
     """
     found = json_object(path)
-    rounds = tuple(map(_round, found["rounds"]))
+    spreads = known_spreads(found)
+    rounds = tuple(_round(told, spreads) for told in found["rounds"])
     layer_names, support = texts(found["layer_names"]), texts(found["support"])
     if not support:
         raise ValueError("it keeps no layer")
@@ -160,23 +177,30 @@ def read_elimination(path: Path) -> Elimination:
         seconds=found.get("seconds"),
         sizes={split: found[f"num_{split}"] for split in ("train", "valid", "test") if f"num_{split}" in found},
         provenance=mapping(found.get("provenance")),
-        nested=_nested(found["nested"]) if found.get("nested") else None,
+        nested=_nested(found["nested"], "test_sd" in spreads) if found.get("nested") else None,
         trails=tuple(map(_trail, found.get("paths") or ())),
     )
 
 
-def _round(found: Mapping) -> Round:
+def _round(found: Mapping, spreads: Collection[str]) -> Round:
+    told = {key: mapping(found.get(key)) for key in ("weights", "valid", "test")}
     return Round(
         number=found["round"],
         layers=texts(found["layers"]),
         dropped=None if found.get("dropped") is None else str(found["dropped"]),
-        **{key: mapping(found.get(key)) for key in ("weights", "valid", "test", "weights_sd", "valid_sd", "test_sd")},
+        **told,
+        **{f"{key}_sd": _numbers(found.get(f"{key}_sd")) if f"{key}_sd" in spreads else {} for key in told},
     )
 
 
-def _nested(found: Mapping) -> Nested:
+def _numbers(found: Any) -> dict[str, float]:
+    return {key: value for key, value in mapping(found).items() if is_number(value)}
+
+
+def _nested(found: Mapping, has_spread: bool) -> Nested:
+    tasks = {"mean": mapping(found["test"])} | {t: mapping(v) for t, v in mapping(found.get("tasks")).items()}
     return Nested(
-        tasks={"mean": mapping(found["test"])} | {t: mapping(v) for t, v in mapping(found.get("tasks")).items()},
+        tasks=tasks if has_spread else {task: {**scores, "sd": None} for task, scores in tasks.items()},
         kept=tuple(int(count) for count in found["kept"]),
         poolings=texts(found.get("poolings") or ()),
     )

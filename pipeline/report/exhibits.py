@@ -140,10 +140,10 @@ def _answers(found: Experiment, task: str) -> tuple[list[figures.Figure], list[T
         return [], []
     if kind == "regression":
         return [figures.scatter(answers, found.name, task)], []
-    true, predicted = (answers[side].map(class_name) for side in answers)
+    true, predicted = (answers[side].map(class_name) for side in ("true", "predicted"))
     known = map(class_name, found.classes.get(task, ()))
     classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=scores.natural_order)]))
-    counts = scores.confusions(true, predicted, classes)
+    counts = scores.confusions(true, predicted, classes, answers["weight"])
     many = len(classes) > figures.COUNTED_CLASSES
     tables = [scores.frequent_confusions(counts, classes, task)] if many else []
     return [figures.confusion(counts, classes, found.name, task)], tables

@@ -8,7 +8,7 @@ nothing of tables, figures or HTML.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -60,10 +60,12 @@ class Experiment:
     folder: Path
     """Where its files lie."""
     predictions: pd.DataFrame | None = None
-    """Out of fold, a row per utterance and seed: `<task>.true` and `<task>.predicted`. None for a cell: `with_tables`
-    reads it."""
+    """Out of fold, a row per utterance and seed: `utterance`, `<task>.true` and `<task>.predicted`. None for a cell:
+    `with_tables` reads it."""
     curves: pd.DataFrame | None = None
     """`seed`, `fold`, `task_group`, `epoch`, `train_loss`, `valid_loss`. None for a cell."""
+    num_tested: Mapping[str, int] = field(default_factory=dict)
+    """Task → how many utterances it was tested on; empty where a result of an earlier version does not say."""
     num_trials: int | None = None
     """Pairs of utterances that a verification scored."""
 
@@ -204,6 +206,7 @@ def _experiment(path: Path, name: str, section: str) -> Experiment:
         seconds=mapping(metrics.get("seconds")),
         provenance=mapping(metrics.get("provenance")),
         folder=path.parent,
+        num_tested=mapping(metrics.get("num_tested")),
         num_trials=metrics.get("num_trials"),
     )
 
@@ -212,5 +215,6 @@ def _answers(path: Path) -> pd.DataFrame:
     """The columns that the report needs; the probabilities, by far the largest, stay on disk."""
     from pyarrow.parquet import read_schema
 
-    columns = [name for name in read_schema(path).names if name.endswith((".true", ".predicted"))]
+    names = read_schema(path).names
+    columns = [name for name in names if name == "utterance" or name.endswith((".true", ".predicted"))]
     return pd.read_parquet(path, columns=columns)

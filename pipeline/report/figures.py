@@ -97,14 +97,16 @@ def scatter(answers: pd.DataFrame, name: str, task: str) -> Figure:
     """True against predicted values of a regression, with the diagonal of a perfect one.
 
     Args:
-        answers: `true` and `predicted`; rows that are no numbers are left out.
+        answers: `true` and `predicted`, and `weight`, the part of an utterance that each answer is; rows that are no
+            numbers are left out.
         name: of the experiment.
         task: that was predicted.
 
     Raises:
         ValueError: no row is a pair of finite numbers.
     """
-    true, predicted = answers.apply(finite).dropna()[["true", "predicted"]].to_numpy().T
+    answers = answers.apply(finite).dropna()
+    true, predicted = answers[["true", "predicted"]].to_numpy().T
     if not len(true):
         raise ValueError("no answer is a number")
     shown = _sample(len(true))
@@ -118,9 +120,11 @@ def scatter(answers: pd.DataFrame, name: str, task: str) -> Figure:
         axes.set(xlabel=f"true {task}", ylabel=f"predicted {task}")
         axes.grid(True)
 
-    caption = f"{task}: prediction against truth, each point an utterance; on the dashed line they agree."
+    whole = bool((answers["weight"] == 1).all())
+    point = "an utterance" if whole else "an answer, one per utterance and seed"
+    caption = f"{task}: prediction against truth, each point {point}; on the dashed line they agree."
     if len(shown) < len(true):
-        caption += f" {len(shown):,} of {counted(len(true), 'utterance')}."
+        caption += f" {len(shown):,} of {counted(len(true), 'utterance' if whole else 'answer')}."
     title = f"Predicted against true {task} in experiment {name}"
     return Figure(draw(f"scatter {name} {task}", title, (380, 330), paint), caption, 380)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.report import comparisons, heatmaps, poolings, ranking, scores
+from pipeline.report import comparisons, footnotes, heatmaps, poolings, ranking, scores, spreads, testsets
 from pipeline.report.collect import Study
 from pipeline.report.experiments import Experiment
 from pipeline.report.tables import Cell, Column, Table, counted
@@ -123,9 +123,10 @@ def _best(cells: Sequence[Experiment], corpora: str) -> Table | None:
     experiments = ", ".join(dict.fromkeys(cell.section for cell in cells))
     caption = f"{corpora}: the best of each setup, and the views that reached it ({experiments})"
     note = "Each is the best of many by its score on the test folds, as in the paper: an optimistic choice."
-    foot = (Cell("chance"), *(ranking.chance(cells, target) for target in ranking.targets(cells)))
-    fields = (field for row in table.rows for field in row)
-    return replace(table, caption=caption, foot=(foot,), notes=(note, *ranking.notes(cells, fields)))
+    foot = (Cell("chance"), Cell(""), *(ranking.chance(cells, target) for target in ranking.targets(cells)))
+    fields = [field for row in table.rows for field in row]
+    told = [line for line in footnotes.below(cells, fields) if line not in table.notes]
+    return replace(table, caption=caption, foot=(foot,), notes=(note, *table.notes, *told))
 
 
 def _families(cells: Sequence[Experiment]) -> dict[str, list[Experiment]]:
@@ -154,15 +155,19 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
             rivals = [cell for line in lines.values() for cell in line.get(way, ())]
             if all(ranking.mean(cell, target) is None for cell in rivals):
                 continue
-            best = ranking.best(rivals, target)
             columns.append(ranking.heading(target, way if len(ways) > 1 else target[0], above=len(ways) > 1))
             foot.append(ranking.chance(rivals, target))
-            for views, line in lines.items():
-                scored = [cell for cell in line.get(way, ()) if ranking.mean(cell, target) is not None]
-                shown, crowded = ranking.best(scored, target), crowded or len(scored) > 1
-                marked = len(lines) > 1 and shown is not None and ranking.equals(shown, best, target)
-                fields[views].append(ranking.score(shown, target, marked) if shown else Cell("–"))
-    rows = tuple((Cell(" + ".join(views) or "–"), *scored) for views, scored in fields.items())
+            shared = testsets.most_shared(rivals, target)
+            shown = {views: _shown(line.get(way, ()), shared, target) for views, line in lines.items()}
+            crowded = crowded or len([cell for cell in rivals if ranking.mean(cell, target) is not None]) > len(
+                list(filter(None, shown.values()))
+            )
+            won = iter(testsets.winners(list(filter(None, shown.values())), target))
+            for views, cell in shown.items():
+                fields[views].append(ranking.score(cell, target, next(won)) if cell else Cell("–"))
+    tested = testsets.told([[cell for way in line.values() for cell in way] for line in lines.values()])
+    heads = [Cell(" + ".join(views) or "–", small=told) for views, told in zip(lines, tested, strict=True)]
+    rows = tuple((head, *scored) for head, scored in zip(heads, fields.values(), strict=True))
     base = family.split(", ", 1)[0]
     what = f"{family}: {ABOUT[base]}" if family in ABOUT else family
     setups = {cell.setup.split(", ", 1)[0] for cell in cells}
@@ -173,34 +178,42 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
         (Column("views"), *columns),
         rows,
         foot=((Cell("chance"), *foot),),
-        notes=(*_notes(cells), *chosen, *ranking.notes(cells, (cell for row in rows for cell in row))),
+        notes=(*_notes(cells), *chosen, *footnotes.below(cells, (cell for row in rows for cell in row))),
     )
+
+
+def _shown(cells: Sequence[Experiment], shared: Sequence[Experiment], target: ranking.Target) -> Experiment | None:
+    """Of cells that share a place the best, by what most of the column was tested on; None where none has a score."""
+    rivals = [cell for cell in cells if cell in shared]
+    return ranking.best(rivals or testsets.most_shared(cells, target), target)
 
 
 def _ways_down(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
     """The ways to use one view, of which any number stand below each other, and tasks across."""
     targets = ranking.targets(cells)
-    best = {target: ranking.best(cells, target) for target in targets}
+    best = {target: testsets.winners(cells, target) for target in targets}
     rows = []
-    ways = ranking.variants(cells)
-    for cell in cells:
-        scored = (ranking.score(cell, target, ranking.equals(cell, best[target], target)) for target in targets)
-        rows.append((Cell(ways[cell.name]), *scored))
+    ways, tested = ranking.variants(cells), testsets.told([[cell] for cell in cells])
+    for place, cell in enumerate(cells):
+        scored = (ranking.score(cell, target, best[target][place]) for target in targets)
+        rows.append((Cell(ways[cell.name], small=tested[place]), *scored))
     return Table(
         f"{corpora}, {family}: view {ranking.views(cells[0])} ({cells[0].section})",
         (Column("variant"), *ranking.headings(targets)),
         tuple(rows),
         foot=((Cell("chance"), *(ranking.chance(cells, target) for target in targets)),),
-        notes=(*_notes(cells), *ranking.notes(cells, (cell for row in rows for cell in row))),
+        notes=(*_notes(cells), *footnotes.below(cells, (cell for row in rows for cell in row))),
     )
 
 
 def _notes(cells: Sequence[Experiment]) -> list[str]:
-    """How often each score was taken, and whether on the same utterances."""
+    """How often each score was taken and by which encoder, and whether on the same utterances."""
     taken = {(str(cell.num_folds), len(cell.seeds)) for cell in cells}
     ((folds, seeds),) = taken if len(taken) == 1 else (("", 0),)
     over = (counted(int(folds), "fold") if folds.isdecimal() else "folds") + (f" × {seeds} seeds" if seeds > 1 else "")
-    notes = [f"{counted(len(cells), 'cell')}; mean ± SD over {over}."]
-    if len({str(cell.folds["hash"]) for cell in cells if "hash" in cell.folds}) > 1:
+    spread = spreads.OF_ONE_FOLD if taken <= {("1", 0), ("1", 1)} else f"mean ± SD over {over}"
+    notes = [f"{counted(len(cells), 'cell')}; {ranking.encoders(cells)}; {spread}."]
+    if len({testsets.folds_of(cell) for cell in cells}) > 1:
         notes.append("Not all cells were tested on the same folds: a view may lack utterances, or folds have changed.")
+        notes.append(testsets.APART)
     return notes

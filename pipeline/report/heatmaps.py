@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.report import ranking
+from pipeline.report import ranking, testsets
 from pipeline.report.experiments import Experiment
 from pipeline.report.ranking import Target
-from pipeline.report.tables import number
+from pipeline.report.tables import counted, number
 
 FEWEST_VIEWS = 3
 """Views below which there is nothing to see."""
@@ -58,8 +58,12 @@ def heatmaps(cells: Sequence[Experiment], corpora: str) -> list[HeatMap]:
     return [_map(cells, views, t, corpora) for t in targets if ranking.best(paired, t) is not None]
 
 
-def _map(cells: Sequence[Experiment], views: tuple[str, ...], target: Target, corpora: str) -> HeatMap:
-    alone = _alone(cells)
+def _map(everything: Sequence[Experiment], views: tuple[str, ...], target: Target, corpora: str) -> HeatMap:
+    """Colours compare, so what was tested on other utterances than most has no place here: the tables have it."""
+    alone = _alone(everything)
+    mapped = [cell for cell in everything if _is_pair(cell) or cell.setup == alone]
+    cells = testsets.most_shared(mapped, target)
+    left_out = len([cell for cell in mapped if ranking.mean(cell, target) is not None]) - len(cells)
     places: dict[tuple[int, int], list[Experiment]] = {}
     for cell in cells:
         if _is_pair(cell):
@@ -87,6 +91,8 @@ def _map(cells: Sequence[Experiment], views: tuple[str, ...], target: Target, co
         len([cell for cell in members if ranking.mean(cell, target) is not None]) > 1 for members in places.values()
     ):
         told.append("of several cells in one place the best by its test score")
+    told += [ranking.encoders(cells)]
+    told += [f"{counted(left_out, 'cell')} tested on other utterances left out"] if left_out else []
     return HeatMap(
         f"{corpora}, {target[0]}: {how.heading}; {', '.join(told)}",
         views,

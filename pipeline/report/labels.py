@@ -55,7 +55,8 @@ def _splits(study: Study, task: str) -> bool:
 
 
 def _split(study: Study, part: pd.DataFrame, corpus: str, task: str, group: str) -> list[figures.Figure]:
-    """The quantity over the utterances of a corpus, then over its speakers, each by its mean; none without labels."""
+    """The quantity over the utterances of a corpus, then over its speakers, where both are traits of a speaker, the
+    same in all of one's utterances; none without labels."""
     from trainers.data import class_name
 
     columns = [study.label(task), study.label(group)]
@@ -69,7 +70,8 @@ def _split(study: Study, part: pd.DataFrame, corpus: str, task: str, group: str)
     table["group"] = table["group"].map(class_name)
     what = {"task": task, "group": group, "corpus": corpus}
     drawn = [figures.split_histogram(table["value"], table["group"], {**what, "unit": "utterances"})]
-    speakers = table.groupby(["speaker", "group"], as_index=False)["value"].mean()
-    if len(speakers):
+    by_speaker = table.groupby("speaker")
+    if len(by_speaker) and (by_speaker[["value", "group"]].nunique() == 1).all(axis=None):
+        speakers = by_speaker.first()
         drawn.append(figures.split_histogram(speakers["value"], speakers["group"], {**what, "unit": "speakers"}))
     return drawn

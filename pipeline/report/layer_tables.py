@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.eliminations import Elimination, layer_height
+from pipeline.report.eliminations import Elimination, layer_height, num_seeds
 from pipeline.report.poolings import NAMES
 from pipeline.report.scores import layer_ranges
 from pipeline.report.tables import Cell, Column, Table, duration, is_number, millions, number, size
@@ -84,9 +84,9 @@ def rounds(elimination: Elimination) -> Table:
 
 def spread_of(elimination: Elimination) -> str:
     """What the ± of its scores, and the bands of its figures, are; empty where the file tells no spread."""
-    if not elimination.rounds[0].valid_sd:
+    if not elimination.rounds[0].valid_sd and num_seeds(elimination.config) != 1:
         return ""
-    seeds = f"SD over {elimination.num_seeds} seeds" if elimination.num_seeds > 1 else "one seed, so no SD"
+    seeds = f"SD over {elimination.num_seeds} seeds" if elimination.num_seeds > 1 else "one seed, which has no SD"
     if elimination.num_folds < 2:
         return f"Validation and test: {seeds}."
     return f"Validation: {seeds}. Test: mean and SD over {elimination.num_folds} folds with as many layers left."
@@ -105,7 +105,7 @@ def inside_folds(elimination: Elimination) -> Table | None:
         scores = [_fold(nested.tasks[key], fold) for key in keys]
         rows.append((Cell(str(fold + 1)), Cell(str(kept)), *pooling, *(Cell(number(s, DIGITS)) for s in scores)))
     columns = (Column("fold"), Column("layers kept", numeric=True), *([Column("pooling")] if several else []))
-    foot = (Cell("mean ± SD"), Cell(""), *([Cell("")] if several else []))
+    foot = (Cell("mean ± SD" if len(nested.kept) > 1 else "test"), Cell(""), *([Cell("")] if several else []))
     return Table(
         "Layers chosen inside each fold, scored on its test data",
         (*columns, *(Column(key, "test", numeric=True) for key in keys)),

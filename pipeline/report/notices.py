@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import extractors
-from pipeline.report import downstream, grids, layer_tables, poolings, scores, search_tables
+from pipeline.report import downstream, grids, layer_tables, poolings, probes, scores, search_tables
 from pipeline.report.collect import Study
 from pipeline.report.tables import plain
 
@@ -57,7 +57,9 @@ def summary(study: Study) -> str:
     if study.alone:
         parts.append(plain(scores.comparison(study.alone)))
     parts += map(plain, grids.bests(study))
-    parts += map(plain, poolings.tables(study.experiments))
+    parts += map(plain, poolings.tables(study.experiments, study.views_of("text")))
+    if beaten := probes.beaten(study.experiments):
+        parts.append("\n".join([probes.HEADING, *(f"  {line}" for line in beaten)]))
     if study.eliminations:
         kept = (f"  {e.name}, view {e.view}: {layer_tables.kept_layers(e)}" for e in study.eliminations)
         parts.append("\n".join(["Layers kept", *kept]))

@@ -77,11 +77,13 @@ function content(cell) {
     const width = Math.max(Number.parseFloat(picture.style.width), 260);
     return html("figure", { style: `width: ${width}px` }, box, html("figcaption", {}, caption));
   });
-  return [scoreTable(cell.scores), html("div", { class: "figures" }, ...figures)];
+  const notes = cell.notes.map((note) => html("p", { class: "note" }, note));
+  return [scoreTable(cell.scores), ...notes, html("div", { class: "figures" }, ...figures)];
 }
 
 function scoreTable(rows) {
-  const titles = ["task", "metric", "mean ± SD", "chance", "each fold"], numeric = (i) => (i === 2 || i === 3 ? "number" : "");
+  const titles = ["task", "utterances", "metric", "mean ± SD", "chance", "each fold"];
+  const numeric = (i) => ([1, 3, 4].includes(i) ? "number" : "");
   const head = titles.map((title, i) => html("th", { scope: "col", class: numeric(i), "data-column": i }, title));
   const body = rows.map((row) => html("tr", {}, ...row.map((told, i) =>
     html(i ? "td" : "th", i ? { class: numeric(i) } : { scope: "row" }, told))));

@@ -12,7 +12,7 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from pipeline.report import details, downstream, exhibits, grids, inventory, labels, poolings, scores, tsne
+from pipeline.report import details, downstream, exhibits, grids, inventory, labels, poolings, probes, scores, tsne
 from pipeline.report.collect import Study
 from pipeline.report.notices import notices
 from pipeline.report.reading import attempt
@@ -37,7 +37,12 @@ def render(study: Study) -> str:
     experiments = [exhibits.experiment(found, gaps) for found in study.alone]
     embedded = attempt(gaps, "the table of the downstream tasks", lambda: _downstream(study))
     heads = [exhibits.downstream(found, gaps) for found in study.downstream]
-    unified = attempt(gaps, "the tables of the layer poolings", lambda: poolings.tables(study.experiments)) or []
+    unified = (
+        attempt(
+            gaps, "the tables of the layer poolings", lambda: poolings.tables(study.experiments, study.views_of("text"))
+        )
+        or []
+    )
     sheets = attempt(gaps, "the tables of the grids", lambda: grids.sheets(study)) or []
     cells = details.embedded(study.cells, gaps)
     script = "".join(_asset(name) for name in SCRIPTS)
@@ -57,6 +62,8 @@ def render(study: Study) -> str:
         notices=notices(study),
         gaps=gaps,
         totals=_totals(study),
+        beaten=attempt(gaps, "the models that a linear probe beats", lambda: probes.beaten(study.experiments)) or [],
+        beaten_heading=probes.HEADING,
         comparison=scores.comparison(study.alone) if study.alone else None,
         best=scores.best_of_setups(study.alone),
         sheets=sheets,

@@ -6,12 +6,12 @@ table is chosen by its validation loss, never by the scores that the table shows
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.report import ranking, spreads
+from pipeline.report import footnotes, ranking, spreads, testsets
 from pipeline.report.experiments import Experiment
 from pipeline.report.scores import layer_ranges
 from pipeline.report.tables import Cell, Column, Table, is_number
@@ -46,10 +46,15 @@ class Rivals:
     """What else they have in common, where it is not as by default."""
 
 
-def tables(experiments: Sequence[Experiment]) -> list[Table]:
-    """Poolings against each other, then the best of them against plain models; none where there is no unified model."""
+def tables(experiments: Sequence[Experiment], texts: Collection[str] = ()) -> list[Table]:
+    """Poolings against each other, then the best of them against plain models; none where there is no unified model.
+
+    Args:
+        experiments: all of the study.
+        texts: the views that read texts.
+    """
     rivals = compared(experiments)
-    against = against_baselines(rivals, experiments)
+    against = against_baselines(rivals, experiments, texts)
     return [*map(comparison, rivals), *([against] if against else [])]
 
 
@@ -85,12 +90,18 @@ def comparison(rivals: Rivals) -> Table:
     return _table(f"Layer poolings: {rivals.title}", (Column("pooling"),), heads, members, shared)
 
 
-def against_baselines(rivals: Sequence[Rivals], experiments: Sequence[Experiment]) -> Table | None:
+def against_baselines(
+    rivals: Sequence[Rivals], experiments: Sequence[Experiment], texts: Collection[str] = ()
+) -> Table | None:
     """The unified model beside models of other encoders on the same tasks (Table 3); None where one side is missing.
+
+    All plain models of one view stand here that can be held against it; what is left out is named below.
 
     Args:
         rivals: whose best pooling stands for each; where there are none, every unified model stands for itself.
-        experiments: all of the study; those of several views, or of a task that no unified model has, are left out.
+        experiments: all of the study; those of several views, of a task that no unified model has, or of texts where
+            it hears audio, are left out.
+        texts: the views that read texts.
     """
     chosen, told = [], []
     for group in rivals:
@@ -100,19 +111,46 @@ def against_baselines(rivals: Sequence[Rivals], experiments: Sequence[Experiment
     chosen = chosen or [e for e in experiments if is_unified(e)]
     corpora = {e.corpora for e in chosen}
     tasks = {task for e in chosen for task in ranking.targets([e])}
-    plain = [
+    kinds = {_reads_texts(e, texts) for e in chosen}
+    near = [
         e
         for e in experiments
-        if not is_unified(e) and len(e.views) == 1 and e.corpora in corpora and set(ranking.targets([e])) <= tasks
+        if not is_unified(e) and e.corpora in corpora and not tasks.isdisjoint(ranking.targets([e]))
     ]
+    reasons = {e.name: _unlike(e, tasks, kinds, texts) for e in near}
+    plain = [e for e in near if not reasons[e.name]]
     if not chosen or not plain:
         return None
     rows = [*ranking.by_setup(plain), *chosen]
     heads = [(Cell(_model(row), small=row.name), Cell(ranking.views(row)), Cell(_layers(row))) for row in rows]
     columns = (Column("model"), Column("view"), Column("layers"))
     notes = [f"The pooling of wavCSE is the one {by}." for by in dict.fromkeys(told)]
+    if left_out := _by_reason(near, reasons):
+        notes.append(f"Left out: {left_out}.")
     members = [spreads.over_seeds(row) for row in rows]
     return _table("The unified embedding against plain models on the same tasks", columns, heads, members, notes)
+
+
+def _reads_texts(experiment: Experiment, texts: Collection[str]) -> bool:
+    return not set(texts).isdisjoint(experiment.views)
+
+
+def _unlike(experiment: Experiment, tasks: set, kinds: set[bool], texts: Collection[str]) -> str:
+    """Why a model cannot be held against the unified ones; empty where it can."""
+    if _reads_texts(experiment, texts) not in kinds:
+        return "on texts" if _reads_texts(experiment, texts) else "on audio"
+    if len(experiment.views) > 1:
+        return "of several views"
+    return "" if set(ranking.targets([experiment])) <= tasks else "trained for other tasks too"
+
+
+def _by_reason(experiments: Sequence[Experiment], reasons: Mapping[str, str]) -> str:
+    """What is left out and why, a grid by its section."""
+    found: dict[str, dict[str, None]] = {}
+    for experiment in experiments:
+        if why := reasons[experiment.name]:
+            found.setdefault(why, {}).setdefault(experiment.section)
+    return "; ".join(f"{', '.join(names)} ({why})" for why, names in found.items())
 
 
 def _table(
@@ -124,28 +162,40 @@ def _table(
 ) -> Table:
     """Scores of experiments, each behind its head, and their mean where all tasks are scored alike."""
     targets = ranking.targets(members)
-    best = {target: ranking.best(members, target) for target in targets}
-    scored = [[ranking.score(m, t, ranking.equals(m, best[t], t)) for t in targets] for m in members]
+    best = {target: testsets.winners(members, target) for target in targets}
+    scored = [[ranking.score(m, t, best[t][place]) for t in targets] for place, m in enumerate(members)]
+    heads = [(*head, size) for head, size in zip(heads, testsets.sizes([[m] for m in members]), strict=True)]
+    columns = (*columns, testsets.COLUMN)
     foot = (Cell("chance"), *[Cell("")] * (len(columns) - 1), *(ranking.chance(members, t) for t in targets))
     headings = ranking.headings(targets)
     if len(targets) > 1 and len({metric for _, metric in targets}) == 1:
         how = ranking.metric(targets[0][1])
         means = [spreads.mean_over_tasks(m) if len(m.tasks) == len(targets) else {} for m in members]
-        written = [ranking.mean_and_sd(mean, how) for mean in means]
-        known = [mean["mean"] for mean in means if is_number(mean.get("mean"))]
-        top = (max if how.higher_is_better else min)(known, default=None)
-        marked = {ranking.mean_and_sd({"mean": top}, how)}
-        for cells, text, mean in zip(scored, written, means, strict=True):
-            best_of_all = top is not None and ranking.mean_and_sd({"mean": mean.get("mean")}, how) in marked
-            cells.append(Cell(text, best_of_all, value=mean.get("mean")))
+        tops = _tops(members, means, how)
+        for cells, member, mean in zip(scored, members, means, strict=True):
+            shown = ranking.mean_and_sd({"mean": mean.get("mean")}, how)
+            best_of_all = shown in tops.get(testsets.folds_of(member), ())
+            cells.append(Cell(ranking.mean_and_sd(mean, how), best_of_all, value=mean.get("mean")))
         headings.append(ranking.heading(targets[0], "mean"))
         foot = (*foot, Cell(""))
     rows = tuple((*head, *cells) for head, cells in zip(heads, scored, strict=True))
-    said = ranking.notes(members, (cell for row in rows for cell in row))
-    how_often = f"Scores out of fold, mean ± SD {spreads.over(members)}."
-    if len({str(m.folds["hash"]) for m in members if "hash" in m.folds}) > 1:
+    said = (*testsets.notes(members), *footnotes.below(members, (cell for row in rows for cell in row)))
+    how_often = f"Scores out of fold, {spreads.over(members)}."
+    if len(set(map(testsets.folds_of, members))) > 1:
         how_often += " Not all were tested on the same folds."
     return Table(caption, (*columns, *headings), rows, foot=(foot,), notes=(how_often, *notes, *said))
+
+
+def _tops(members: Sequence[Experiment], means: Sequence[Mapping], how: ranking.Metric) -> dict[Hashable, set[str]]:
+    """By what they were tested on, the best mean as it is written; none where only one has a mean there."""
+    found: dict[Hashable, list[float]] = {}
+    for member, mean in zip(members, means, strict=True):
+        if is_number(mean.get("mean")):
+            found.setdefault(testsets.folds_of(member), []).append(mean["mean"])
+    pick = max if how.higher_is_better else min
+    return {
+        folds: {ranking.mean_and_sd({"mean": pick(known)}, how)} for folds, known in found.items() if len(known) > 1
+    }
 
 
 def _varied(experiments: Sequence[Experiment]) -> list[str]:
@@ -198,7 +248,10 @@ def _rivals(members: Sequence[Experiment], varied: Sequence[str]) -> Rivals:
 
 
 def _best_pooling(members: Sequence[Experiment]) -> tuple[Experiment, str]:
-    """The one of the lowest validation loss, and by what it was chosen."""
+    """The one of the lowest validation loss, and by what it was chosen; of other folds than most, none."""
+    folds = [testsets.folds_of(member) for member in members]
+    most = max(folds, key=folds.count)
+    members = [member for member, own in zip(members, folds, strict=True) if own == most]
     losses = [_valid_loss(member) for member in members]
     if None not in losses:
         return members[int(np.argmin(losses))], "of the lowest validation loss"

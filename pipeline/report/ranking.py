@@ -6,7 +6,7 @@ no files and no HTML.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.report.experiments import Experiment
@@ -45,7 +45,7 @@ class Metric:
 METRICS = {
     "accuracy": Metric("accuracy", scale=100),
     "uar": Metric("UAR", scale=100),
-    "f1": Metric("F1", scale=100),
+    "f1": Metric("macro F1", scale=100),
     "rmse": Metric("RMSE", higher_is_better=False),
     "mae": Metric("MAE", higher_is_better=False),
     "r2": Metric("R²"),
@@ -127,12 +127,13 @@ def score(experiment: Experiment, target: Target, best: bool, small: str = "") -
 
 
 def mean_and_sd(values: Mapping, how: Metric) -> str:
-    """A score as the papers write it."""
-    mean, sd = values.get("mean"), values.get("sd")
+    """A score as the papers write it; without an SD where it is known to be of one value, whatever the file says."""
+    mean, sd, folds = values.get("mean"), values.get("sd"), values.get("folds")
     if not is_number(mean):
         return "–"
     text = number(mean * how.scale)
-    return f"{text} ± {number(sd * how.scale)}" if is_number(sd) else text
+    of_one = folds is not None and sum(map(is_number, folds)) < 2
+    return f"{text} ± {number(sd * how.scale)}" if is_number(sd) and not of_one else text
 
 
 def chance(experiments: Sequence[Experiment], target: Target) -> Cell:
@@ -143,16 +144,15 @@ def chance(experiments: Sequence[Experiment], target: Target) -> Cell:
     return Cell("–".join(number(chance) for chance in (written[0], written[-1])[: len(written)]) if written else "–")
 
 
-def notes(experiments: Sequence[Experiment], cells: Iterable[Cell]) -> tuple[str, ...]:
-    """What must be said below a table of these experiments' scores."""
-    said = []
-    if any(cell.mark for cell in cells):
-        said.append(
-            "° no better than chance: always the most frequent class, the training labels' mean, or for pairs a coin."
-        )
-    if len({str(experiment.provenance.get("manifest")) for experiment in experiments}) > 1:
-        said.append("Not all experiments were trained on the same state of the manifest (see Provenance).")
-    return tuple(said)
+def encoder(experiment: Experiment) -> str:
+    """What its section takes as the encoder of its views; of a verification, which has none, its model."""
+    return str(experiment.config.get("encoder") or ("PLDA" if "verify" in experiment.config else "–"))
+
+
+def encoders(experiments: Sequence[Experiment]) -> str:
+    """Those of several experiments in a phrase."""
+    found = list(dict.fromkeys(map(encoder, experiments)))
+    return f"encoder{'s' if len(found) > 1 else ''} {', '.join(found)}"
 
 
 def variants(cells: Sequence[Experiment]) -> dict[str, str]:

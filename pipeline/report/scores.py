@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.report import ranking
+from pipeline.report import footnotes, ranking, spreads, testsets
 from pipeline.report.eliminations import layer_height
 from pipeline.report.experiments import Experiment
 from pipeline.report.tables import Cell, Column, Table, is_number, number
@@ -22,21 +22,20 @@ def comparison(experiments: Sequence[Experiment]) -> Table:
     """Every experiment with its primary score per task, above the score of answering without looking."""
     ordered = ranking.by_setup(experiments)
     targets = ranking.targets(ordered)
-    best = {target: ranking.best(ordered, target) for target in targets}
+    best = {target: testsets.winners(ordered, target) for target in targets}
+    sizes = testsets.sizes([[experiment] for experiment in ordered])
     rows = []
-    for experiment in ordered:
-        cells = []
-        for target in targets:
-            marked = len(ordered) > 1 and ranking.equals(experiment, best[target], target)
-            cells.append(ranking.score(experiment, target, marked))
-        rows.append((Cell(experiment.setup, small=experiment.name), Cell(ranking.views(experiment)), *cells))
-    seeds = " and seeds" if any(len(experiment.seeds) > 1 for experiment in ordered) else ""
+    for place, experiment in enumerate(ordered):
+        heading = (Cell(experiment.setup, small=experiment.name), Cell(ranking.views(experiment)))
+        cells = (ranking.score(experiment, target, best[target][place]) for target in targets)
+        rows.append((*heading, Cell(ranking.encoder(experiment)), sizes[place], *cells))
+    chances = (ranking.chance(ordered, target) for target in targets)
     return Table(
-        f"Scores out of fold, mean ± SD over folds{seeds}",
-        (Column("setup"), Column("views"), *ranking.headings(targets)),
+        f"Scores out of fold, {_spread(ordered)}",
+        (Column("setup"), Column("views"), Column("encoder"), testsets.COLUMN, *ranking.headings(targets)),
         tuple(rows),
-        foot=((Cell("chance"), Cell(""), *(ranking.chance(ordered, target) for target in targets)),),
-        notes=ranking.notes(ordered, (cell for row in rows for cell in row)),
+        foot=((Cell("chance"), Cell(""), Cell(""), Cell(""), *chances),),
+        notes=(*testsets.notes(ordered), *footnotes.below(ordered, (cell for row in rows for cell in row))),
     )
 
 
@@ -48,21 +47,44 @@ def best_of_setups(experiments: Sequence[Experiment]) -> Table | None:
     if len(setups) == len(experiments):
         return None
     targets = ranking.targets(experiments)
-    overall = {target: ranking.best(experiments, target) for target in targets}
-    rows = []
-    for setup, members in setups.items():
+    several = len(set(map(ranking.encoder, experiments))) > 1
+    columns, found = [], {setup: [] for setup in setups}
+    for target in targets:
+        shared = testsets.most_shared(experiments, target)
+        best = [_best_of(members, shared, target) for members in setups.values()]
+        won = iter(testsets.winners([winner for winner in best if winner], target))
         cells = []
-        for target in targets:
-            winner = ranking.best(members, target)
+        for setup, winner in zip(setups, best, strict=True):
             if winner is None:
                 cells.append(Cell("–"))
                 continue
-            marked = len(setups) > 1 and ranking.equals(winner, overall[target], target)
-            cells.append(ranking.score(winner, target, marked, small=ranking.views(winner)))
-        rows.append((Cell(setup.replace("->", "→")), *cells))
+            found[setup].append(winner)
+            small = ranking.views(winner) + (f", {ranking.encoder(winner)}" if several else "")
+            cells.append(ranking.score(winner, target, next(won), small=small))
+        columns.append(cells)
+    sizes = testsets.sizes(list(found.values()))
+    heads = [Cell(setup.replace("->", "→")) for setup in setups]
+    shown = [experiment for members in found.values() for experiment in members]
     return Table(
-        "The best of each setup, and the views that reached it", (Column("setup"), *ranking.headings(targets)), (*rows,)
+        "The best of each setup, and the views that reached it",
+        (Column("setup"), testsets.COLUMN, *ranking.headings(targets)),
+        tuple(zip(heads, sizes, *columns, strict=True)),
+        notes=(f"All with {ranking.encoders(experiments)}.",) * (not several) + tuple(testsets.notes(shown)),
     )
+
+
+def _best_of(members: Sequence[Experiment], shared: Sequence[Experiment], target: ranking.Target) -> Experiment | None:
+    """The best among those that were tested on what most of a table was; where there is none, on what most of these."""
+    rivals = [member for member in members if member in shared]
+    return ranking.best(rivals or testsets.most_shared(members, target), target)
+
+
+def _spread(experiments: Sequence[Experiment]) -> str:
+    """Over what the ± of a comparison is: all trainings of an experiment."""
+    if all(experiment.num_folds == 1 and len(experiment.seeds) < 2 for experiment in experiments):
+        return spreads.OF_ONE_FOLD
+    seeds = " and seeds" if any(len(experiment.seeds) > 1 for experiment in experiments) else ""
+    return f"mean ± SD over folds{seeds}"
 
 
 def metrics(experiment: Experiment) -> Table:
@@ -76,14 +98,19 @@ def metrics(experiment: Experiment) -> Table:
             rows.append(
                 (
                     Cell(task),
+                    Cell(number(experiment.num_tested.get(task, experiment.num_utterances), 0)),
                     Cell(how.heading),
                     Cell(ranking.mean_and_sd(values, how)),
                     Cell(number(chance * how.scale) if is_number(chance) else ""),
                     Cell(" · ".join(folds) or "–"),
                 )
             )
-    columns = (Column("task"), Column("metric"), Column("mean ± SD", numeric=True), Column("chance", numeric=True))
-    return Table("All metrics", (*columns, Column("each fold")), tuple(rows))
+    columns = (
+        Column("task"), testsets.COLUMN, Column("metric"), Column("mean ± SD", numeric=True),
+        Column("chance", numeric=True), Column("each fold"),
+    )  # fmt: skip
+    said = footnotes.averages(name for scores in experiment.tasks.values() for name in scores)
+    return Table("All metrics", columns, tuple(rows), notes=tuple(said))
 
 
 def coded(answers: pd.DataFrame, known: Iterable) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -103,16 +130,33 @@ def coded(answers: pd.DataFrame, known: Iterable) -> tuple[list[str], np.ndarray
     return classes, numbers[: len(answers)], numbers[len(answers) :]
 
 
-def confusions(true: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Counts [true class, predicted class]."""
+def confusions(
+    true: Sequence[str], predicted: Sequence[str], classes: Sequence[str], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """Utterances [true class, predicted class].
+
+    Args:
+        true: class of each answer.
+        predicted: what it was taken for.
+        classes: names of the rows and columns.
+        weights: the part of an utterance that each answer is (`answers`); a whole one where not given.
+    """
     place = {name: i for i, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(counts, ([place[name] for name in true], [place[name] for name in predicted]), 1)
-    return counts
+    counts = np.zeros((len(classes), len(classes)))
+    cells = ([place[name] for name in true], [place[name] for name in predicted])
+    np.add.at(counts, cells, 1.0 if weights is None else np.asarray(weights, float))
+    return counts.round(6)  # thirds add up to whole utterances again
 
 
 def frequent_confusions(counts: np.ndarray, classes: Sequence[str], task: str, most: int = 10) -> Table:
-    """The pairs of classes that are confused most often."""
+    """The pairs of classes that are confused most often.
+
+    Args:
+        counts: utterances [true class, predicted class], as `confusions` counts them.
+        classes: names of the rows and columns.
+        task: whose classes they are.
+        most: pairs that are shown at most.
+    """
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(i), len(classes)) for i in order if wrong.flat[i] > 0]
@@ -120,21 +164,35 @@ def frequent_confusions(counts: np.ndarray, classes: Sequence[str], task: str, m
         (
             Cell(classes[i]),
             Cell(classes[j]),
-            Cell(str(wrong[i, j])),
+            Cell(number(wrong[i, j], 0 if wrong[i, j] == int(wrong[i, j]) else 1), value=float(wrong[i, j])),
             Cell(number(100 * wrong[i, j] / counts[i].sum(), 1)),
         )
         for i, j in pairs
     )
     columns = (Column("true"), Column("predicted"), Column("utterances", numeric=True))
-    return Table(f"{task}: the most frequent confusions", (*columns, Column("% of the true class", numeric=True)), rows)
+    whole = bool((counts == counts.astype(int)).all())
+    return Table(
+        f"{task}: the most frequent confusions",
+        (*columns, Column("% of the true class", numeric=True)),
+        rows,
+        notes=() if whole else ("Utterances are means over the seeds.",),
+    )
 
 
 def answers(experiment: Experiment, task: str) -> pd.DataFrame:
-    """The columns `true` and `predicted` of a task, utterances without label or prediction left out."""
-    columns = [f"{task}.true", f"{task}.predicted"]
-    if experiment.predictions is None or not set(columns) <= set(experiment.predictions.columns):
-        return pd.DataFrame({"true": [], "predicted": []})
-    return experiment.predictions[columns].set_axis(["true", "predicted"], axis=1).dropna()
+    """The columns `true` and `predicted` of a task, utterances without label or prediction left out.
+
+    An utterance has an answer per seed: `weight` is the part of it that each of them is, so that weights add up to
+    utterances.
+    """
+    columns, table = [f"{task}.true", f"{task}.predicted"], experiment.predictions
+    if table is None or not set(columns) <= set(table.columns):
+        return pd.DataFrame({"true": [], "predicted": [], "weight": []})
+    table = table.dropna(subset=columns)
+    found = table[columns].set_axis(["true", "predicted"], axis=1)
+    if "utterance" not in table:
+        return found.assign(weight=1.0 / max(1, len(experiment.seeds)))
+    return found.assign(weight=1.0 / table["utterance"].map(table["utterance"].value_counts()))
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

@@ -21,7 +21,12 @@ DIGITS = 4
 def subtitle(search: Search) -> str:
     """The outcome in one line."""
     counts = {state: sum(trial.state == state for trial in search.trials) for state in ("pruned", "failed")}
-    facts = [f"experiment {search.experiment}", f"{search.way} search", counted(len(search.trials), "trial")]
+    encoder = mapping(search.config.get("experiment")).get("encoder")
+    facts = [
+        f"experiment {search.experiment}",
+        *([f"encoder {encoder}"] if encoder and "encoder" not in search.space else []),
+    ]
+    facts += [f"{search.way} search", counted(len(search.trials), "trial")]
     facts += [f"{count} {state}" for state, count in counts.items() if count]
     if search.winner:
         facts.append(f"best {search.objective} {number(search.winner.value, DIGITS)}")

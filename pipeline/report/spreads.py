@@ -15,6 +15,8 @@ import numpy as np
 from pipeline.report.experiments import Experiment
 from pipeline.report.tables import counted, is_number
 
+OF_ONE_FOLD = "of one fold, which has no SD"
+
 
 def per_repeat(result: Experiment, values: Mapping[str, Any]) -> list[float]:
     """A metric's means per seed where there are several seeds, else its score in each fold; None left out.
@@ -55,19 +57,19 @@ def mean_over_tasks(result: Experiment) -> dict[str, float | None]:
 
 
 def over(results: Sequence[Experiment]) -> str:
-    """What the ± of these results says, for a caption."""
+    """What the scores of these results are, for a caption: `mean ± SD over 5 folds`, or that one value has no SD."""
     seeds, folds = ({len(r.seeds) for r in results}, {r.num_folds for r in results})
     if max(seeds, default=0) < 2:
-        return f"over {_count(folds, 'fold')}"
+        return OF_ONE_FOLD if folds == {1} else f"mean ± SD over {_count(folds, 'fold')}"
     if min(seeds) < 2:
-        return "over the seeds where there are several, else over the folds"
+        return "mean ± SD over the seeds where there are several, else over the folds"
     means = "" if folds == {1} else f", of means over {_count(folds, 'fold')}"
-    return f"over {_count(seeds, 'seed')}{means}"
+    return f"mean ± SD over {_count(seeds, 'seed')}{means}"
 
 
-def sd(values: Sequence[float]) -> float:
-    """Of a sample, as the trainers have it; 0 of a single value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+def sd(values: Sequence[float]) -> float | None:
+    """Of a sample, as the trainers have it; a single value has none."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _count(counts: set, what: str) -> str:

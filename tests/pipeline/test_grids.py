@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,6 +133,8 @@ def test_experiments_are_compared_on_their_folds(grid):
     shown = grid.succeeds("compare", "pairs/tones/a+b/concat", "pairs/tones/a+b/ot")
     assert "Compared with pairs/tones/a+b/concat" in shown
     assert "corrected for the 2 comparisons" in shown
+    assert "concat (encoder cnn), on the same folds" in shown
+    assert re.search(r"a\+b/ot +cnn +speaker +\d+ +accuracy", shown)
     status, out, err = grid.strata("compare", "pairs/tones/a+b/concat", "pairs", "other", "--json")
     assert status == 0
     found = json.loads(out)["comparisons"]

@@ -20,6 +20,8 @@ from pipeline import cli, layers
 from pipeline.extract.work import values
 from pipeline.layers import narrowing, saving
 from pipeline.layers.outcome import Outcome, with_layers
+from pipeline.report import layer_tables
+from pipeline.report.eliminations import read_elimination
 from pipeline.study import Study
 from store import FeatureStore, narrow
 
@@ -170,6 +172,19 @@ def eliminated(made, tmp_path, capsys, monkeypatch):
 
 
 # -- the outcome ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sd", [0.0, None])
+def test_one_training_has_no_standard_deviation(eliminated, sd):
+    """One seed and one fold: nothing follows a mean, in files of earlier versions too, which said 0."""
+    nested = {"test": {"mean": 0.75, "sd": sd, "folds": [0.75]}, "kept": [5]}
+    eliminated.found(nested=nested, config={"seeds": [0], "folds": {"given": "split"}})
+    out, _ = eliminated.layers("--no-time")
+    assert "±" not in out
+    assert "without its test data; of one training, which has no SD." in " ".join(out.split())
+    report = read_elimination(eliminated.results / "elimination.json")
+    assert "±" not in str([layer_tables.rounds(report), layer_tables.inside_folds(report)])
+    assert "one seed, which has no SD" in layer_tables.spread_of(report)
 
 
 def test_the_outcome_is_told_with_what_the_cut_saves(eliminated):

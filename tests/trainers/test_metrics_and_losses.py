@@ -95,6 +95,12 @@ def test_a_fold_without_labels_does_not_count():
     }
 
 
+@pytest.mark.parametrize("values", [[0.5], [None, 0.5], []])
+def test_fewer_than_two_values_have_no_standard_deviation(values):
+    """None, and not 0, which would say that they agree."""
+    assert summary(values)["sd"] is None
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "bce", "rmse", "mse", "mae", "ccc"])
 def test_unlabelled_utterances_pull_at_nothing(loss):
     """Neither the value nor the gradient changes when they are left out; a batch without labels gives 0, not NaN."""

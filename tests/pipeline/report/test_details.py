@@ -20,8 +20,12 @@ def test_every_cell_is_there_with_all_its_scores(embedded):
     assert len(embedded["cells"]) == 32
     cell = embedded["cells"]["svst/mine/mfcc"]
     assert cell["setup"] == "SVST"
-    assert [row[:2] for row in cell["scores"]][:2] == [["speaker", "accuracy (%) ↑"], ["speaker", "UAR (%) ↑"]]
-    assert cell["scores"][0][4].count(" · ") == 4
+    assert [row[:3] for row in cell["scores"]][:2] == [
+        ["speaker", "101", "accuracy (%) ↑"], ["speaker", "101", "UAR (%) ↑"],
+    ]  # fmt: skip
+    assert "encoder mlp" in cell["facts"]
+    assert cell["notes"][0].startswith("UAR: mean over the classes present")
+    assert cell["scores"][0][5].count(" · ") == 4
     assert [task["name"] for task in cell["tasks"]] == list(grid_results.TASKS)
     assert [group["name"] for group in cell["curves"]] == list(grid_results.TASKS)
 
@@ -85,3 +89,16 @@ def test_a_study_of_hundreds_of_cells_stays_small(gridded):
     """Below fifty kilobytes a cell: 162 of them are a page of a few megabytes."""
     cells = collect(gridded.folder, gridded.params).cells
     assert len(details.embedded(cells, [])) / len(cells) < 20_000
+
+
+def test_several_seeds_are_one_count_per_utterance(gridded):
+    """Three answers to an utterance are thirds of it: the page counts utterances, and writes whole ones without a
+    point."""
+    cell = next(c for c in collect(gridded.folder, gridded.params).cells if c.name == "svst/mine/mfcc")
+    path = cell.folder / "predictions.parquet"
+    table = pd.read_parquet(path)
+    pd.concat([table.assign(seed=seed) for seed in range(3)], ignore_index=True).to_parquet(path)
+    task = json.loads(details.embedded([cell], []))["cells"][cell.name]["tasks"][0]
+    counts = task["confusion"][2::3]
+    assert sum(counts) == len(table)
+    assert all(isinstance(count, int) for count in counts)

@@ -14,18 +14,18 @@ def test_the_table_has_a_row_for_every_task_in_the_order_of_params(wavcse):
     """Each with its measure and direction, score, chance and data; what was skipped says why in its own place."""
     rows = [[cell.text for cell in row] for row in table(wavcse).rows]
     assert rows == [
-        ["words", "keyword", "unified", "accuracy (%) ↑", "93.00 ± 1.00", "25.00", "101", "demo"],
-        ["words-other", "keyword", "other", "accuracy (%) ↑", "24.00 ± 1.00", "25.00", "101", "demo"],
-        ["dialects", "dialect", "unified", "–", "skipped", "–", "–", "timit"],
-        ["voices", "speaker", "unified", "EER (%) ↓", "14.00 ± 1.83", "50.00", "97", "demo"],
+        ["words", "keyword", "unified", "linear", "accuracy (%) ↑", "93.00 ± 1.00", "25.00", "101", "demo"],
+        ["words-other", "keyword", "other", "linear", "accuracy (%) ↑", "24.00 ± 1.00", "25.00", "101", "demo"],
+        ["dialects", "dialect", "unified", "–", "–", "skipped", "–", "–", "timit"],
+        ["voices", "speaker", "unified", "PLDA", "EER (%) ↓", "14.00 ± 1.83", "50.00", "97", "demo"],
     ]
-    assert table(wavcse).rows[2][4].small == "no corpus timit"
-    assert table(wavcse).rows[3][6].small == "1,234 pairs"
+    assert table(wavcse).rows[2][5].small == "no corpus timit"
+    assert table(wavcse).rows[3][7].small == "1,234 pairs"
 
 
 def test_the_best_embedding_of_a_task_is_marked_and_what_is_no_better_than_chance(wavcse):
     """Of two embeddings on one task one wins; a task of a single one has no winner."""
-    scores = [row[4] for row in table(wavcse).rows]
+    scores = [row[5] for row in table(wavcse).rows]
     assert [cell.best for cell in scores] == [True, False, False, False]
     assert [cell.mark for cell in scores] == ["", "°", "", ""]
 
@@ -34,7 +34,7 @@ def test_scores_of_other_corpora_are_not_held_against_each_other(wavcse):
     """The same task elsewhere is another task."""
     path = wavcse.folder / "results" / "downstream" / "words-other" / "metrics.json"
     path.write_text(path.read_text().replace('"corpora": ["demo"]', '"corpora": ["mine"]'))
-    assert not any(row[4].best for row in table(wavcse).rows)
+    assert not any(row[5].best for row in table(wavcse).rows)
 
 
 def test_what_was_not_run_or_cannot_be_read_is_named_with_its_command(wavcse):
@@ -51,7 +51,7 @@ def test_what_was_not_run_or_cannot_be_read_is_named_with_its_command(wavcse):
 def test_results_win_over_an_older_skip(wavcse):
     """Where a corpus has come, what was skipped once is not skipped any more."""
     wavcse.write("downstream/words/skipped.json", {"name": "words", "reason": "no corpus demo"})
-    assert table(wavcse).rows[0][4].text == "93.00 ± 1.00"
+    assert table(wavcse).rows[0][5].text == "93.00 ± 1.00"
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

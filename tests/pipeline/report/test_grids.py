@@ -50,7 +50,8 @@ def test_the_tables_have_the_papers_form(sheet):
     assert [row[0].text for row in fused.rows][:2] == ["mfcc + x-vector", "mfcc + wavlm"]
     assert [cell.text for cell in alone.foot[0]] == ["chance", "4.17", "20.00", "50.00", "15.00"]
     assert alone.caption == "mine, SVST: each view alone, a model per task (svst)"
-    assert alone.notes[0] == "4 cells; mean ± SD over 5 folds."
+    assert alone.notes[0] == "4 cells; encoder mlp; mean ± SD over 5 folds."
+    assert {row[0].small for row in alone.rows} == {"101 utterances"}
 
 
 def test_every_score_stands_in_its_row_and_column_and_leads_to_its_cell(gridded, sheet):
@@ -87,7 +88,8 @@ def test_the_best_of_each_setup_is_told_per_corpus(gridded, sheet):
         "TANGO x2→x1",
     ]
     found = {v: means(gridded, f"svst/mine/{v}", "age", "rmse") for v in grid_results.VIEWS}
-    assert best.rows[0][4].small == min(found, key=found.get)
+    assert best.rows[0][5].small == f"{min(found, key=found.get)}, mlp"
+    assert [row[1].text for row in best.rows] == ["101"] * 6
     assert "optimistic" in best.notes[0]
 
 
@@ -101,8 +103,8 @@ def test_cells_that_were_tested_in_another_way_do_not_compete(empty):
     (sheet,) = grids.sheets(collect(empty.folder, empty.params))
     unseen, seen = sheet.best
     assert [row[0].text for row in unseen.rows] == ["SVMT"]
-    assert {cell.link.split("/")[0] for row in unseen.rows for cell in row[1:]} == {"unseen"}
-    assert "unseen" not in {cell.link.split("/")[0] for row in seen.rows for cell in row[1:]}
+    assert {cell.link.split("/")[0] for row in unseen.rows for cell in row[2:]} == {"unseen"}
+    assert "unseen" not in {cell.link.split("/")[0] for row in seen.rows for cell in row[2:]}
     assert len(sheet.heatmaps) == 4
     assert {heat.rows[0][0].name for heat in sheet.heatmaps} == {"svmt/mine/mfcc"}
 
@@ -155,7 +157,7 @@ def test_one_cell_and_one_fold_are_told_in_the_singular(empty):
     path.write_text(path.read_text().replace('"num_folds": 5', '"num_folds": 1'))
     study = collect(empty.folder, empty.params)
     (sheet,) = grids.sheets(study)
-    assert sheet.tables[0].notes[0] == "1 cell; mean ± SD over 1 fold."
+    assert sheet.tables[0].notes[0] == "1 cell; encoder mlp; of one fold, which has no SD."
     page = report.build(empty.folder, empty.params).read_text()
     assert re.findall(r"<li><b>1</b> (.*?)</li>", page) == ["view", "task", "cell of a grid"]
 

@@ -51,3 +51,16 @@ def test_without_a_quantity_or_a_group_nothing_is_split(ages):
     assert captions(ages) == []
     gaps = []
     assert len(labels.distributions(collect(ages.folder, ages.params), gaps)) == 3
+
+
+@pytest.mark.parametrize("label", ["age", "gender"])
+def test_speakers_are_counted_only_by_what_is_a_trait_of_theirs(ages, label):
+    """A label of utterances, that changes within a speaker, says nothing when speakers are counted."""
+    path = ages.folder / "data" / "manifest.parquet"
+    manifest = pd.read_parquet(path)
+    first = manifest.groupby("speaker")["utterance"].transform("first") == manifest["utterance"]
+    other = manifest[label] + 1 if label == "age" else manifest[label].map({"female": "male", "male": "female"})
+    manifest[label] = manifest[label].where(~first, other)
+    manifest.to_parquet(path)
+    assert all("over utterances" in caption for caption in captions(ages))
+    assert len(captions(ages)) == 2
