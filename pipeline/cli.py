@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from pipeline import where
+
 STAGES = {
     "corpus": ("list the recordings of all corpora in data/manifest.parquet", None, "strata corpus"),
     "transcribe": ("turn recordings into text, by the recognisers of params.yaml", "NAME", "strata transcribe asr"),
@@ -81,12 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     every.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common = argparse.ArgumentParser(add_help=False, parents=[every])
     common.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml here"
+        "--params", type=Path, metavar="FILE", help="default: params.yaml here, or in the nearest folder above"
     )
     parser = _Parser(
         prog="strata",
         description="Hidden states of frozen speech models, laid down once; light heads trained on them.",
-        epilog="Every stage reads params.yaml of the current folder and writes below it. `dvc repro` runs all.",
+        epilog="Every stage reads params.yaml of the current folder, or of the nearest one above it, and writes below "
+        "that folder. `dvc repro` runs all.",
     )
     parser.add_argument("--version", action="version", version=version("strata-speech"))
     parser.set_defaults(debug=False)
@@ -185,7 +188,7 @@ def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentP
         type=Path,
         metavar="FILE",
         help="of a study, beside which relative folders of checkpoints begin; need not exist. Default: that of the "
-        "study around the model, else params.yaml here",
+        "study around the model, else params.yaml here or above",
     )
 
 
@@ -209,7 +212,7 @@ def _add_layers(commands: argparse._SubParsersAction, every: argparse.ArgumentPa
         "--params",
         type=Path,
         metavar="FILE",
-        help="of the study; default: that of --write, that of the study around RESULTS, or params.yaml here",
+        help="of the study; default: that of --write, that of the study around RESULTS, or params.yaml here or above",
     )
 
 
@@ -237,7 +240,7 @@ def _run(options: argparse.Namespace) -> None:
             )
         from pipeline import embed_files
 
-        study = options.params.parent if options.params.exists() else None
+        study = None if options.params is None else options.params.parent
         embed_files.run(options.model, options.names, options.output, study, options.device, options.batch_s)
         return
     if options.command == "layers":
@@ -250,7 +253,7 @@ def _run(options: argparse.Namespace) -> None:
     from pipeline.study import Study
 
     stage = import_module(f"pipeline.{options.command}")
-    study = Study(options.params)
+    study = Study(options.params or where.here())
     if options.command == "compare":
         stage.run(study, options.names, options.json)
         return

@@ -6,7 +6,6 @@ them: the fingerprint may then differ in `layers` and `frames`, and in nothing e
 process for itself gets one. Knows no head, no task and no file of audio.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +21,7 @@ from extractors.contract import SAMPLING_RATE
 from extractors.miniatures import PREFIX
 from extractors.sources import LOCAL_DIRECTORY
 from extractors.view import LAST_HIDDEN_STATE, TextView, TransformersView, View, parse
+from pipeline import where
 from pipeline.errors import StageError
 from pipeline.extract.failures import Failure
 from pipeline.extract.work import checked
@@ -132,7 +132,8 @@ def load(
     Args:
         model: the model's folder.
         config: what its config.json says.
-        study: where relative folders of checkpoints begin; None: in the study around the model, else here.
+        study: where relative folders of checkpoints begin; None: in the study around the model, in that around
+            this folder, or in this folder.
         device: see `extractors.load`.
         batch_s: see `extractors.load`.
         stack: closes what is opened here.
@@ -169,8 +170,8 @@ def _places(model: Path, study: Path | None) -> list[Path]:
     """Where relative folders may begin; the first is a study's, unless there is none and this folder is the only."""
     if study is not None:
         return [study]
-    around = [folder for folder in Path(os.path.abspath(model)).parents if (folder / "params.yaml").is_file()]
-    return [*around[:1], Path.cwd()]
+    found = (where.above(model), where.above(Path.cwd()))
+    return [*dict.fromkeys(file.parent for file in found if file), Path.cwd()]
 
 
 def _located(

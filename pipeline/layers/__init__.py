@@ -13,6 +13,7 @@ from pathlib import Path
 from extractors import CheckpointAbsent
 from extractors.miniatures import PREFIX
 from extractors.view import View
+from pipeline import where
 from pipeline.files import write_if_changed
 from pipeline.layers import narrowing, saving
 from pipeline.layers.outcome import Outcome, section_of
@@ -32,7 +33,7 @@ def run(results: Path, params: Path | None, target: Path | None, timed: bool, as
 
     Args:
         results: folder of an elimination, or its elimination.json.
-        params: of the study; None: that around the results, else here.
+        params: of the study; None: that around the results, else here or above.
         target: the params file to be edited, whose study's store is narrowed; None edits nothing.
         timed: whether the whole and the cut model are run.
         as_json: an object instead of tables.
@@ -72,9 +73,8 @@ def _keep(outcome: Outcome, saved: Saving) -> None:
 
 
 def _around(results: Path) -> Path:
-    """The params file of the study that results lie in; the one here where they lie in none."""
-    found = (folder / "params.yaml" for folder in results.absolute().parents)
-    return next((file for file in found if file.is_file()), Path("params.yaml"))
+    """The params file of the study that results lie in; the one here or above where they lie in none."""
+    return where.above(results.absolute().parent) or where.here()
 
 
 def _worth(study: Study, section: View) -> str:
