@@ -14,10 +14,9 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 
 from benchmarks import plain_unified, write_table
-from pipeline import corpus, extract, gather
+from pipeline import corpus, extract, gather, yaml12
 from pipeline.study import Study
 from trainers.data import Dataset, targets
 from trainers.folds import cross_validation
@@ -89,7 +88,7 @@ def _features(folder: Path) -> tuple[Dataset, list[str]]:
         "views": {"wavlm": {"family": "transformers", "source": "miniature:wavlm-large"}},
         "tasks": {name: {"kind": "classification"} for name in TASKS},
     }
-    (folder / "params.yaml").write_text(yaml.safe_dump(sections))
+    (folder / "params.yaml").write_text(yaml12.dump(sections))
     study = Study(folder / "params.yaml")
     corpus.run(study)
     extract.run(study, [])

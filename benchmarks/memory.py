@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import yaml
 
 from benchmarks import write_table
+from pipeline import yaml12
 
 SECONDS, SAMPLING_RATE = 3.0, 16_000
 SIZES = (2500, 5000, 10000)
@@ -57,7 +57,7 @@ def _make(study: Path, size: int) -> None:
         soundfile.write(recordings / f"{i}.wav", noise, SAMPLING_RATE)
     (recordings / "metadata.csv").write_text("\n".join(["file_name", *(f"{i}.wav" for i in range(size))]))
     params = {"corpora": {"noise": {"adapter": "folder", "root": "recordings"}}, "views": VIEWS}
-    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    (study / "params.yaml").write_text(yaml12.dump(params))
 
 
 def _strata(study: Path, *arguments: str) -> str:

@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Union, get_args, get_origin
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -23,6 +22,7 @@ from pydantic import (
 
 from extractors.recogniser import RecogniserSection
 from extractors.view import FAMILIES, View, fields
+from pipeline import yaml12
 from pipeline.corpora import Corpus
 from pipeline.errors import StageError
 from trainers import grid
@@ -176,15 +176,24 @@ def load(path: Path) -> Params:
     Raises:
         ParamsError: no such file, not YAML, or not as it must be; the message has one line per mistake.
     """
+    return parse(read(path), path)
+
+
+def read(path: Path) -> object:
+    """What a params file says, as DVC reads it (`pipeline.yaml12`), unchecked.
+
+    Raises:
+        ParamsError: no such file, or not YAML.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml12.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(
-            f"no {path}: call it in a study's folder (`strata init FOLDER` makes one), or give the file with --params"
+            f"no {path}: call it in a study's folder or below it (`strata init FOLDER` makes one), or give the file "
+            "with --params"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml12.NotYAML, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse(content, path)
 
 
 def parse(content: object, path: Path | str = "params.yaml") -> Params:

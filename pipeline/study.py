@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from pipeline import params as params_module
 from pipeline.errors import StageError
 
@@ -31,7 +29,7 @@ class Study:
     def raw_params(self) -> Mapping:
         """The parameters as written, for records and reports."""
         _ = self.params  # refuses a wrong file first
-        return yaml.safe_load(self.params_file.read_text(encoding="utf-8"))
+        return params_module.read(self.params_file)
 
     @property
     def manifest(self) -> Path:

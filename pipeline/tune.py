@@ -15,9 +15,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import joblib
-import yaml
 
-from pipeline import gather
+from pipeline import gather, yaml12
 from pipeline.files import write_if_changed
 from pipeline.journal import Journal
 from pipeline.progress import bar, say
@@ -150,9 +149,7 @@ def _tell(name: str, space: Space, outcome: "Outcome") -> None:
     if start is not None and start.value is not None and best.value <= start.value:
         say(f"{name}: nothing was better than experiments.{space.how.experiment} as it stands")
         return
-    fragment = yaml.safe_dump(
-        space.fragment(best.params), default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
-    )
+    fragment = yaml12.dump(space.fragment(best.params), flow=True)
     say(f"{name}: to take it, write into experiments.{space.how.experiment}: {fragment.strip()}")
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from pydantic import TypeAdapter
 
 from extractors import miniatures
 from extractors.view import parse as parse_view
-from pipeline import cli
+from pipeline import cli, yaml12
 from pipeline.corpora import ADAPTERS, Corpus
 from pipeline.init import recipes
 from pipeline.params import parse
@@ -50,7 +49,7 @@ def test_every_command_it_names_has_help_with_an_example(command, capsys):
 def test_its_example_parameters_are_valid():
     """Every key of them."""
     for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S):
-        parse(yaml.safe_load(block))
+        parse(yaml12.load(block))
 
 
 def test_its_tables_name_the_packages_recipes_and_files_that_exist():
@@ -71,7 +70,7 @@ def test_it_says_that_the_demo_is_synthetic_and_its_weights_random():
 
 def test_its_demo_table_is_of_the_experiments_in_params():
     """Setups, views and encoders, in order."""
-    params = parse(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    params = parse(yaml12.load((ROOT / "params.yaml").read_text()))
     wanted = [(e.setup, " + ".join(e.views), e.encoder) for e in params.experiments.values()]
     shown = re.findall(r"^(SVST|SVMT|MVMT-concat|TANGO) +(\S+(?: \+ \S+)?) +(\w+) +\d", TEXT, re.M)
     assert shown == wanted
@@ -83,7 +82,7 @@ def test_its_table_of_views_can_be_written_into_params():
     assert len(sections) >= 15
     for section in sections:
         written = section if section.startswith("{") else f"{{family: transformers, {section.removeprefix('… ')}}}"
-        parse_view(yaml.safe_load(written))
+        parse_view(yaml12.load(written))
 
 
 def test_its_table_of_corpora_is_what_the_adapters_read(tmp_path):

@@ -1,16 +1,16 @@
 """One key of a params file gets another value, and every other byte stays: comments, quotes, layout, line endings.
 
-A YAML library that writes a whole file anew changes its layout wherever its own taste differs. Here PyYAML only tells
-where the key stands, the new value is put there, and what comes out is read again: had anything else changed, as it
-might where an alias gives one value to two keys, the edit is refused. Knows no section and no meaning of a key.
+A YAML library that writes a whole file anew changes its layout wherever its own taste differs. Here the parser only
+tells where the key stands, the new value is put there, and what comes out is read again: had anything else changed, as
+it might where an alias gives one value to two keys, the edit is refused. Knows no section and no meaning of a key.
 """
 
 import copy
 from collections.abc import Sequence
 
-import yaml
-from yaml.nodes import CollectionNode, MappingNode, Node
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
+from pipeline import yaml12
 from pipeline.errors import StageError
 
 
@@ -27,15 +27,15 @@ def with_value(text: str, path: Sequence[str], value: Sequence[int | str]) -> st
     """
     *parents, key = path
     written = f"[{', '.join(map(str, value))}]"
-    expected = copy.deepcopy(yaml.safe_load(text))
+    expected = copy.deepcopy(yaml12.load(text))
     _mapping(expected, parents)[key] = list(value)
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
+        node = yaml12.compose(text)
         for name in parents:
             (node,) = (inner for outer, inner in node.value if outer.value == name)
         edited = _edited(text, node, key, written)
-        found = yaml.safe_load(edited)
-    except (yaml.YAMLError, ValueError, IndexError):
+        found = yaml12.load(edited)
+    except (ValueError, IndexError):
         found = None
     if found != expected:
         raise StageError(

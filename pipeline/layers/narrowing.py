@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from extractors import CheckpointAbsent
 from extractors.sources import local_only
 from extractors.view import LAST_HIDDEN_STATE, Upto, View
-from pipeline import dvcfile, params, soundness
+from pipeline import dvcfile, params, soundness, yaml12
 from pipeline.errors import StageError
 from pipeline.extract import identity
 from pipeline.extract.work import Job
@@ -154,7 +152,7 @@ def _edited(study: Study, outcome: Outcome, kept: View) -> bytes:
     if study.params.views[outcome.view] == kept:
         return text.encode()
     edited = editing.with_value(text, ("views", outcome.view, "layers"), kept.layers)
-    found = params.parse(yaml.safe_load(edited), study.params_file).views[outcome.view]
+    found = params.parse(yaml12.load(edited), study.params_file).views[outcome.view]
     if found != kept:
         raise StageError(f"{study.params_file}: views.{outcome.view} would become {found}, expected {kept}")
     return edited.encode()

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from pipeline import yaml12
 from pipeline.corpus import corpus_of
 from pipeline.report.collect import Study
 from pipeline.report.eliminations import Elimination
@@ -179,7 +178,7 @@ def disagreements(study: Study) -> list[str]:
 def as_yaml(value: Mapping) -> str:
     """A mapping as the YAML that a user would write."""
     plain = json.loads(json.dumps(value, default=str))
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100) if plain else ""
+    return yaml12.dump(plain) if plain else ""
 
 
 def _word(value: Any) -> str:

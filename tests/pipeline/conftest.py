@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import yaml
 
-from pipeline import cli
+from pipeline import cli, yaml12
 
 SAMPLING_RATE = 16_000
 
@@ -91,7 +90,7 @@ class StudyFolder:
 
     def write_params(self) -> "StudyFolder":
         """params.yaml as the attribute has it now."""
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
+        (self.folder / "params.yaml").write_text(yaml12.dump(self.params))
         return self
 
     def strata(self, *arguments: str) -> tuple[int, str, str]:

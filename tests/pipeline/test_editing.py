@@ -1,8 +1,8 @@
 """An edit of a params file: the key has its value, and no other byte is another."""
 
 import pytest
-import yaml
 
+from pipeline import yaml12
 from pipeline.errors import StageError
 from pipeline.layers.editing import with_value
 
@@ -64,7 +64,7 @@ def test_only_the_value_changes(case):
     before, after = CASES[case]
     found = with_value(before, ("views", "wavlm", "layers"), VALUE)
     assert found == after.replace("LIST", WRITTEN)
-    assert yaml.safe_load(found)["views"]["wavlm"]["layers"] == VALUE
+    assert yaml12.load(found)["views"]["wavlm"]["layers"] == VALUE
 
 
 @pytest.mark.parametrize("case", CASES)

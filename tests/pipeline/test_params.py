@@ -3,8 +3,8 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
+from pipeline import yaml12
 from pipeline.init import recipes
 from pipeline.params import ParamsError, load, parse
 
@@ -47,9 +47,7 @@ def test_every_params_file_of_this_repository_is_valid(file):
 
 def test_the_demo_recipe_is_the_demo():
     """`strata init` makes the study that this repository is itself."""
-    assert yaml.safe_load((ROOT / "recipes/demo.yaml").read_text()) == yaml.safe_load(
-        (ROOT / "params.yaml").read_text()
-    )
+    assert yaml12.load((ROOT / "recipes/demo.yaml").read_text()) == yaml12.load((ROOT / "params.yaml").read_text())
     assert {"demo", "prompts"} <= set(recipes())
 
 
@@ -99,9 +97,25 @@ def test_a_file_that_is_absent_or_no_yaml_is_one_line(tmp_path):
     """With the next step."""
     with pytest.raises(ParamsError, match="strata init"):
         load(tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("a: [1\nb: 2")
-    with pytest.raises(ParamsError, match="is not YAML"):
-        load(tmp_path / "params.yaml")
+    for text, message in {
+        "a: [1\nb: 2": "is not YAML: line 2: ",
+        "views:\n  mfcc: {family: mfcc}\n  mfcc: {family: mfcc}\n": "is not YAML: line 3: the key 'mfcc' stands twice",
+    }.items():
+        (tmp_path / "params.yaml").write_text(text)
+        with pytest.raises(ParamsError, match=message):
+            load(tmp_path / "params.yaml")
+
+
+def test_a_params_file_means_what_it_means_to_dvc(tmp_path):
+    """A number with an exponent and no dot, and the Norwegian language."""
+    (tmp_path / "params.yaml").write_text(
+        "corpora: {demo: {adapter: demo}}\n"
+        "views: {w: {family: transformers, source: 'miniature:wavlm', window_s: 3e1}}\n"
+        "transcribe: {asr: {source: openai/whisper-base, language: no}}\n"
+    )
+    params = load(tmp_path / "params.yaml")
+    assert params.views["w"].window_s == 30.0
+    assert params.transcribe["asr"].language == "no"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+
+from pipeline import yaml12
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "prompts.yaml"
 PACKAGES = "asterisk-core-sounds-en-wav asterisk-core-sounds-fr-wav asterisk-core-sounds-it-wav"
@@ -14,7 +15,7 @@ INSTALLED = all(list(Path("/usr/share/asterisk/sounds").glob(f"{language}_*")) f
 @pytest.mark.skipif(not INSTALLED, reason=f"needs apt-get install --no-install-recommends {PACKAGES}")
 def test_mfcc_tell_voices_languages_and_genders_of_real_recordings_apart(study):
     """Some 1,700 recordings, the silent and the 74-second ones among them; 95 % over stratified 5 folds."""
-    study.params = yaml.safe_load(RECIPE.read_text())
+    study.params = yaml12.load(RECIPE.read_text())
     study.params["views"] = {"mfcc": study.params["views"]["mfcc"]}
     study.params["experiments"] = {"svmt-mfcc": study.params["experiments"]["svmt-mfcc"]}
     study.params |= {"eliminate": {}, "report": {}}

@@ -4,13 +4,14 @@ import json
 from importlib.resources import files
 
 import pytest
-import yaml
+
+from pipeline import yaml12
 
 
 @pytest.fixture
 def wavcse(study):
     """Four synthetic corpora of 24 utterances, two epochs, two seeds, three of the ten poolings."""
-    params = yaml.safe_load(files("recipes").joinpath("wavcse.yaml").read_text())
+    params = yaml12.load(files("recipes").joinpath("wavcse.yaml").read_text())
     del params["corpora"]["prompts"]  # which a machine need not have
     for corpus in params["corpora"].values():
         corpus |= {"speakers": 4, "utterances_per_speaker": 6}
