@@ -2,7 +2,8 @@
 
 A section is a single-layer model, trained and written as an experiment is (`pipeline.train`), or a verification
 (`trainers.verification`). What the corpora lack is skipped, with a line and `skipped.json` in the place of scores: one
-recipe names all tasks, whatever corpora are at hand. Audio that the embedding's model was trained on is never tested.
+recipe names all tasks, whatever corpora are at hand. Audio that the embedding's model was trained on is never tested;
+where that is all there is, the section is skipped too.
 """
 
 import json
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from difflib import get_close_matches
+
+import pandas as pd
 
 from pipeline import gather, train, trials
 from pipeline.corpus import corpus_of
@@ -51,6 +54,8 @@ def _run(study: Study, names: Sequence[str]) -> None:
                 continue
             here = section.model_copy(update={"corpora": corpora, "tasks": tasks})
             cell = train.Cell.of(sources, f"downstream/{name}", {}, here)
+            if _is_all_seen(study, sources, name, cell.views, cell.table):
+                continue
             if cell.is_up_to_date(study):
                 say(f"downstream/{name}: up to date")
             else:
@@ -90,6 +95,24 @@ def _tasks(study: Study, sources: Embeddings, name: str, section: Downstream, co
     return found
 
 
+def _is_all_seen(study: Study, sources: Embeddings, name: str, views: Iterable[str], table: pd.DataFrame) -> bool:
+    """Whether nothing can be tested, since all audio has trained the embedding; then the section is skipped."""
+    if not table["content"].isin(_seen(sources, views)).all():
+        return False
+    corpora = ", ".join(corpus_of(table).unique())
+    _skip(
+        study,
+        name,
+        f"all {len(table)} utterances of {corpora} have trained the embedding, which leaves none to test; name other "
+        "corpora, or divide both by the same folds: {given: split}",
+    )
+    return True
+
+
+def _seen(sources: Embeddings, views: Iterable[str]) -> frozenset[str]:
+    return frozenset().union(*(sources.seen(view) for view in views))
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, list(known), n=1, cutoff=0.8)
     return f" (did you mean {close[0]}?)" if close else ""
@@ -105,7 +128,7 @@ def _skip(study: Study, name: str, reason: str) -> None:
 
 
 def _say_seen(sources: Embeddings, cell: train.Cell) -> None:
-    seen = frozenset().union(*(sources.seen(view) for view in cell.views))
+    seen = _seen(sources, cell.views)
     if shared := int(cell.table["content"].isin(seen).sum()):
         say(f"{cell.title}: {shared} of {len(cell.table)} utterances have trained the embedding and are never tested")
 
@@ -119,6 +142,8 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
         return
     folder = study.results("downstream", name)
     table, views = sources.select(section.views, tasks, section.folds, corpora)
+    if _is_all_seen(study, sources, name, views, table):
+        return
     listed = None
     if section.trials is not None:
         listed = trials.read(study.folder / section.trials, table["utterance"].tolist())
