@@ -16,9 +16,10 @@ import pandas as pd
 
 from extractors import UnusableAudio, audio
 from pipeline import dvcfile
-from pipeline.corpora import Problem, Section, Utterance, adapter
+from pipeline.corpora import CorpusError, Problem, Section, Utterance, adapter
 from pipeline.errors import StageError
 from pipeline.files import failure_table, write_if_changed
+from pipeline.kept import Kept
 from pipeline.progress import bar, say
 from pipeline.study import Study
 from trainers.data import class_name
@@ -30,16 +31,23 @@ LISTED = "data/corpus.failures.csv"
 
 
 def run(study: Study) -> None:
-    """Writes the manifest and the table of unusable recordings.
+    """Writes the manifest and the table of unusable recordings; of corpora that are not here both stay as they are.
 
     Raises:
         StageError: a corpus's `rename` does not fit its labels; no usable recording, or a larger share of unusable ones
             in a corpus than its `max_failed`. In the last case what is usable has been written by then.
     """
-    rows, failures, complaints = [], [], []
+    dvcfile.mend(study)
+    rows, failures, complaints, absent = [], [], [], {}
+    kept = Kept(study, COLUMNS)
     with _Inspector(study) as inspector:
         for corpus, section in study.params.corpora.items():
-            found, unusable = inspector.inspect(corpus, section)
+            found, unusable, why = _found_or_kept(inspector, kept, corpus, section)
+            if why:
+                rows += found
+                failures += unusable
+                absent[corpus] = why
+                continue
             note = " (synthetic: scores on it say nothing of real speech)" if section.synthetic else ""
             hours = sum(row["duration_s"] for row in found) / 3600
             say(f"{corpus}: {len(found)} utterances, {hours:.2f} h, {len(unusable)} unusable{note}")
@@ -50,16 +58,35 @@ def run(study: Study) -> None:
                 )
             rows += found
             failures += unusable
-    dvcfile.watch_corpora(study)
+    if absent:
+        corpora, why = ", ".join(absent), next(iter(absent.values()))
+        say(f"{corpora}: not on this machine ({why}); {study.manifest} keeps what it has of them")
     changed = write_if_changed(study.folder / LISTED, failure_table(failures))
     if not rows:
         raise StageError(f"no usable recording in {', '.join(study.params.corpora)}; {LISTED} lists the reasons")
-    changed |= write_if_changed(study.manifest, _manifest(rows).to_parquet(index=False))
+    if len(absent) < len(study.params.corpora) or not kept.is_all(absent):  # else it stays as it is
+        table = _manifest(rows).to_parquet(index=False)
+        changed |= not kept.says(table) and write_if_changed(study.manifest, table)
     say(f"{study.manifest}: {len(rows)} utterances" + ("" if changed else ", up to date"))
     if failures:
         say(f"{len(failures)} recordings cannot be used; {study.folder / LISTED} lists them with reasons")
     if complaints:
         raise StageError(f"{'; '.join(complaints)}; see {LISTED}, mend them, or raise the limit in params.yaml")
+
+
+def _found_or_kept(inspector: "_Inspector", kept: Kept, corpus: str, section: Section) -> tuple[list, list, str]:
+    """Manifest rows and failures of one corpus, and why they are those of an earlier run; empty where they are not."""
+    found, unusable, why, error = [], [], "none of its files is here", None
+    try:
+        found, unusable = inspector.inspect(corpus, section)
+    except CorpusError as caught:
+        why, error = str(caught), caught
+    earlier = None if found else kept.of(corpus, why)
+    if earlier is not None:
+        return *earlier, why
+    if error is not None:
+        raise error
+    return found, unusable, ""
 
 
 def corpus_of(manifest: pd.DataFrame) -> pd.Series:

@@ -1,11 +1,13 @@
 """What the stages tell DVC, and what DVC tells the stages."""
 
-import os
+import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import yaml12
 from pipeline.errors import StageError
 from pipeline.progress import say
 from pipeline.soundness import Known
@@ -15,30 +17,28 @@ LEFT_ALONE = (".tmp", ".lock", ".partial")
 """Endings of the files that .dvcignore keeps from DVC."""
 
 
-def watch_corpora(study: Study) -> None:
-    """Makes every corpus's root a dependency of stage `corpus` in dvc.yaml, so that `dvc repro` sees new recordings.
+def mend(study: Study) -> None:
+    """Leads dvc.yaml of a study made by an earlier version over: stage `corpus` runs at every `dvc repro`.
 
-    DVC cannot take a list of dependencies from params.yaml, so this line of dvc.yaml is kept in step with it here.
+    Then DVC need not hash folders of recordings, in which anything may lie that it stumbles over. Earlier versions
+    wrote them into the stage's dependencies, and their names into its `meta`; both go.
     """
     path = study.folder / "dvc.yaml"
     if study.params_file.name != "params.yaml" or not path.exists():
         return
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    content = yaml.load(path)
-    stage = (content or {}).get("stages", {}).get("corpus")
-    if stage is None:
+    text = path.read_text(encoding="utf-8")
+    stage = (yaml12.load(text) or {}).get("stages", {}).get("corpus")
+    if stage is None or "always_changed" in stage:
         return
-    roots = [section.watched(study.folder) for section in study.params.corpora.values()]
-    roots = [root for root in roots if root is not None and root.exists()]
-    wanted = list(dict.fromkeys(str(r) if r.is_absolute() else os.path.relpath(r, study.folder) for r in roots))
-    before = list(stage.get("meta", {}).get("watched", []))
-    if wanted != before:
-        stage["deps"] = [dep for dep in stage.get("deps", []) if dep not in before] + wanted
-        stage["meta"] = {"watched": wanted}
-        _write(path, content)
-        say(f"{path}: stage corpus watches {', '.join(wanted) or 'no folder any more'}")
+
+    def change(content: dict) -> None:
+        stage = content["stages"]["corpus"]
+        watched = stage.pop("meta", {}).get("watched", [])
+        stage["deps"] = [dep for dep in stage.get("deps", []) if dep not in watched]
+        stage["always_changed"] = True
+
+    _write(path, yaml12.rewritten(text, change))
+    say(f"{path}: stage corpus runs at every `dvc repro` from now on, and lists no recordings any more")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,25 @@ def lacking(study: Study, view: str) -> str:
     return f"{path} has {here} of the {wanted.num_files} files that dvc.lock lists"
 
 
+def bring(study: Study, stage: str, *paths: Path) -> str:
+    """Fetches files of a stage that are not as dvc.lock lists them: absent, or those of another revision.
+
+    A file that DVC does not know was made here, and stays: `dvc pull` replaces none.
+
+    Returns:
+        why one that is listed is still not here; empty where none is lacking.
+    """
+    outs = _lock(study).get("stages", {}).get(stage, {}).get("outs", [])
+    wanted = {study.folder / out["path"]: out.get("md5") for out in outs}
+    lacking = [path for path in paths if path in wanted and _md5(path) != wanted[path]]
+    if not lacking:
+        return ""
+    say(f"{', '.join(map(str, lacking))}: not as dvc.lock lists {'it' if len(lacking) == 1 else 'them'}, dvc pull")
+    reason = _pull(study, lacking)
+    absent = [path for path in lacking if not path.exists()]
+    return f"{absent[0]} is listed in dvc.lock but is not here, and `dvc pull` says: {reason}" if absent else ""
+
+
 def is_elsewhere(study: Study, stage: str, path: Path) -> bool:
     """Whether dvc.lock lists a file that is not here, made from that stage's section of params.yaml as it is now."""
     entry = _lock(study).get("stages", {}).get(stage, {})
@@ -94,12 +113,8 @@ def pull(study: Study, view: str) -> None:
         StageError: it could not be fetched.
     """
     say(f"{lacking(study, view)}: dvc pull")
-    path = study.store(view)
-    command = [sys.executable, "-m", "dvc", "pull", "--quiet", path.relative_to(study.folder).as_posix()]
-    done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
-    still = lacking(study, view)
-    if still:
-        reason = ((done.stderr + done.stdout).strip().splitlines() or ["nothing was fetched"])[0]
+    reason = _pull(study, [study.store(view)])
+    if still := lacking(study, view):
         raise StageError(f"{still}, and `dvc pull` says: {reason}")
 
 
@@ -108,21 +123,29 @@ def forget_store(folder: Path, view: str) -> bool:
     content = _lock(Study(folder / "params.yaml"))
     if content.get("stages", {}).pop(f"extract@{view}", None) is None:
         return False
-    _write(folder / "dvc.lock", content)
+    _write(folder / "dvc.lock", yaml12.dump(content))
     return True
 
 
+def _pull(study: Study, paths: Sequence[Path]) -> str:
+    """Asks DVC for what dvc.lock lists; its first words, of which only a failure makes a reason."""
+    names = [path.relative_to(study.folder).as_posix() for path in paths]
+    command = [sys.executable, "-m", "dvc", "pull", "--quiet", *names]
+    done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
+    return ((done.stderr + done.stdout).strip().splitlines() or ["nothing was fetched"])[0]
+
+
+def _md5(path: Path) -> str:
+    """What DVC knows a file by; empty where there is none."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else ""
+
+
 def _lock(study: Study) -> dict:
-    from ruamel.yaml import YAML
-
     path = study.folder / "dvc.lock"
-    return YAML().load(path) if path.exists() else {}
+    return (yaml12.load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
 
 
-def _write(path: Path, content: object) -> None:
-    from ruamel.yaml import YAML
-
+def _write(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".tmp")
-    with open(partial, "w", encoding="utf-8") as file:
-        YAML().dump(content, file)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)

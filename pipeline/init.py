@@ -6,11 +6,9 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from pipeline import dvcfile
 from pipeline.errors import StageError
 from pipeline.params import load
 from pipeline.progress import say
-from pipeline.study import Study
 
 STUDY_FILES = {"stages.yaml": "dvc.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
 """Templates under `pipeline/study/`, and what they are called in a study."""
@@ -49,9 +47,7 @@ def run(folder: Path, recipe: str) -> None:
             "cache.type": "reflink,copy",
         }.items():
             _call([*dvc, "config", option, value], folder)
-    study = Study(folder / "params.yaml")
-    load(study.params_file)
-    dvcfile.watch_corpora(study)
+    load(folder / "params.yaml")
     say(f"{folder} is ready: edit {folder / 'params.yaml'}, then `cd {folder} && dvc repro`")
 
 

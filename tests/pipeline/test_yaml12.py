@@ -95,3 +95,16 @@ def test_what_is_written_is_read_again_by_both(value, flow):
     assert yaml12.load(text) == value
     assert parse_yaml(text, "x") == value
     assert not flow or text.count("\n") == 1
+
+
+def test_nothing_else_reads_or_writes_yaml():
+    """But what SpeechBrain wrote, in a dialect of its own."""
+    own = {"pipeline/yaml12.py", "extractors/speechbrain_yaml.py"}
+    for package in ("extractors", "store", "trainers", "pipeline", "recipes", "benchmarks"):
+        for file in (ROOT / package).rglob("*.py"):
+            name = file.relative_to(ROOT).as_posix()
+            for node in ast.walk(ast.parse(file.read_text())):
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if name not in own:
+                    assert not {"yaml", "ruamel.yaml", "hyperpyyaml"} & set(modules), name
