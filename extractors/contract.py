@@ -97,6 +97,9 @@ class Extractor(ABC):
     """Folder of the model's files, on which the fingerprint depends beside the view; None where there are none."""
     size: Size | None = None
     """Of the network; None where it is not known or there is none."""
+    in_float32: tuple[str, ...] = ()
+    """Modules of the network that are computed in float32 because the view's number format is wrong for them on this
+    machine; known once the weights are there."""
     device: str = "cpu"
     """Where the network runs, such as `cpu` or `cuda:0`."""
     batch_s: float | None = None

@@ -93,13 +93,15 @@ def inference(compute_dtype: str = "float32") -> Iterator[None]:
     """Inference in true float32, or with the factors of matrix products and convolutions shortened to TF32.
 
     By default cuDNN computes convolutions in TF32, whose ten bits of mantissa are far from the 1e-4 that is promised
-    between one device or batch and another: so it is switched on only where `compute_dtype` asks for it.
+    between one device or batch and another: so it is switched on only where `compute_dtype` asks for it. And where
+    somebody has allowed a CPU to shorten factors to bfloat16, that is off.
     """
-    knobs = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    on_gpu = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    knobs = (*on_gpu, torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul)
     before = [knob.fp32_precision for knob in knobs]
     try:
         for knob in knobs:
-            knob.fp32_precision = "tf32" if compute_dtype == "tf32" else "ieee"
+            knob.fp32_precision = "tf32" if compute_dtype == "tf32" and knob in on_gpu else "ieee"
         with torch.inference_mode():
             yield
     finally:

@@ -20,7 +20,8 @@ says so. Whisper has no mask: it sees 30 s of log-mel spectrogram always, and of
 ceil(samples / 320) that lie on audio count.
 
 **Number formats.** `compute_dtype` shortens weights and activations to bfloat16 or float16, or the factors of products
-to TF32; waveforms are normalised and hidden states summed up in float32 whatever it says.
+to TF32; waveforms are normalised and hidden states summed up in float32 whatever it says, and so is a module computed
+whose kernel is wrong in the format on the machine at hand (`number_formats`).
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from extractors import miniatures, padding
+from extractors import miniatures, number_formats, padding
 from extractors.batching import run_halving
 from extractors.contract import SAMPLING_RATE, HiddenStates, Size
 from extractors.hidden_states import Tap, Totals
@@ -50,6 +51,8 @@ from extractors.transformers.wavlm_attention import patch_attention
 from extractors.view import LAST_HIDDEN_STATE, TransformersView
 from extractors.windows import FrameGrid, Window, plan
 
+_PROBE = (16_001, 9_973)
+"""Samples of the sounds on which a number format is tried."""
 _WHISPER_SECONDS = 30.0
 _WHISPER_STRIDE = 320  # a hop of 160 samples, halved by the second convolution
 
@@ -210,21 +213,26 @@ class TransformersExtractor(TorchExtractor):
 
     def _forward(self, inputs: Padded) -> torch.Tensor:
         """Runs the model; its last hidden state [batch, time, dim]."""
-        dtype = DTYPES[self._view.compute_dtype]
+        return self._compute(inputs, self._network, self._group_norm, DTYPES[self._view.compute_dtype])
+
+    def _compute(
+        self, inputs: Padded, network: nn.Module, group_norm: ValidGroupNorm | None, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """As `_forward`, by a network in that number format."""
         if self._is_whisper:
             waveforms = [row[:length] for row, length in zip(inputs.waveforms, inputs.lengths, strict=True)]
             features = self._feature_extractor(
                 waveforms, sampling_rate=SAMPLING_RATE, return_tensors="np", device=self.device
             )
-            return self._network(to_device(features["input_features"], self._device).to(dtype)).last_hidden_state
+            return network(to_device(features["input_features"], self._device).to(dtype)).last_hidden_state
         mask = None
         if inputs.is_padded:
             mask = to_device(inputs.valid, self._device).long()
-        if self._group_norm is not None:
+        if group_norm is not None:
             first = FrameGrid.of_convolutions(list(self._config.conv_kernel[:1]), list(self._config.conv_stride[:1]))
             valid_frames = [first.num_frames(length) for length in inputs.lengths]
-            self._group_norm.valid_frames = valid_frames if inputs.is_padded else None
-        return self._network(to_device(inputs.waveforms, self._device).to(dtype), attention_mask=mask).last_hidden_state
+            group_norm.valid_frames = valid_frames if inputs.is_padded else None
+        return network(to_device(inputs.waveforms, self._device).to(dtype), attention_mask=mask).last_hidden_state
 
     def _cut_config(self) -> Any:
         config = type(self._config).from_dict(self._config.to_dict())
@@ -249,7 +257,44 @@ class TransformersExtractor(TorchExtractor):
         if not self._is_whisper:
             group_norm = patch_front_end(model.feature_extractor.conv_layers)
             _fold_weight_norm(model.encoder.pos_conv_embed.conv)
-        return model.to(self._device, DTYPES[self._view.compute_dtype]), group_norm, head
+        model = model.to(self._device)
+        if self._view.compute_dtype != "float32":
+            self._shorten(model, group_norm)
+        return model, group_norm, head
+
+    def _shorten(self, network: nn.Module, group_norm: ValidGroupNorm | None) -> None:
+        """Brings a float32 network into the view's number format, which is first seen to work here: alone, and in a
+        padded batch.
+
+        Raises:
+            ViewError: it is wrong on this device in a way that no layer of float32 mends.
+        """
+        asked = self._view.compute_dtype
+        dtype, rng = DTYPES[asked], np.random.default_rng(0)
+        noises = [0.1 * rng.standard_normal(length).astype(np.float32) for length in _PROBE]
+        batches = [noises[:1], noises]
+
+        def hear(dtype: torch.dtype, compute_dtype: str = "float32") -> dict[str, torch.Tensor]:
+            sums: dict[str, torch.Tensor] = {}
+            for number, waveforms in enumerate(batches):
+                inputs = padding.pad(waveforms, [(0.0, 1.0)] * len(waveforms))
+                windows = [Window(0, len(one), 0, self._grid.num_frames(len(one))) for one in waveforms]
+                names = [str(layer) for layer in range(self._depth + 1)]
+                tap = Tap(names, (), windows, most=self._most)
+                with inference(compute_dtype):
+                    with tap.on(network.layers if self._is_whisper else network.encoder.layers):
+                        self._compute(inputs, network, group_norm, dtype)
+                    tap.send()
+                tap.wait()
+                sums |= {f"{name}{' of a padded batch' * number}": values for name, values in tap.sums.items()}
+            return sums
+
+        exact = hear(torch.float32)
+        if asked != "tf32":
+            wrong = number_formats.wrong_modules(network, lambda: hear(torch.float32), dtype)
+            number_formats.shorten(network, dtype, but=wrong)
+            self.in_float32 = tuple(wrong)
+        number_formats.refuse_wrong(exact, hear(dtype, asked), asked, self._device.type)
 
     @property
     def _network(self) -> nn.Module:

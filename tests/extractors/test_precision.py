@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import extractors
 from extractors.contract import ViewError
+from extractors.number_formats import shorten, wrong_modules
 from extractors.torch_setup import fitting_seconds, inference
 
 # Of a layer's largest value. bfloat16 has 8 bits of mantissa, float16 11; errors add up over the layers.
@@ -34,6 +35,90 @@ def test_alone_is_as_in_a_padded_batch_to_the_formats_own_precision(compute_dtyp
     extractor = load(family="transformers", source="miniature:wavlm", compute_dtype=compute_dtype)
     for one, together in zip(sounds, extractor.extract(sounds, 16_000), strict=True):
         assert relative_error(together.pooled, extractor.extract([one], 16_000)[0].pooled) < MOST[compute_dtype]
+
+
+def fresh(compute_dtype):
+    """An extractor whose weights are not yet loaded."""
+    view = {"family": "transformers", "source": "miniature:wavlm", "compute_dtype": compute_dtype}
+    return extractors.load(view, device="cpu", batch_s=30.0)
+
+
+@pytest.mark.parametrize("compute_dtype", MOST)
+@pytest.mark.parametrize("factor", [2.08, 0.0, float("nan")])
+def test_a_layer_that_is_wrong_in_a_format_is_computed_in_float32(
+    factor, compute_dtype, load, sounds, relative_error, monkeypatch
+):
+    """As grouped convolutions in bfloat16 are on CPUs with AMX, off by 108 %: this one and no other, whatever the
+    processor at hand can do; the values are as near to float32 as where the kernel is right."""
+    right = torch.nn.Conv1d._conv_forward
+
+    def wrong(self, values, weight, bias):
+        computed = right(self, values, weight, bias)
+        return computed * factor if values.dtype != torch.float32 and self.groups == 4 else computed
+
+    monkeypatch.setattr(torch.nn.Conv1d, "_conv_forward", wrong)
+    short = fresh(compute_dtype)
+    found = short.extract(sounds, 16_000)
+    assert "encoder.pos_conv_embed.conv" in short.in_float32
+    exact = load(family="transformers", source="miniature:wavlm").extract(sounds, 16_000)
+    for one, other in zip(exact, found, strict=True):
+        assert 1e-5 < relative_error(other.pooled, one.pooled) < MOST[compute_dtype]
+
+
+def test_one_wrong_channel_shows(monkeypatch):
+    """Of a linear layer, in which it is a small part of the whole."""
+    network = torch.nn.Sequential(torch.nn.Linear(16, 512), torch.nn.LayerNorm(512)).eval()
+    right = torch.nn.functional.linear
+
+    def wrong(values, weight, bias=None):
+        computed = right(values, weight, bias)
+        if values.dtype != torch.float32:
+            computed[..., 7] *= 2
+        return computed
+
+    monkeypatch.setattr(torch.nn.functional, "linear", wrong)
+    probe = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert wrong_modules(network, lambda: network(probe), torch.bfloat16) == ["0"]
+        exact = network[0](probe)
+        shorten(network, torch.bfloat16, but=["0"])
+        found = network[0](probe.to(torch.bfloat16))
+    assert (network[0].weight.dtype, network[1].weight.dtype) == (torch.float32, torch.bfloat16)
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - exact).norm() < 1e-2 * exact.norm()
+
+
+@pytest.mark.parametrize("factor", [3.0, float("nan")])
+def test_a_format_that_no_layer_mends_is_refused_by_name(factor, sounds, monkeypatch):
+    """Attention is no layer of its own: before the first value is handed over, the view is refused in one line."""
+    right = torch.nn.functional.scaled_dot_product_attention
+
+    def wrong(query, *args, **named):
+        attended = right(query, *args, **named)
+        return attended * factor if query.dtype == torch.bfloat16 else attended
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", wrong)
+    message = (
+        r"compute_dtype: bfloat16 is computed wrongly on this cpu: hidden state \d .*; write compute_dtype: float32"
+    )
+    with pytest.raises(ViewError, match=message):
+        fresh("bfloat16").extract(sounds[:1], 16_000)
+
+
+def test_float32_is_not_shortened_where_somebody_allows_it():
+    """A CPU that may compute products in bfloat16 does not within, and their choice comes back afterwards."""
+    knobs = (torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul)
+    before = [knob.fp32_precision for knob in knobs]
+    try:
+        for knob in knobs:
+            knob.fp32_precision = "bf16"
+        for compute_dtype in ("float32", "tf32"):
+            with inference(compute_dtype):
+                assert [knob.fp32_precision for knob in knobs] == ["ieee", "ieee"]
+        assert [knob.fp32_precision for knob in knobs] == ["bf16", "bf16"]
+    finally:
+        for knob, precision in zip(knobs, before, strict=True):
+            knob.fp32_precision = precision
 
 
 def test_formats_do_not_share_a_fingerprint(load):
