@@ -46,10 +46,40 @@ def test_the_level_holds_for_cross_validation():
 
 
 def test_equal_scores_and_equal_differences_are_defined():
-    """No division by a spread of zero, and no certainty from three folds."""
+    """No division by a spread of zero, and no certainty from few folds: t = 10 / sqrt(1/folds + test share)."""
     assert paired([0.5, 0.6], [0.5, 0.6], 0.25).p_value == 1.0
+    assert paired([0.0, 0.0], [0.0, 0.0], 0.25).p_value == 1.0
     same_step = paired([0.5, 0.6, 0.7], [0.6, 0.7, 0.8], 0.25)
-    assert (same_step.effect, same_step.p_value) == (None, 0.25)
+    assert same_step.effect is None
+    assert same_step.p_value == pytest.approx(2 * stats.t.sf(10 / np.sqrt(1 / 3 + 0.25), 2), rel=1e-9)
+
+
+@pytest.mark.parametrize(("folds", "step"), [(5, 0.1), (3, 0.02), (10, -7.5), (2, 0.4)])
+@pytest.mark.parametrize("apart", [1e-15, 1e-9, 2e-5, 1e-2])
+def test_p_is_continuous_where_folds_differ_by_the_same_amount(folds, step, apart):
+    """Equal to the bit, to rounding, or nearly: the same p, which is one that so few folds can tell."""
+    rng = np.random.default_rng(folds)
+    first = rng.uniform(0.3, 0.6, folds)
+    exact, near = (paired(first, first + step * (1 + e * rng.normal(size=folds)), 0.25) for e in (0.0, apart))
+    assert near.p_value == pytest.approx(exact.p_value, rel=0.1)
+    assert exact.p_value > 1e-9
+    assert exact.sd == pytest.approx(0.0, abs=1e-14)
+
+
+def test_p_never_rises_when_differences_draw_together():
+    """From the plain t-test, which holds wherever the spread is a tenth of the difference or more, to no spread."""
+    apart = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    values = [paired(np.zeros(5), 0.1 + 0.1 * e * apart, 0.25).p_value for e in (1.0, 0.3, 0.13, 0.12, 0.01, 1e-6, 0)]
+    assert (np.diff(values) <= 0).all()
+    for spread, found in zip((1.0, 0.3, 0.13), values, strict=False):
+        t = 0.1 / (0.1 * spread * apart.std(ddof=1) * np.sqrt(1 / 5 + 0.25))
+        assert found == pytest.approx(2 * stats.t.sf(t, 4))
+
+
+def test_scores_that_are_equal_to_rounding_do_not_differ():
+    """0.1 + 0.2 and 0.3 are the same score."""
+    found = paired([0.3] * 4, [0.1 + 0.2] * 4, 0.25)
+    assert found.p_value > 0.1
 
 
 def test_holm_worked_by_hand():
