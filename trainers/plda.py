@@ -2,7 +2,9 @@
 
 The two-covariance model: a speaker is y ~ N(mean, between), an utterance of his is x ~ N(y, within). It is fitted by
 maximum likelihood and scores a pair by its exact log-likelihood ratio (Brümmer & de Villiers 2010, "The speaker
-partitioning problem", §2; the diagonalisation is that of Ioffe 2006, "Probabilistic linear discriminant analysis").
+partitioning problem", §2; the diagonalisation is that of Ioffe 2006, "Probabilistic linear discriminant analysis"; the
+expanded model by which each iteration goes further is that of Liu, Rubin & Wu 1998, "Parameter expansion to accelerate
+EM: the PX-EM algorithm").
 
 SpeechBrain's PLDA_LDA is not used: to import it brings PyTorch and torchaudio along (six seconds, and no import at all
 where torchaudio's compiled half does not load), its fit walks over the speakers one by one, keeps a matrix for each,
@@ -18,8 +20,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import eigh
 
-ITERATIONS = 100
-"""At most; from the moments as a start, a few are enough unless speakers have very few utterances."""
+ITERATIONS = 1000
+"""At most; from the moments as a start a few are enough, and hundreds where speakers have very few utterances."""
+LEAST_GAIN = 1e-7
+"""Of log-likelihood per utterance, by an iteration that is not the last."""
 BLOCK = 1 << 16
 """Pairs that are scored at a time: bounds the memory."""
 
@@ -35,6 +39,8 @@ class TwoCovariance:
     """Covariance of one speaker's utterances."""
     log_likelihood: tuple[float, ...]
     """Of the training data per utterance and before each iteration, without the constant; never falls."""
+    converged: bool = True
+    """Whether the last iteration of the fit gained next to nothing."""
 
     def scores(
         self, x: Float[np.ndarray, "rows dim"], first: Int[np.ndarray, " pairs"], second: Int[np.ndarray, " pairs"]
@@ -58,6 +64,8 @@ class TwoCovariance:
 
 def fit(x: Float[np.ndarray, "rows dim"], speakers: Int[np.ndarray, " rows"]) -> TwoCovariance:
     """Fits a model by expectation–maximisation, from the moments of a one-way analysis of variance.
+
+    Goes on until an iteration gains less than `LEAST_GAIN`; a model says if `ITERATIONS` were not enough for that.
 
     Args:
         x: vectors.
@@ -87,22 +95,31 @@ def fit(x: Float[np.ndarray, "rows dim"], speakers: Int[np.ndarray, " rows"]) ->
     psi, directions = _diagonalised((n * offsets).T @ offsets / (num_speakers - 1), within)
     between = _restored(np.diag(np.maximum((psi - 1) / typical, 1e-3)), within @ directions)
     likelihoods: list[float] = []
+    converged = False
     for _ in range(ITERATIONS):
         psi, directions = _diagonalised(between, within)
         u = (means - mean) @ directions
         spread = directions.T @ scatter @ directions
         fit_of_means = (np.log1p(n * psi) + n * u**2 / (1 + n * psi)).sum() + np.trace(spread)
         likelihoods.append(float(np.linalg.slogdet(directions)[1] - fit_of_means / (2 * num_rows)))
-        if len(likelihoods) > 1 and likelihoods[-1] - likelihoods[-2] < 1e-7:
+        if len(likelihoods) > 1 and likelihoods[-1] - likelihoods[-2] < LEAST_GAIN:
+            converged = True
             break
-        expected, variance = n * psi / (1 + n * psi) * u, psi / (1 + n * psi)
-        shift = (n * (u - expected)).sum(axis=0) / num_rows
-        rest = u - expected - shift
+        # A speaker is y = √ψ·t with t ~ N(0, 1). The utterances are regressed on (t, 1), and t's own moments go into
+        # the new model: with the factor of t fixed, an axis without speakers takes thousands of iterations to vanish.
+        expected, variance = n * np.sqrt(psi) / (1 + n * psi) * u, 1 / (1 + n * psi)
+        known = np.column_stack([expected, np.ones(num_speakers)])
+        moments = (n * known).T @ known
+        moments[:-1, :-1] += np.diag((n * variance).sum(axis=0))
+        sums = (n * u).T @ known
+        factors = np.linalg.solve(moments, sums.T).T
+        middle = expected.mean(axis=0)
+        own = (expected.T @ expected + np.diag(variance.sum(axis=0))) / num_speakers - np.outer(middle, middle)
         back = within @ directions
-        mean = mean + back @ shift
-        between = _restored((expected.T @ expected + np.diag(variance.sum(axis=0))) / num_speakers, back)
-        within = _restored((spread + (n * rest).T @ rest + np.diag((n * variance).sum(axis=0))) / num_rows, back)
-    return TwoCovariance(mean, between, within, tuple(likelihoods))
+        mean = mean + back @ (factors[:, :-1] @ middle + factors[:, -1])
+        between = _restored(factors[:, :-1] @ own @ factors[:, :-1].T, back)
+        within = _restored((spread + (n * u).T @ u - factors @ sums.T) / num_rows, back)
+    return TwoCovariance(mean, between, within, tuple(likelihoods), converged)
 
 
 def _diagonalised(between: np.ndarray, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

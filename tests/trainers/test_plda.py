@@ -133,3 +133,22 @@ def test_one_speaker_or_one_utterance_of_each_is_refused(speakers):
     """They say nothing of what is the same and what differs."""
     with pytest.raises(ValueError, match=r"expected two speakers or more, one of them with two utterances, found [13]"):
         plda.fit(np.random.default_rng(0).normal(size=(3, DIM)), np.array(speakers))
+
+
+@pytest.mark.parametrize(("num_speakers", "dim", "apart"), [(20, 7, 1.0), (30, 13, 0.1), (40, 30, 0.05)])
+def test_the_fit_goes_on_until_it_has_converged(num_speakers, dim, apart):
+    """With two utterances a speaker, who hardly differ: a further fit from there would gain next to nothing."""
+    rng = np.random.default_rng(0)
+    speakers = np.repeat(np.arange(num_speakers), 2)
+    x = apart * rng.normal(size=(num_speakers, dim))[speakers] + rng.normal(size=(len(speakers), dim))
+    found = plda.fit(x, speakers)
+    assert found.converged
+    assert (np.diff(found.log_likelihood) > -1e-9).all()
+    assert found.log_likelihood[-1] - found.log_likelihood[-2] < plda.LEAST_GAIN
+
+
+def test_a_fit_that_is_cut_short_says_so(monkeypatch):
+    """Rather than pass for the likeliest model."""
+    monkeypatch.setattr(plda, "ITERATIONS", 3)
+    x, speakers, _ = _speech(np.full(9, 2))
+    assert not plda.fit(x, speakers).converged
