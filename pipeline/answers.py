@@ -53,7 +53,7 @@ class Answered:
 def single(goal: Targets, answers: np.ndarray, probabilities: np.ndarray | None, row: int) -> Answer:
     """The answer in one row of what a predictor gives for a task."""
     if probabilities is None:
-        return Answer(_plain(answers[row]), None)
+        return Answer(float(answers[row]), None)  # all its digits: a time in seconds since 1970 has ten
     return Answer(str(answers[row]), dict(zip(goal.classes, map(_plain, probabilities[row]), strict=True)))
 
 

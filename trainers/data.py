@@ -1,4 +1,8 @@
-"""Labels as numbers: what a task has to predict, and for which utterances it is known."""
+"""Labels as numbers: what a task has to predict, and for which utterances it is known.
+
+Values keep the precision in which they were given, float64, from the label to the prediction: a time in seconds since
+1970 differs from the next in the tenth digit, where float32 has seven. Only what a loss is given is float32.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from trainers.scale import is_constant
 from trainers.spec import Task
+
+MOST = 1e150
+"""That a regression label may be: the squares of larger ones are not finite."""
 
 
 class TrainingError(ValueError):
@@ -39,7 +47,7 @@ class Targets:
     name: str
     task: Task
     values: np.ndarray
-    """Class numbers, int64 [utterances], -1 where unlabelled; for regression float32, NaN where unlabelled."""
+    """Class numbers, int64 [utterances], -1 where unlabelled; for regression float64, NaN where unlabelled."""
     classes: tuple[str, ...]
     """Names of the classes, sorted; empty for regression."""
 
@@ -56,15 +64,19 @@ class Targets:
     def scaled(self, train: np.ndarray) -> tuple[np.ndarray, float, float]:
         """Targets as a loss takes them: regression targets with mean 0 and deviation 1 over the training utterances.
 
+        Constant ones are only centred; how little counts as constant is judged by float64, in which labels are kept,
+        since two that differ were given as different (`trainers.scale`).
+
         Returns:
-            Class numbers, or float32 (values − mean) / scale; the mean and the scale, 0 and 1 for classes.
+            Class numbers, or float32 (values − mean) / scale, within ± 1e15 so that squares of it are finite; the mean
+            and the scale, 0 and 1 for classes; `trainers.fit.in_unit` is the way back.
         """
         if self.task.kind != "regression":
             return self.values, 0.0, 1.0
         known = self.values[train][self.known[train]].astype(np.float64)
         mean, sd = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
-        scale = float(np.float32(sd if sd > 1e-8 else 1.0))  # as the model keeps it
-        return ((self.values - mean) / scale).astype(np.float32), mean, scale
+        scale = 1.0 if is_constant(mean, sd, np.float64) else sd
+        return np.clip((self.values - mean) / scale, -1e15, 1e15).astype(np.float32), mean, scale
 
     def names(self, numbers: np.ndarray) -> np.ndarray:
         """Class numbers as names, None for -1; regression values as they are."""
@@ -89,7 +101,8 @@ def targets(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] 
         corpora: the corpus of each utterance; may be left out where the task names none.
 
     Raises:
-        TrainingError: the column is absent, not numeric where it must be, or has too few distinct values to learn from.
+        TrainingError: the column is absent, not a finite number where it must be one, or has too few distinct values to
+            learn from.
     """
     column = task.label or name
     if column not in labels:
@@ -97,12 +110,19 @@ def targets(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] 
         raise TrainingError(f"task {name}: the manifest has no label {column!r}; it has {known}")
     series = labels[column]
     if task.corpora:
-        series = series.where(np.isin(np.asarray(corpora, dtype=object), task.corpora))
+        # As objects: a column of whole numbers would become one of floats, in which those beyond 2^53 merge.
+        series = series.astype(object).where(np.isin(np.asarray(corpora, dtype=object), task.corpora))
     if task.kind == "regression":
-        values = pd.to_numeric(series, errors="coerce").to_numpy(np.float32, copy=True)
+        values = pd.to_numeric(series, errors="coerce").to_numpy(np.float64, copy=True, na_value=np.nan)
         unread = series[np.isnan(values) & series.notna().to_numpy()]
         if len(unread):
             raise TrainingError(f"task {name}: label {column!r} must be a number, found {unread.iloc[0]!r}")
+        beyond = series[np.abs(values) > MOST]
+        if len(beyond):
+            raise TrainingError(
+                f"task {name}: label {column!r} must be a finite number, at most ± {MOST:g}, found {beyond.iloc[0]} "
+                f"({len(beyond)} of {int(series.notna().sum())} labels); mend them, or leave them empty"
+            )
         if len(np.unique(values[~np.isnan(values)])) < 2:
             raise TrainingError(f"task {name}: label {column!r} has fewer than two distinct values; nothing to learn")
         return Targets(name, task, values, ())
@@ -119,6 +139,6 @@ def targets(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] 
 
 def class_name(value: object) -> str:
     """A label as the name of a class: whole numbers without a point, every digit kept, so that no two classes merge."""
-    if isinstance(value, float):
+    if isinstance(value, float | np.floating):
         return str(int(value)) if value.is_integer() else repr(float(value))
     return str(value)

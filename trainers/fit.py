@@ -91,10 +91,15 @@ def fit(
 
 @torch.inference_mode()
 def outputs(model: nn.Module, features: Sequence[Tensor], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Every task's answers for `rows`: logits [rows, outputs], or values in the label's unit [rows, 1]."""
+    """Every task's answers for `rows`: logits [rows, outputs], or float64 values in the label's unit [rows, 1]."""
     answers = _answers(model, features, torch.from_numpy(rows))
     scales = zip(model.tasks, model.target_mean, model.target_scale, strict=True)
-    return {task: (answers[task] * scale + mean).numpy() for task, mean, scale in scales}
+    return {task: in_unit(answers[task], mean, scale).numpy() for task, mean, scale in scales}
+
+
+def in_unit(outputs: Tensor, mean: float | Tensor, scale: float | Tensor) -> Tensor:
+    """Inverse of `Targets.scaled` for what a model gives: values in the label's unit, float64; logits as they are."""
+    return outputs if (mean, scale) == (0, 1) else outputs.double() * scale + mean
 
 
 def _answers(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict[str, Tensor]:

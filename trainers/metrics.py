@@ -36,12 +36,14 @@ def scores(kind: str, true: np.ndarray, predicted: np.ndarray) -> dict[str, floa
         exact, and then 1; so is the CCC of a constant prediction.
     """
     if kind == "regression":
+        true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
         exact = bool(np.array_equal(true, predicted))
         return {
             "rmse": float(root_mean_squared_error(true, predicted)),
             "mae": float(mean_absolute_error(true, predicted)),
             "r2": float(r2_score(true, predicted)) if len(true) > 1 else float(exact),
-            "ccc": 1.0 if exact else _concordance(true, predicted),
+            # It does not change with the origin, near which no digit is lost: values may be seconds since 1970.
+            "ccc": 1.0 if exact else _concordance(true - true[0], predicted - true[0]),
         }
     present = np.unique(true)
     averaged = {"labels": present, "average": "macro", "zero_division": 0}
@@ -133,5 +135,5 @@ def _error_rates(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, n
 
 def _concordance(true: np.ndarray, predicted: np.ndarray) -> float:
     """Lin's concordance correlation coefficient; 0 where neither side varies."""
-    found = audmetric.concordance_cc(np.asarray(true, np.float64), np.asarray(predicted, np.float64))
+    found = audmetric.concordance_cc(true, predicted)
     return 0.0 if np.isnan(found) else found

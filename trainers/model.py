@@ -92,8 +92,8 @@ class Heads(nn.Module):
             for i, (layers, dim) in enumerate(shapes):
                 self.register_buffer(f"reference_{i}", torch.zeros(self.num_references, layers, dim))
         # Where regression targets lie and how far they spread in the training data; (0, 1) for classes.
-        self.register_buffer("target_mean", torch.zeros(len(outputs)))
-        self.register_buffer("target_scale", torch.ones(len(outputs)))
+        self.register_buffer("target_mean", torch.zeros(len(outputs), dtype=torch.float64))
+        self.register_buffer("target_scale", torch.ones(len(outputs), dtype=torch.float64))
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Weights and bias of the last layer that all tasks share; none where heads stand on the features."""

@@ -7,9 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trainers.scale import CLIP, divisor
+
 
 class Standardise(nn.Module):
-    """(x − mean) / sd, for every layer and dimension of a view."""
+    """(x − mean) / sd, for every layer and dimension of a view, within ± `CLIP`; 0 where training data are constant.
+
+    See `trainers.scale` for both.
+    """
 
     def __init__(self, num_layers: int, dim: int):
         super().__init__()
@@ -17,7 +22,7 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(num_layers, dim))
 
     def fit(self, values: np.ndarray, rows: np.ndarray, layers: Sequence[int] | None = None) -> None:
-        """Takes the statistics of some rows of [utterances, layers, dim]; a constant dimension is only centred.
+        """Takes the statistics of some rows of [utterances, layers, dim].
 
         Args:
             values: the view.
@@ -30,8 +35,10 @@ class Standardise(nn.Module):
         mean = sum(values[block][:, which].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
         sd = np.sqrt(sum(np.square(values[block][:, which] - mean).sum(axis=0) for block in blocks) / len(rows))
         self.mean.copy_(torch.from_numpy(mean))
-        self.scale.copy_(torch.from_numpy(np.where(sd > 1e-8, sd, 1.0)))
+        self.scale.copy_(torch.from_numpy(divisor(mean, sd)))
 
-    def forward(self, x: Float[Tensor, "batch layers dim"]) -> Float[Tensor, "batch layers dim"]:
-        """Standardised values."""
-        return (x - self.mean) / self.scale
+    def forward(
+        self, x: Float[Tensor, "batch layers dim"], out: Float[Tensor, "batch layers dim"] | None = None
+    ) -> Float[Tensor, "batch layers dim"]:
+        """Standardised values, in `out` where it is given."""
+        return torch.sub(x, self.mean, out=out).div_(self.scale).clamp_(-CLIP, CLIP)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from trainers.data import Targets, TrainingError
+from trainers.fit import in_unit
 from trainers.folds import Fold
 from trainers.memory import keep_memory
 from trainers.spec import Elimination
@@ -139,7 +140,7 @@ class Together:
         answers = {}
         count = len(course.fold.valid) + len(course.fold.test)
         for goal, (_, mean, scale) in zip(self.goals, self._targets[course.run.fold], strict=True):
-            answers[goal.name] = (outputs[goal.name][place, :count] * scale + mean).numpy()
+            answers[goal.name] = in_unit(outputs[goal.name][place, :count], mean, scale).numpy()
         return Ran(course.best["logits"].softmax(0).numpy(), answers, course.curve)
 
     def _scaled_targets(self, train: np.ndarray) -> list[tuple[Tensor, float, float]]:
@@ -156,7 +157,7 @@ class Together:
             for fold, part in zip(wanted, table, strict=True):
                 standardise = Standardise(*self.values.shape[1:])
                 standardise.fit(self.values, self.folds[fold].train)
-                torch.sub(torch.from_numpy(self.values), standardise.mean, out=part).div_(standardise.scale)
+                standardise(torch.from_numpy(self.values), out=part)
             self._tables[wanted] = table.flatten(0, 2)
         return self._tables[wanted], [wanted.index(fold) * rows for fold in folds]
 

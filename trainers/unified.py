@@ -55,8 +55,8 @@ class UnifiedEmbedding(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(how.embedding, n) for n in outputs.values())
         self.joins_linear = sum(outputs.values()) < how.batch_size
         self.tasks = tuple(outputs)
-        self.register_buffer("target_mean", torch.zeros(len(outputs)))
-        self.register_buffer("target_scale", torch.ones(len(outputs)))
+        self.register_buffer("target_mean", torch.zeros(len(outputs), dtype=torch.float64))
+        self.register_buffer("target_scale", torch.ones(len(outputs), dtype=torch.float64))
 
     def prepare(self, features: Sequence[np.ndarray], train: np.ndarray) -> None:
         """Takes the statistics of the training utterances of the one view [utterances, layers, dim]."""

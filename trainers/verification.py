@@ -21,6 +21,7 @@ from trainers import plda
 from trainers.data import Dataset, TrainingError, targets
 from trainers.folds import Fold, cross_validation, digest, groups_of, record
 from trainers.metrics import equal_error_rate, min_dcf, summary
+from trainers.scale import CLIP, divisor
 from trainers.spec import Task, Verification
 
 MOST_PAIRS = 2_000_000
@@ -74,16 +75,18 @@ class Backend:
         num_speakers = len(np.unique(speakers))
         if num_speakers < 2 or num_speakers == len(speakers):
             return None
-        mean, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-        scale = np.where(scale > 1e-8, scale, 1.0)
-        directions = _discriminants((x - mean) / scale, speakers, min(dimensions, num_speakers - 1, x.shape[1]))
-        return cls(mean, scale, directions, plda.fit(_of_unit_length((x - mean) / scale @ directions), speakers))
+        mean = x.mean(axis=0, dtype=np.float64)
+        scale = divisor(mean, x.std(axis=0, dtype=np.float64))
+        x = _standardised(x, mean, scale)
+        directions = _discriminants(x, speakers, min(dimensions, num_speakers - 1, x.shape[1]))
+        return cls(mean, scale, directions, plda.fit(_of_unit_length(x @ directions), speakers))
 
     def scores(
         self, x: Float[np.ndarray, "rows dim"], first: Int[np.ndarray, " pairs"], second: Int[np.ndarray, " pairs"]
     ) -> Float[np.ndarray, " pairs"]:
         """Log-likelihood ratios of pairs of rows."""
-        return self.model.scores(_of_unit_length((x - self.mean) / self.scale @ self.directions), first, second)
+        x = _of_unit_length(_standardised(x, self.mean, self.scale) @ self.directions)
+        return self.model.scores(x, first, second)
 
 
 def verify(
@@ -122,6 +125,7 @@ def verify(
         folds = [_around(listed, how, data)]
     found: dict[str, list[float | None]] = {"eer": [], "min_dcf": []}
     tables, tested, scored, num_targets, possible = [], set(), 0, 0, len(trials or ())
+    unconverged = 0
     for number, fold in enumerate(folds):
         rng = np.random.default_rng((how.folds.seed, number))
         known = np.sort(np.concatenate([fold.train, fold.valid]))
@@ -141,6 +145,7 @@ def verify(
             rows = np.union1d(pairs.first, pairs.second)
             places = (np.searchsorted(rows, side) for side in (pairs.first, pairs.second))
             scores = backend.scores(x[rows], *places)
+            unconverged += not backend.model.converged
             found["eer"].append(equal_error_rate(pairs.target, scores))
             found["min_dcf"].append(min_dcf(pairs.target, scores))
             tables.append(_table(number, pairs, scores, data.utterances, MOST_ROWS // len(folds), rng))
@@ -172,7 +177,12 @@ def verify(
         "num_left_out": possible - scored,
     }
     table = pd.concat(tables, ignore_index=True)
-    return Outcome(metrics, table, _notes(label, metrics, listed is not None, len(table)))
+    return Outcome(metrics, table, _notes(label, metrics, listed is not None, len(table), unconverged))
+
+
+def _standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """As `trainers.standardise` does it: nothing of what was constant, and within ± `CLIP`."""
+    return np.clip((x - mean) / scale, -CLIP, CLIP)
 
 
 def _discriminants(x: np.ndarray, speakers: np.ndarray, number: int) -> np.ndarray:
@@ -264,8 +274,8 @@ def _table(
     return pd.DataFrame({"fold": fold, **columns})
 
 
-def _notes(label: str, metrics: dict, is_list: bool, num_rows: int) -> tuple[str, ...]:
-    """What was left out and why."""
+def _notes(label: str, metrics: dict, is_list: bool, num_rows: int, unconverged: int) -> tuple[str, ...]:
+    """What was left out and why, and what was not brought to its end."""
     scored, left_out = metrics["num_trials"], metrics["num_left_out"]
     notes = []
     if left_out and is_list:
@@ -285,5 +295,10 @@ def _notes(label: str, metrics: dict, is_list: bool, num_rows: int) -> tuple[str
         notes.append(
             f"{label}: {without} of {metrics['num_folds']} folds have no pairs of both kinds, and no score; lower "
             "folds.k"
+        )
+    if unconverged:
+        notes.append(
+            f"{label}: the fit of {unconverged} of {metrics['num_folds']} folds had not converged after "
+            f"{plda.ITERATIONS} iterations; give each {label} more utterances, or lower dimensions"
         )
     return tuple(notes)

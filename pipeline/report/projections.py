@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from store import FeatureStore
+from trainers.scale import is_constant
 
 FEWEST_POINTS = 8
 """Utterances below which a map says nothing."""
@@ -82,7 +83,7 @@ def project(features: np.ndarray) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
 
-    varying = features[:, features.std(axis=0) > 0]
+    varying = features[:, ~is_constant(features.mean(axis=0), features.std(axis=0))]  # stores hold float32
     if varying.shape[1] < 2:
         raise ValueError("fewer than two dimensions vary")
     perplexity = min(30.0, (len(varying) - 1) / 3)

@@ -229,3 +229,14 @@ def test_trials_of_what_the_embedding_has_seen_are_left_out():
     assert found.trials[["first", "second"]].values.tolist() == [["c/59", "c/52"], ["c/0", "c/3"]]
     with pytest.raises(TrainingError, match="is of what the embedding was trained on; name other utterances"):
         verify(_how(folds=Folds(given="split")), data, "embedding", [(50, 53, True), (51, 52, False)])
+
+
+def test_a_fit_that_did_not_converge_is_told(monkeypatch):
+    """In a note beside the scores."""
+    monkeypatch.setattr("trainers.plda.ITERATIONS", 2)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 1, 7)).astype(np.float32)
+    names = [str(i) for i in range(40)]
+    data = Dataset(names, names, pd.DataFrame({"speaker": [f"s{i // 4}" for i in range(40)]}), {"v": x})
+    how = Verification(views=["v"], verify="speaker", folds=Folds(k=2))
+    assert any("2 of 2 folds had not converged" in note for note in verify(how, data, "v").notes)
