@@ -26,7 +26,7 @@ from extractors.contract import Size
 from pipeline import extract as stage
 from pipeline import keys
 from pipeline.corpus import make_absent_audio
-from pipeline.errors import StageError
+from pipeline.errors import StageError, for_each
 from pipeline.extract import plan, work
 from pipeline.extract.decoding import Recording, decoded
 from pipeline.extract.failures import Failure
@@ -34,7 +34,7 @@ from pipeline.extract.runners import Runner, runner
 from pipeline.extract.work import Job
 from pipeline.progress import say
 from pipeline.report import notices, tables
-from pipeline.study import Study, for_each
+from pipeline.study import Study
 from store import FeatureStore
 from store.lock import exclusive
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline import where
+from pipeline.errors import one_line
 
 STAGES = {
     "corpus": ("list the recordings of all corpora in data/manifest.parquet", None, "strata corpus"),
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        print(f"strata: {_one_line(error)}", file=sys.stderr)
+        print(f"strata: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -266,14 +267,6 @@ def _run(options: argparse.Namespace) -> None:
         stage.run(study, options.summary)
     else:
         stage.run(study)
-
-
-def _one_line(error: Exception) -> str:
-    """An expected error says all itself; an unexpected one says what it is and how to see more."""
-    text = " ".join(str(error).split())
-    if isinstance(error, ValueError | OSError):
-        return text
-    return f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback"
 
 
 if __name__ == "__main__":

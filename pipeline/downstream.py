@@ -17,6 +17,7 @@ import pandas as pd
 from pipeline import gather, train, trials
 from pipeline.corpus import corpus_of
 from pipeline.embed import LAYER, Embeddings
+from pipeline.errors import Errors
 from pipeline.files import write_if_changed
 from pipeline.progress import say
 from pipeline.study import Study
@@ -32,15 +33,19 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: some could not be run; the others have been.
     """
+    errors = Errors()
     with ExitStack() as locks:
-        names = study.chosen("downstream", names)
-        for name in names:
-            locks.enter_context(exclusive(study.results("downstream", name) / "downstream"))
-        _run(study, names)
+        free = []
+        for name in study.chosen("downstream", names):
+            with errors.of(f"downstream {name}"):
+                locks.enter_context(exclusive(study.results("downstream", name) / "downstream"))
+                free.append(name)
+        _run(study, free, errors)
+    errors.raise_if_any()
 
 
-def _run(study: Study, names: Sequence[str]) -> None:
-    sources, errors = Embeddings(study), train.Errors()
+def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
+    sources = Embeddings(study)
     cells: list[train.Cell] = []
     for name in names:
         with errors.of(f"downstream {name}"):
@@ -64,7 +69,6 @@ def _run(study: Study, names: Sequence[str]) -> None:
             (study.results("downstream", name) / SKIPPED).unlink(missing_ok=True)
     if cells:
         train.train(study, sources, cells, errors)
-    errors.raise_if_any()
 
 
 def _corpora(study: Study, name: str, section: Downstream | Verification) -> list[str]:

@@ -19,10 +19,10 @@ import pandas as pd
 
 from extractors.view import View
 from pipeline import gather, keys
-from pipeline.errors import StageError
+from pipeline.errors import StageError, for_each
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
-from pipeline.study import Study, for_each
+from pipeline.study import Study
 from pipeline.train import SEEN
 from store import FeatureStore, differences
 from store.lock import exclusive

@@ -1,6 +1,6 @@
 """A study: the folder of one params.yaml, and where everything lies below it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,19 +103,3 @@ class Study:
             if name not in known:
                 raise StageError(f"{self.params_file} has no {section}.{name}; it has {', '.join(known) or 'none'}")
         return list(dict.fromkeys(names or known))
-
-
-def for_each(names: Sequence[str], action: Callable[[str], None], what: str) -> None:
-    """Calls `action` with every name; one that fails is no reason to leave the others undone.
-
-    Raises:
-        StageError: some failed; all their messages.
-    """
-    errors = []
-    for name in names:
-        try:
-            action(name)
-        except (ValueError, OSError) as error:
-            errors.append(f"{what} {name}: {error}")
-    if errors:
-        raise StageError("; ".join(errors))

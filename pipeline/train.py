@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pandas as pd
 
 from pipeline import gather
 from pipeline.corpus import corpus_of
-from pipeline.errors import StageError
+from pipeline.errors import Errors
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.study import Study
@@ -87,25 +87,30 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: some could not be trained; the others have been.
     """
+    errors = Errors()
     with ExitStack() as locks:
-        names = study.chosen("experiments", names)
-        for name in names:
-            locks.enter_context(exclusive(study.results(name) / "train"))  # two runs would mix their files
-        _run(study, names)
+        free = []
+        for name in study.chosen("experiments", names):
+            with errors.of(f"experiment {name}"):
+                locks.enter_context(exclusive(study.results(name) / "train"))  # two runs would mix their files
+                free.append(name)
+        _run(study, free, errors)
+    errors.raise_if_any()
 
 
-def _run(study: Study, names: Sequence[str]) -> None:
-    sources, errors = gather.Sources(study), Errors()
+def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
+    sources = gather.Sources(study)
     todo: list[Cell] = []
     for name in names:
         cells = study.params.cells(name)
-        found = []
+        found, new = [], []
         for cell, experiment in cells.items():
             title = f"{name}/{cell}" if cell else name
             with errors.of(f"experiment {title}"):
                 values = dict(zip(study.params.experiments[name].grid, cell.split("/"), strict=False))
                 found.append(Cell.of(sources, title, values, experiment))
-        new = [cell for cell in found if not cell.is_up_to_date(study)]
+                if not found[-1].is_up_to_date(study):
+                    new.append(found[-1])
         if study.params.experiments[name].grid and found:
             say(
                 f"{name}: {len(new)} of {len(cells)} cells to train"
@@ -117,10 +122,9 @@ def _run(study: Study, names: Sequence[str]) -> None:
         todo += new
     if todo:
         train(study, sources, todo, errors)
-    errors.raise_if_any()
 
 
-def train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: "Errors") -> None:
+def train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: Errors) -> None:
     """Trains cells side by side and writes each one's results as soon as they are there."""
     from trainers import experiment as trainer  # torch, only now that there is something to train
 
@@ -138,13 +142,12 @@ def train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: 
         # Each worker imports PyTorch, which takes as long as some models: no more of them than there are models.
         workers = min(study.params.train.workers or joblib.cpu_count(), total)
         outcomes = trainer.run_all(plans, progress.update, workers)
-        with errors.of("training"):  # a worker that was ended from outside ends them all
-            for cell, outcome in zip(cells, outcomes, strict=True):
-                with errors.of(f"experiment {cell.title}"):
-                    if isinstance(outcome, Exception):
-                        raise outcome
-                    _write(study, cell, outcome)
-                    done += 1
+        for cell, outcome in zip(cells, outcomes, strict=True):
+            with errors.of(f"experiment {cell.title}"):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                _write(study, cell, outcome)
+                done += 1
     hours = (time.monotonic() - started) / 3600
     if done > 1:
         say(f"{done} experiments in {hours * 60:.1f} min, {done / hours:,.0f} an hour")
@@ -189,27 +192,3 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_if_changed(path, buffer.getvalue())
-
-
-class Errors:
-    """What went wrong where: one that fails is no reason to leave the others undone."""
-
-    def __init__(self):
-        self.places: dict[str, list[str]] = {}
-
-    @contextmanager
-    def of(self, title: str):
-        """Takes note of an error in the block, and goes on."""
-        try:
-            yield
-        except (ValueError, OSError) as error:
-            self.places.setdefault(str(error), []).append(title)
-
-    def raise_if_any(self) -> None:
-        """One error that tells all of them; what went wrong in many places the same way is told once."""
-        lines = [
-            f"{titles[0]}{f' and {len(titles) - 1} more' if len(titles) > 1 else ''}: {message}"
-            for message, titles in self.places.items()
-        ]
-        if lines:
-            raise StageError("; ".join(lines))

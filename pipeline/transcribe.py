@@ -16,13 +16,13 @@ import extractors
 from extractors.contract import SAMPLING_RATE, UnusableAudio
 from pipeline import dvcfile
 from pipeline.corpus import make_absent_audio
-from pipeline.errors import StageError
+from pipeline.errors import StageError, for_each
 from pipeline.extract import identity
 from pipeline.extract.decoding import Recording, decoded
 from pipeline.extract.failures import Failure, Failures, judge
 from pipeline.files import failure_table, write_if_changed
 from pipeline.progress import bar, say
-from pipeline.study import Study, for_each
+from pipeline.study import Study
 from pipeline.transcripts import Transcripts, memory
 from store.lock import exclusive
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import joblib
 
 from pipeline import gather, yaml12
+from pipeline.errors import for_each
 from pipeline.files import write_if_changed
 from pipeline.journal import Journal
 from pipeline.progress import bar, say
-from pipeline.study import Study, for_each
+from pipeline.study import Study
 from store.lock import exclusive
 from trainers.data import Dataset
 from trainers.space import Space

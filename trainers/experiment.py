@@ -13,7 +13,7 @@ import pandas as pd
 
 from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.folds import Fold, cross_validation, digest, hold_out, record, refuse_untestable
-from trainers.jobs import Job, Trained, train_all
+from trainers.jobs import Job, Trained, told, train_all
 from trainers.metrics import chance, scores, summary
 from trainers.predictor import Predictor, answers
 from trainers.spec import Experiment, Task
@@ -73,7 +73,8 @@ def run_all(
     """Trains many experiments, their models side by side; gives each outcome as soon as its last model is there.
 
     The same data and experiment give the same result to the bit on one machine, whatever the number of workers and
-    whatever else is trained.
+    whatever else is trained. Whatever goes wrong with one is given in the place of its outcome, and the others are
+    trained.
 
     Args:
         plans: each makes one plan, called when there soon is a worker for it.
@@ -81,10 +82,7 @@ def run_all(
         workers: processes that train models side by side.
 
     Returns:
-        In the order of the plans what came of each; the ValueError or OSError of one that could not be trained.
-
-    Raises:
-        TrainingError: a worker process was ended from outside; what came of the plans before it has been given.
+        In the order of the plans what came of each: the error of one that could not be trained.
     """
     begun: deque[Plan | Exception] = deque()
 
@@ -92,10 +90,10 @@ def run_all(
         for make in plans:
             try:
                 begun.append(make())
-            except (ValueError, OSError) as error:
-                begun.append(error)
             except MemoryError:
                 begun.append(TrainingError("its features do not fit into memory; take fewer layers or utterances"))
+            except Exception as error:
+                begun.append(error if isinstance(error, ValueError | OSError) else told(error))
             else:
                 yield from begun[-1].jobs
 
@@ -106,7 +104,7 @@ def run_all(
         found.append(trained)
         progress()
         if len(found) == len(begun[0].jobs):
-            yield _outcome(begun.popleft(), found)
+            yield _outcome_or_error(begun.popleft(), found)
             found = []
     yield from begun
 
@@ -126,6 +124,12 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
     goals = [targets(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
     groups = [goals] if experiment.joint else [[goal] for goal in goals]
     folds = cross_validation(data.labels, data.contents, experiment.folds, data.seen, data.corpora)
+    for number, fold in enumerate(folds):
+        for part, rows in vars(fold).items():
+            if not len(rows):
+                raise TrainingError(
+                    f"fold {number} of {len(folds)} has no utterances in its {part} part; lower folds.k, or add data"
+                )
     for goal in goals:
         if not any(goal.known[fold.test].any() and goal.known[fold.train].any() for fold in folds):
             raise TrainingError(
@@ -159,6 +163,13 @@ def num_models(experiment: Experiment) -> int:
     """How many models `run` trains at most."""
     folds = 1 if experiment.folds.given else experiment.folds.k
     return (folds * len(experiment.seeds) + experiment.final) * (1 if experiment.joint else len(experiment.tasks))
+
+
+def _outcome_or_error(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
+    try:
+        return _outcome(plan, trained)
+    except Exception as error:
+        return told(error)
 
 
 def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:

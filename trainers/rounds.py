@@ -17,7 +17,7 @@ from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.elimination import LayerElimination, Round
 from trainers.fit import EVALUATION_BATCH, fit, outputs
 from trainers.folds import Fold, cross_validation, hold_out, refuse_untestable
-from trainers.jobs import side_by_side
+from trainers.jobs import refuse_not_finite, side_by_side
 from trainers.losses import task_loss
 from trainers.metrics import score
 from trainers.predictor import answers
@@ -94,7 +94,8 @@ def eliminate(
         workers: processes that train models side by side, where they cannot be trained together.
 
     Raises:
-        TrainingError: labels or folds that cannot work; a training that diverged.
+        TrainingError: labels or folds that cannot work; a training that diverged; a worker process that was ended from
+            outside.
     """
     refuse_untestable(how.folds, {name: tasks[name] for name in how.tasks})
     goals = [targets(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
@@ -170,6 +171,8 @@ class _Rounds:
             for seed in self.how.seeds
         ]
         trained = self._trained(pooling, runs)
+        for ran in trained:
+            refuse_not_finite(ran.answers)
         found = {}
         for place, (fold, remaining) in enumerate(layers.items()):
             many = len(self.how.seeds)
@@ -183,7 +186,10 @@ class _Rounds:
             return self.together.train(runs)
         folds = list(self.splits.values())
         calls = (delayed(train_alone)(how, pooling, self.goals, self.values, folds[run.fold], run) for run in runs)
-        return list(side_by_side(calls, min(self.workers, len(runs))))
+        found = list(side_by_side(calls, min(self.workers, len(runs))))
+        if errors := [each for each in found if isinstance(each, Exception)]:
+            raise errors[0]
+        return found
 
     def _round(self, fold: Fold, layers: Sequence[str], ran: Sequence[Ran]) -> Round:
         """The mean over the seeds."""

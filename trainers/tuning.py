@@ -109,7 +109,7 @@ def search(
         workers: processes that train the models of several seeds side by side.
 
     Raises:
-        TrainingError: labels or folds that cannot work; a worker was ended from outside.
+        TrainingError: labels or folds that cannot work.
         NothingFound: no trial was complete.
     """
     planned = plan(space.base.model_copy(update={"final": False}), tasks, dataset(space.base))
@@ -260,7 +260,7 @@ class _Search:
 
         Raises:
             Stopped: by `watch`.
-            TrainingError: a training that diverged, or a model that cannot be; a worker was ended from outside.
+            TrainingError: a training that diverged, a model that cannot be, or whose worker was ended from outside.
 
         Returns:
             Each task's mean over the seeds; epochs of the longest training.

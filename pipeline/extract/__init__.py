@@ -19,7 +19,7 @@ import extractors
 from extractors.view import TextView
 from pipeline import dvcfile, keys, soundness
 from pipeline.corpus import make_absent_audio
-from pipeline.errors import StageError
+from pipeline.errors import StageError, for_each
 from pipeline.extract import identity, plan, work
 from pipeline.extract.decoding import Recording
 from pipeline.extract.failures import Failures, judge
@@ -28,7 +28,7 @@ from pipeline.extract.work import Job, Report, Shape
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
 from pipeline.report.tables import millions, size
-from pipeline.study import Study, for_each
+from pipeline.study import Study
 from pipeline.transcripts import column
 from store import FeatureStore, StoreError
 from store.layout import default_block_rows

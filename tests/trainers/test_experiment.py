@@ -1,11 +1,13 @@
 import dataclasses
 import os
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from trainers import jobs
 from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.experiment import num_models, plan, run, run_all
 from trainers.jobs import train
@@ -289,11 +291,103 @@ class _Deadly:
 
 
 def test_a_worker_that_is_ended_is_one_line(data, tasks):
-    """Whoever runs out of memory is told so, and what to do."""
-    made = plan(experiment(epochs=1, folds=Folds(k=2)), tasks, data)
+    """Whoever runs out of memory is told so, and what to do; the experiments before and after it are trained."""
+    good, made = (plan(experiment(epochs=1, folds=Folds(k=2), final=False), tasks, data) for _ in range(2))
     object.__setattr__(made.jobs[1], "seed", _Deadly())
-    with pytest.raises(TrainingError, match=r"worker process was ended from outside.* lower train\.workers"):
-        list(run_all([lambda: made], workers=2))
+    before, killed, after = run_all([lambda: good, lambda: made, lambda: good], workers=2)
+    assert isinstance(killed, TrainingError)
+    assert re.search(r"worker process was ended from outside.* lower train\.workers", str(killed))
+    pd.testing.assert_frame_equal(before.predictions, after.predictions)
+
+
+class _Unsendable:
+    """Cannot be handed to another process, as arrays where /dev/shm is full."""
+
+    def __reduce__(self):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_handed_over_costs_its_own_experiment(data, tasks):
+    """The PicklingError of a full /dev/shm: told as what it is, in the place of the outcome; the others are trained."""
+    good, made = (plan(experiment(epochs=1, folds=Folds(k=2), final=False), tasks, data) for _ in range(2))
+    object.__setattr__(made.jobs[0], "seed", _Unsendable())
+    before, refused, after = run_all([lambda: good, lambda: made, lambda: good], workers=2)
+    assert isinstance(refused, TrainingError)
+    assert "PicklingError" in str(refused)
+    pd.testing.assert_frame_equal(before.predictions, after.predictions)
+
+
+def test_a_full_share_is_done_without(data, tasks, monkeypatch):
+    """Arrays that cannot be shared with the workers are copied to them, and the scores are the same."""
+    import joblib._memmapping_reducer as sharing
+
+    wide = dataclasses.replace(data, features={"a": np.repeat(data.features["a"], 80, axis=2)})  # else not shared
+    assert wide.features["a"].nbytes > 1e6
+    how = experiment(tasks=["speaker"], encoder="linear", epochs=1, folds=Folds(k=2), final=False)
+    (alone,) = run_all([lambda: plan(how, tasks, wide)])
+    full = []
+
+    def dump(*arguments, **options):
+        full.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sharing, "dump", dump)
+    (found,) = run_all([lambda: plan(how, tasks, wide)], workers=2)
+    assert full
+    pd.testing.assert_frame_equal(found.predictions, alone.predictions)
+
+
+@pytest.mark.parametrize("error", [KeyError("emotion"), ZeroDivisionError("x"), RuntimeError("y"), MemoryError()])
+def test_whatever_a_plan_or_a_score_raises_is_one_experiments_own(error, data, tasks, monkeypatch):
+    """Also what nobody thought of, before the training and after it."""
+    good = experiment(epochs=1, folds=Folds(k=2), final=False, tasks=["speaker"])
+
+    def fails():
+        raise error
+
+    bad = plan(good, tasks, data)
+    object.__setattr__(bad, "goals", None)  # which is found out when the answers are put together
+    first, second, third = run_all([fails, lambda: bad, lambda: plan(good, tasks, data)])
+    assert isinstance(first, TrainingError)
+    assert isinstance(second, TrainingError)
+    assert "TypeError" in str(second)
+    assert third.metrics["num_folds"] == 2
+
+
+def test_a_prediction_that_is_not_finite_costs_its_own_experiment(data, tasks, monkeypatch):
+    """Told by the task and the number of utterances; there is no score of them."""
+    how = experiment(epochs=1, folds=Folds(k=2), final=False, tasks=["age", "speaker"])
+    made = plan(how, tasks, data)
+    real = jobs.outputs
+
+    def outputs(model, features, rows):
+        found = real(model, features, rows)
+        found["age"][:3] = np.inf
+        return found
+
+    monkeypatch.setattr(jobs, "outputs", outputs)
+    (found,) = run_all([lambda: made])
+    assert "task age: the outputs for 3 of " in str(found)
+    assert "are not finite" in str(found)
+
+
+def test_an_empty_part_is_one_line(data, tasks, monkeypatch):
+    """Of a fold that tests, validates or trains on nobody; the others are trained."""
+    import trainers.experiment as module
+
+    how = experiment(epochs=1, folds=Folds(k=2), final=False, tasks=["speaker"])
+    real = module.cross_validation
+    nobody = np.empty(0, np.int64)
+    for part in ("train", "valid", "test"):
+
+        def emptied(*arguments, part=part):
+            first, *others = real(*arguments)
+            return [dataclasses.replace(first, **{part: nobody}), *others]
+
+        monkeypatch.setattr(module, "cross_validation", emptied)
+        (found,) = run_all([lambda: plan(how, tasks, data)])
+        assert f"fold 0 of 2 has no utterances in its {part} part" in str(found)
 
 
 def test_a_model_that_nothing_stops_is_refused(data, tasks):
