@@ -132,7 +132,7 @@ def mean_and_sd(values: Mapping, how: Metric) -> str:
     if not is_number(mean):
         return "–"
     text = number(mean * how.scale)
-    of_one = folds is not None and sum(map(is_number, folds)) < 2
+    of_one = isinstance(folds, list) and sum(map(is_number, folds)) < 2
     return f"{text} ± {number(sd * how.scale)}" if is_number(sd) and not of_one else text
 
 

@@ -43,7 +43,7 @@ def alike(experiments: Sequence[Experiment], target: Target) -> list[list[Experi
     for experiment in experiments:
         if ranking.mean(experiment, target) is not None:
             groups.setdefault(tested_on(experiment, target), []).append(experiment)
-    return sorted(groups.values(), key=lambda members: (-len(members), -(members[0].num_utterances or 0)))
+    return sorted(groups.values(), key=lambda members: (-len(members), -max(_counts(members[0], None), default=0)))
 
 
 def most_shared(experiments: Sequence[Experiment], target: Target) -> list[Experiment]:
