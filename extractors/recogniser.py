@@ -19,6 +19,8 @@ class RecogniserSection(Section):
     """Hub id, local directory, or `miniature:whisper`."""
     revision: str | None = None
     """Branch, tag or commit of a hub source; None means its main branch."""
+    corpora: tuple[str, ...] = ()
+    """Those whose recordings are transcribed; all where none is named. No part of what a text follows from."""
     language: str | None = None
     """Spoken in all recordings: `it` or `italian`; None lets a multilingual model tell from the first 30 s of each."""
     max_new_tokens: int | None = Field(default=None, ge=1)

@@ -93,6 +93,8 @@ class TextView(Section):
     columns: tuple[str, ...] = Field(default=("transcript",), min_length=1)
     """Columns of the manifest whose texts are computed: `transcript`, and `transcript_<name>` of a recogniser. Rows are
     known by the text, so what two columns say alike is computed once. Heads read the first column."""
+    without_loops: bool = Field(default=False, exclude_if=lambda value: not value)  # a new key, nobody's new identity
+    """Leaves out what a recogniser said over and over, or faster than anyone speaks: such utterances have no text."""
     layers: Annotated[Literal["all"] | Upto | tuple[Layer, ...], BeforeValidator(_check_layers)] = "all"
     """Hidden states that are pooled and kept, over the tokens; see `TransformersView.layers`."""
     frames: Annotated[tuple[Layer, ...], BeforeValidator(_check_names)] = ()

@@ -292,7 +292,7 @@ def _table(measurement: Measurement) -> tables.Table:
     batch = "–" if phases.batch_s is None else f"{phases.batch_s:.3g} s of audio"
     rate = "–" if share is None else f"{share:.1%} of {phases.matrix_rate / 1e9:,.0f} GFLOP/s"
     lines = {
-        "audio hours per hour, all overlapping": tables.number(measurement.hours_per_hour, 1),
+        "audio hours per hour, all overlapping": _rate(measurement.hours_per_hour),
         "decode, compute, write, one by one": ", ".join(shares),
         "device": phases.device,
         "batch at most": batch,
@@ -320,6 +320,10 @@ def _table(measurement: Measurement) -> tables.Table:
         tuple((tables.Cell(name), tables.Cell(value)) for name, value in lines.items()),
         notes=(*notes, *measurement.notices),
     )
+
+
+def _rate(hours: float) -> str:
+    return tables.number(hours, 1) if hours >= 1 else f"{hours:.2g}"
 
 
 def _parameters(size: Size | None) -> str:

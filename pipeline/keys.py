@@ -9,6 +9,7 @@ import pandas as pd
 
 from extractors.view import TextView, View
 from pipeline.errors import StageError
+from pipeline.transcripts import doubt
 
 CHARACTERS_PER_S = 15.0
 """Of a transcript, about: so that blocks of texts are made and watched like blocks of audio."""
@@ -22,7 +23,7 @@ def of(view: View, manifest: pd.DataFrame) -> pd.Series:
     """
     if not isinstance(view, TextView):
         return manifest["content"]
-    return _texts(manifest, view.columns[0]).map(of_text, na_action="ignore").astype(object)
+    return _texts(manifest, view.columns[0], view.without_loops).map(of_text, na_action="ignore").astype(object)
 
 
 def of_text(text: str) -> str:
@@ -42,7 +43,7 @@ def rows(view: View, manifest: pd.DataFrame) -> pd.DataFrame:
         return manifest.drop_duplicates("content").assign(text=None)[columns]
     found = []
     for column in view.columns:
-        texts = _texts(manifest, column)
+        texts = _texts(manifest, column, view.without_loops)
         spoken = {"content": texts.map(of_text, na_action="ignore"), "text": texts}
         table = manifest.assign(**spoken, start_s=0.0, duration_s=texts.map(len, na_action="ignore") / CHARACTERS_PER_S)
         found.append(table[texts.notna()])
@@ -52,8 +53,8 @@ def rows(view: View, manifest: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _texts(manifest: pd.DataFrame, column: str) -> pd.Series:
-    """A column's texts; blank ones are none."""
+def _texts(manifest: pd.DataFrame, column: str, without_loops: bool) -> pd.Series:
+    """A column's texts; blank ones are none, nor are those of a recogniser that loop where these are left out."""
     if column not in manifest:
         offered = [name for name in manifest if name.startswith("transcript")]
         raise StageError(
@@ -61,4 +62,8 @@ def _texts(manifest: pd.DataFrame, column: str) -> pd.Series:
             f"{', '.join(offered) or 'none'}: name one of those in its columns, or let `strata transcribe` fill it"
         )
     texts = manifest[column].astype(object)
-    return texts.where(texts.notna() & texts.astype(str).str.strip().ne(""), None)
+    said = texts.notna() & texts.astype(str).str.strip().ne("")
+    if without_loops and column != "transcript":  # the corpus's own are nobody's invention
+        pairs = zip(texts.where(said, ""), manifest["duration_s"], strict=True)
+        said &= pd.Series([doubt(text, seconds) is None for text, seconds in pairs], index=said.index, dtype=bool)
+    return texts.where(said, None)

@@ -123,6 +123,7 @@ class Params(Section):
             for cell in self.cells(name).values()
         ]
         uses += [(f"eliminate.{name}", e.corpora, [e.view], e.tasks) for name, e in self.eliminate.items()]
+        uses += [(f"transcribe.{name}", r.corpora, [], []) for name, r in self.transcribe.items()]
         uses += [(f"tasks.{name}", task.corpora, [], []) for name, task in self.tasks.items()]
         uses += [(f"embed.{name}", e.corpora, [], []) for name, e in self.embed.items()]
         for where, corpora, views, tasks in uses:

@@ -10,6 +10,17 @@ def say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
+def audio(seconds: float) -> str:
+    """How much audio there is: in hours, or in seconds where these would round to nothing."""
+    return f"{seconds / 3600:.2f} h of audio" if seconds >= 36 else f"{seconds:.3g} s of audio"
+
+
+def speed(audio_s: float, seconds: float) -> str:
+    """How fast so much audio went through, with two digits at least however slow that was."""
+    rate = audio_s / max(seconds, 1e-9)
+    return f"{rate:.0f} h of audio per hour" if rate >= 10 else f"{rate:.2g} h of audio per hour"
+
+
 def bar(total: float, unit: str, title: str) -> tqdm:
     """A progress bar with rate and time left; silent when stderr is not a terminal."""
     layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.4g}/{total:.4g} {unit} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"

@@ -5,7 +5,7 @@ transcribed, the longest first. Whatever stops the run, the next one goes on beh
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,15 @@ import pandas as pd
 import extractors
 from extractors.contract import SAMPLING_RATE, UnusableAudio
 from pipeline import dvcfile
-from pipeline.corpus import make_absent_audio
+from pipeline.corpus import corpus_of, make_absent_audio
 from pipeline.errors import StageError, for_each
 from pipeline.extract import identity
 from pipeline.extract.decoding import Recording, decoded
 from pipeline.extract.failures import Failure, Failures, judge
 from pipeline.files import failure_table, write_if_changed
-from pipeline.progress import bar, say
+from pipeline.progress import audio, bar, say, speed
 from pipeline.study import Study
-from pipeline.transcripts import Transcripts, memory
+from pipeline.transcripts import Transcripts, as_json, doubt, memory
 from store.lock import exclusive
 
 if TYPE_CHECKING:
@@ -64,9 +64,11 @@ def _transcribe(study: Study, name: str, utterances: pd.DataFrame, transcripts: 
     def recogniser() -> "Recogniser":
         return extractors.load_recogniser(section, device=how.device, batch_s=how.batch_s, folder=study.folder)
 
-    as_json = section.model_dump_json()
-    look = lambda: identity.seen(recogniser(), as_json)  # noqa: E731
-    fingerprint = identity.remembered(study.folder, memory(name), as_json, look)
+    text = as_json(section)
+    look = lambda: identity.seen(recogniser(), text)  # noqa: E731
+    fingerprint = identity.remembered(study.folder, memory(name), text, look)
+    if section.corpora:
+        utterances = utterances[corpus_of(utterances).isin(section.corpora)]
     if forgotten := transcripts.begin(name, section, fingerprint):
         say(f"{name}: another model or setting than before; its {forgotten} texts are made anew")
     contents = set(utterances["content"])
@@ -79,8 +81,22 @@ def _transcribe(study: Study, name: str, utterances: pd.DataFrame, transcripts: 
     else:
         say(f"{name}: up to date ({len(contents) - len(failures.rows)} of {len(contents)} utterances)")
         transcripts.write()
-        failures.write()
+    _note_doubts(name, utterances, transcripts.texts[name], failures)
+    failures.write()
     judge(failures, name, len(utterances), how.max_failed)
+
+
+def _note_doubts(name: str, utterances: pd.DataFrame, texts: Mapping[str, str], failures: Failures) -> None:
+    """Lists the texts that are not to be trusted: they are kept, and text views may leave them out."""
+    for row in utterances.itertuples():
+        reason = doubt(texts.get(row.content, ""), row.duration_s)
+        if reason is not None:
+            failures.note(row.utterance, row.audio, row.content, reason)
+    if failures.notes:
+        say(
+            f"{name}: {len(failures.notes)} of {len(utterances)} texts loop, or are too long for their recording; "
+            f"{failures.path} lists them, and `without_loops: true` in a text view leaves them out"
+        )
 
 
 def _fill(
@@ -94,7 +110,7 @@ def _fill(
 ) -> None:
     """Transcribes what is to do and writes it, now and then and at the end."""
     audio_s = float(todo["duration_s"].sum())
-    say(f"{name}: {len(todo)} new of {total} utterances, {audio_s / 3600:.2f} h of audio")
+    say(f"{name}: {len(todo)} new of {total} utterances, {audio(audio_s)}")
     make_absent_audio(study, todo)
     texts, names = transcripts.texts[name], todo.set_index("content")[["utterance", "audio"]]
     longest_first = todo.sort_values(["duration_s", "content"], ascending=False)
@@ -122,8 +138,7 @@ def _fill(
         transcripts.write()
         failures.write()
     seconds = time.monotonic() - started
-    speed = audio_s / max(seconds, 1e-9)
-    say(f"{name}: transcribed {len(texts) - before} in {seconds:.1f} s ({speed:.0f} h of audio per hour)")
+    say(f"{name}: transcribed {len(texts) - before} in {seconds:.1f} s ({speed(audio_s, seconds)})")
 
 
 def _heard(recogniser: "Recogniser", waveforms: Sequence[np.ndarray]) -> list[str | Failure]:

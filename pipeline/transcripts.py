@@ -6,6 +6,7 @@ Rows of recordings that leave the corpus stay, and cost nothing when those come 
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,35 @@ from pipeline.errors import StageError
 from pipeline.files import write_if_changed
 
 _MADE_BY = b"strata.made_by"
+
+
+MOST_COMPRESSION = 2.4
+"""A text that shrinks further than this repeats itself: Whisper's own threshold (Radford et al., 2023, section 4.5)."""
+MOST_CHARACTERS_PER_S = 30.0
+"""Nobody speaks faster; the fastest say some 25."""
+_STRETCH = 480
+"""Characters that are looked at together: about half a minute of speech. Longer texts shrink further by themselves."""
+
+
+def doubt(text: str, seconds: float) -> str | None:
+    """The reason why a recogniser's text is not to be trusted; None where there is none.
+
+    Args:
+        text: what it heard.
+        seconds: how long the recording lasts; less than a second counts as one.
+    """
+    # By letters and not by bytes: scripts of three bytes a letter are no more repetitive than others.
+    numbers = {letter: number for number, letter in enumerate(dict.fromkeys(text))}
+    code = b"".join(numbers[letter].to_bytes(1 + (len(numbers) > 256)) for letter in text)
+    size = _STRETCH * (1 + (len(numbers) > 256))
+    stretches = [code[start : start + size] for start in range(0, max(1, len(code) - size // 2), size // 2)]
+    ratio = max((len(stretch) / len(zlib.compress(stretch)) for stretch in stretches), default=0.0)
+    if ratio > MOST_COMPRESSION:
+        return f"its text repeats itself: it compresses {ratio:.1f} times, more than {MOST_COMPRESSION:g}"
+    rate = len(text) / max(seconds, 1.0)
+    if rate > MOST_CHARACTERS_PER_S:
+        return f"its text is too long: {rate:.0f} characters a second, more than {MOST_CHARACTERS_PER_S:g}"
+    return None
 
 
 def column(name: str) -> str:
@@ -104,8 +134,9 @@ def merged(table: pd.DataFrame, path: Path, sections: Mapping[str, RecogniserSec
     columns = {}
     for name, section in sections.items():
         if found.made_by.get(name, {}).get("section") == _as_kept(section):
-            texts = found.texts[name]
-            columns[column(name)] = pd.Series(map(texts.get, table["content"]), index=table.index, dtype=object)
+            texts = pd.Series(map(found.texts[name].get, table["content"]), index=table.index, dtype=object)
+            corpora = table["utterance"].str.split("/", n=1).str[0]
+            columns[column(name)] = texts.where(corpora.isin(section.corpora), None) if section.corpora else texts
     return table.assign(**columns)
 
 
@@ -131,12 +162,17 @@ def stale(folder: Path, path: Path, sections: Mapping[str, RecogniserSection]) -
     for name, section in sections.items():
         made = made_by.get(name, {})
         if made.get("section") == _as_kept(section):
-            changed = identity.changed(folder, memory(name), section.model_dump_json(), made["fingerprint"])
+            changed = identity.changed(folder, memory(name), as_json(section), made["fingerprint"])
             if changed is not None:
                 found[column(name)] = changed
     return found
 
 
+def as_json(section: RecogniserSection) -> str:
+    """What a recogniser's texts follow from, in params."""
+    return section.model_dump_json(exclude={"corpora"})
+
+
 def _as_kept(section: RecogniserSection) -> dict[str, object]:
     # Without defaults: an option that a later version adds makes no other section of an old one.
-    return section.model_dump(mode="json", exclude_defaults=True)
+    return section.model_dump(mode="json", exclude_defaults=True, exclude={"corpora"})

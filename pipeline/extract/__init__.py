@@ -18,7 +18,7 @@ import pandas as pd
 import extractors
 from extractors.view import TextView
 from pipeline import dvcfile, keys, soundness
-from pipeline.corpus import make_absent_audio
+from pipeline.corpus import corpus_of, make_absent_audio
 from pipeline.errors import StageError, for_each
 from pipeline.extract import identity, plan, work
 from pipeline.extract.decoding import Recording
@@ -26,7 +26,7 @@ from pipeline.extract.failures import Failures, judge
 from pipeline.extract.runners import Crashed, Runner, runner
 from pipeline.extract.work import Job, Report, Shape
 from pipeline.files import write_if_changed
-from pipeline.progress import bar, say
+from pipeline.progress import audio, bar, say, speed
 from pipeline.report.tables import millions, size
 from pipeline.study import Study
 from pipeline.transcripts import column
@@ -56,13 +56,16 @@ def _rows(study: Study, view: str, manifest: pd.DataFrame) -> pd.DataFrame:
     section = study.params.views[view]
     utterances = keys.rows(section, manifest)
     if isinstance(section, TextView):
-        heard = {column(name) for name in study.params.transcribe}
+        heard = {column(name): recogniser for name, recogniser in study.params.transcribe.items()}
         lacking, recognised = [], False
         for name in section.columns:
             count = int(keys.of(section.model_copy(update={"columns": (name,)}), manifest).isna().sum())
             if count:
                 lacking.append(f"{count} of {len(manifest)} utterances have no text in {name}")
-                recognised |= name in heard and bool(manifest[name].isna().any())  # heard nothing is no reason
+                if name in heard:  # that nothing was said is no reason, nor that nobody was asked to listen
+                    corpora = heard[name].corpora
+                    asked = corpus_of(manifest).isin(corpora) if corpora else manifest[name].notna() | True
+                    recognised |= bool((manifest[name].isna() & asked).any())
         if lacking:
             step = (
                 "; run `strata transcribe` (data/transcripts.failures.csv has what it cannot use)" if recognised else ""
@@ -171,7 +174,7 @@ def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame
     """Says what a run will do, and refuses it if the disk is too small."""
     seconds = todo["duration_s"].sum()
     needed = Shape.of(store.header).num_bytes(len(todo), seconds)
-    hours = f", {seconds / 3600:.2f} h of audio" if _is_audio(todo) else ""
+    hours = f", {audio(seconds)}" if _is_audio(todo) else ""
     say(f"{view}: {len(todo)} new of {len(utterances)} {_kind(utterances)}{hours}, {size(needed)} to write")
     free = shutil.disk_usage(store.path).free
     if free < DISK_MARGIN * needed:
@@ -220,8 +223,8 @@ def _fill(
         "failures": len(failures.rows),
     }
     write_if_changed(study.results("extract") / f"{view}.json", json.dumps(record, indent=1).encode())
-    speed = f" ({audio_s / max(seconds, 1e-9):.0f} h of audio per hour)" if is_audio else ""
-    say(f"{view}: computed {record['utterances']} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{speed}")
+    rate = f" ({speed(audio_s, seconds)})" if is_audio else ""
+    say(f"{view}: computed {record['utterances']} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{rate}")
 
 
 def _compute(

@@ -35,6 +35,8 @@ class Failures:
     """Further columns, which say whose failures these are in a table that several share."""
     others: list[Mapping] = field(default_factory=list)
     """Rows of the others, left as they are."""
+    notes: list[Mapping] = field(default_factory=list)
+    """Rows of what can be used and is listed all the same; found anew at every run."""
 
     @classmethod
     def read(
@@ -53,13 +55,20 @@ class Failures:
 
     def add(self, utterance: str, audio: str, content: str, failure: Failure) -> None:
         """Lists one more."""
+        self.rows[content] = self._row(utterance, audio, content, failure)
+
+    def note(self, utterance: str, audio: str, content: str, reason: str) -> None:
+        """Lists what can be used, but should be looked at."""
+        self.notes.append(self._row(utterance, audio, content, Failure(reason)))
+
+    def _row(self, utterance: str, audio: str, content: str, failure: Failure) -> Mapping:
         model = self.model if failure.lasting else ""
         named = {"utterance": utterance, "audio": audio, "content": content}
-        self.rows[content] = named | {"model": model, "reason": failure.reason} | self.tag
+        return named | {"model": model, "reason": failure.reason} | self.tag
 
     def write(self) -> None:
         """Puts the table in place, if it has changed."""
-        rows = [*self.others, *self.rows.values()]
+        rows = [*self.others, *self.rows.values(), *self.notes]
         write_if_changed(self.path, failure_table(rows, extra=("content", "model", *self.tag)))
 
 

@@ -13,8 +13,9 @@ import pytest
 import soundfile
 import yaml
 
+from pipeline.progress import audio, speed
 from pipeline.study import Study
-from pipeline.transcripts import Transcripts
+from pipeline.transcripts import Transcripts, doubt
 
 ASR = {"source": "miniature:whisper", "max_new_tokens": 4}
 
@@ -313,3 +314,106 @@ def test_a_table_that_dvc_knows_is_pulled_not_made_anew(study):
     study.params["transcribe"]["asr"]["max_new_tokens"] = 3
     study.write_params().succeeds("transcribe")
     assert path.exists()
+
+
+LOOPS = ("F-" * 400, "thank you for watching " * 12, "no, no, no, " * 20, "हाँ " * 90)
+SPEECH = (
+    "The little brown dog sat quietly beside the old stone wall and watched the children play in the evening sun.",
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen",
+    "yes yes yes",
+    "",
+)
+
+
+@pytest.mark.parametrize("text", LOOPS)
+def test_a_text_that_loops_is_doubted(text):
+    """However long the recording, and also where the loop is a small part of the whole."""
+    assert "repeats itself" in doubt(text, 60.0)
+    assert "repeats itself" in doubt(" ".join([*SPEECH, text, *SPEECH]), 600.0)
+
+
+@pytest.mark.parametrize("text", SPEECH)
+def test_what_people_say_is_not_doubted(text):
+    """As fast as it can be said; long texts shrink further than short ones and are no more doubtful."""
+    assert doubt(text, len(text) / 25) is None
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 5)) for _ in range(40)]
+    long = " ".join(rng.choice(words, 4000))
+    assert doubt(long, len(long) / 15) is None
+
+
+def test_a_text_that_nobody_can_say_so_fast_is_doubted():
+    """Less than a second counts as one: the ends of very short recordings are often cut."""
+    assert "108 characters a second, more than 30" in doubt(SPEECH[0], 0.4)
+    assert doubt(SPEECH[0], 4.0) is None
+    assert doubt("thank you", 0.1) is None
+
+
+@pytest.fixture
+def heard(study, monkeypatch):
+    """Has the recogniser hear a loop in the first two recordings, and something to believe in the others."""
+    from extractors.transformers.recogniser import Recogniser
+
+    said = dict(
+        zip([800 * k for k in range(6, 11)], [LOOPS[0], SPEECH[0] + SPEECH[1], "one", "two", "three"], strict=True)
+    )
+
+    def transcribe(self, waveforms, sampling_rate):
+        lengths = sorted(said)
+        return [said[min(lengths, key=lambda known: abs(known - len(one)))] for one in waveforms]
+
+    for number, length in enumerate(said):
+        wave = np.sin(np.arange(length) * (0.1 + 0.01 * number))
+        soundfile.write(study.recordings / f"{number:03d}.wav", wave, 16_000)
+    study.succeeds("corpus")
+    monkeypatch.setattr(Recogniser, "transcribe", transcribe)
+    return study
+
+
+def test_texts_that_loop_are_listed_and_left_out_on_request(heard):
+    """They are no failures: they stay in the table, are listed anew by every run, and count against no limit."""
+    heard.params["views"] |= {
+        "all": {"family": "text", "source": "miniature:bert", "columns": ["transcript_asr"]},
+        "some": {"family": "text", "source": "miniature:bert", "columns": ["transcript_asr"], "without_loops": True},
+    }
+    for said in (heard.write_params().succeeds("transcribe"), heard.succeeds("transcribe")):
+        assert "asr: 2 of 5 texts loop, or are too long for their recording" in said
+        assert "without_loops: true" in said
+        listed = failures(heard).set_index("utterance")["reason"]
+        assert list(listed.index) == ["tones/000.wav", "tones/001.wav"]
+        assert "repeats itself" in listed["tones/000.wav"]
+        assert "characters a second" in listed["tones/001.wav"]
+    assert texts(heard).notna().all()
+    assert "all: 5 new of 5 texts" in heard.succeeds("extract", "all")
+    said = heard.succeeds("extract", "some")
+    assert "some: 3 new of 3 texts" in said
+    assert "2 of 5 utterances have no text in transcript_asr" in said
+    assert "run `strata transcribe`" not in said
+
+
+def test_a_recogniser_hears_the_corpora_that_it_is_given(study):
+    """And no others; what it has heard of others stays, but is not shown. Another choice makes no text anew."""
+    study.params["corpora"]["more"] = {"adapter": "folder", "root": "more"}
+    study.params["transcribe"]["asr"]["corpora"] = ["more"]
+    (study.folder / "more").mkdir()
+    soundfile.write(study.folder / "more/a.wav", np.sin(np.arange(9000) / 9), 16_000)
+    (study.folder / "more/metadata.csv").write_text("file_name,speaker\na.wav,c\n")
+    study.write_params().succeeds("corpus")
+    assert "asr: 1 new of 1 utterances" in study.succeeds("transcribe")
+    assert texts(study).notna().sum() == 1
+    del study.params["transcribe"]["asr"]["corpora"]
+    assert "asr: 5 new of 6 utterances" in study.write_params().succeeds("transcribe")
+    assert texts(study).notna().all()
+    study.params["transcribe"]["asr"]["corpora"] = ["more"]
+    assert "asr: up to date (1 of 1 utterances)" in study.write_params().succeeds("transcribe")
+    assert list(texts(study).dropna().index) == ["more/a.wav"]
+    study.params["transcribe"]["asr"]["corpora"] = ["mor"]
+    assert "transcribe.asr: unknown corpus 'mor', did you mean 'more'?" in study.write_params().fails("transcribe")
+
+
+def test_short_runs_have_a_speed():
+    """Not "0.00 h of audio" at "0 h of audio per hour"."""
+    assert (audio(1.5), audio(36), audio(7200)) == ("1.5 s of audio", "0.01 h of audio", "2.00 h of audio")
+    assert speed(1.0, 20.0) == "0.05 h of audio per hour"
+    assert speed(60.0, 20.0) == "3 h of audio per hour"
+    assert speed(3600.0, 3.0) == "1200 h of audio per hour"
