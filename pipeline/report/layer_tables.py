@@ -86,7 +86,7 @@ def spread_of(elimination: Elimination) -> str:
     """What the ± of its scores, and the bands of its figures, are; empty where the file tells no spread."""
     if not elimination.rounds[0].valid_sd and num_seeds(elimination.config) != 1:
         return ""
-    seeds = f"SD over {elimination.num_seeds} seeds" if elimination.num_seeds > 1 else "one seed, which has no SD"
+    seeds = f"SD over {elimination.num_seeds} seeds" if elimination.num_seeds > 1 else "one seed, so no SD"
     if elimination.num_folds < 2:
         return f"Validation and test: {seeds}."
     return f"Validation: {seeds}. Test: mean and SD over {elimination.num_folds} folds with as many layers left."

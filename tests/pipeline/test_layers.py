@@ -184,7 +184,7 @@ def test_one_training_has_no_standard_deviation(eliminated, sd):
     assert "without its test data; of one training, which has no SD." in " ".join(out.split())
     report = read_elimination(eliminated.results / "elimination.json")
     assert "±" not in str([layer_tables.rounds(report), layer_tables.inside_folds(report)])
-    assert "one seed, which has no SD" in layer_tables.spread_of(report)
+    assert "one seed, so no SD" in layer_tables.spread_of(report)
 
 
 def test_the_outcome_is_told_with_what_the_cut_saves(eliminated):
