@@ -25,7 +25,7 @@ from extractors import speed
 from extractors.contract import Size
 from pipeline import extract as stage
 from pipeline import keys
-from pipeline.corpus import make_absent_audio
+from pipeline.corpus import channels, make_absent_audio
 from pipeline.errors import StageError, for_each
 from pipeline.extract import plan, work
 from pipeline.extract.decoding import Recording, decoded
@@ -119,6 +119,7 @@ def extract(study: Study, names: list[str], seconds: float, as_json: bool) -> No
 
     def measure(view: str) -> None:
         utterances = keys.rows(study.params.views[view], manifest)
+        utterances = utterances.assign(channel=channels(study, utterances))
         chosen = sample(utterances, seconds)
         make_absent_audio(study, chosen[chosen["text"].isna()])
         say(f"{view}: measuring on {len(chosen)} of {len(utterances)} utterances, {chosen['duration_s'].sum():.0f} s")

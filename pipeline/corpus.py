@@ -94,6 +94,13 @@ def corpus_of(manifest: pd.DataFrame) -> pd.Series:
     return manifest["utterance"].str.split("/", n=1).str[0].rename("corpus")
 
 
+def channels(study: Study, rows: pd.DataFrame) -> pd.Series:
+    """Which channel of its file each utterance is, as the section of its corpus has it now; None: the mean of all."""
+    chosen = {corpus: section.channel for corpus, section in study.params.corpora.items()}
+    found = [chosen.get(corpus) for corpus in corpus_of(rows)]
+    return pd.Series(found, index=rows.index, dtype=object, name="channel")
+
+
 def make_absent_audio(study: Study, rows: pd.DataFrame) -> None:
     """Makes what recordings of synthetic corpora are absent: the manifest may have come from DVC's cache."""
     for corpus, section in study.params.corpora.items():
@@ -128,7 +135,7 @@ class _Inspector:
     def inspect(self, corpus: str, section: Section) -> tuple[list[dict], list[dict]]:
         """Manifest rows and failures of one corpus, in the corpus's order."""
         items = _renamed(corpus, section, list(adapter(section.adapter).utterances(section, self.study.folder)))
-        look = partial(self._look, silence_dbfs=section.silence_dbfs)
+        look = partial(self._look, silence_dbfs=section.silence_dbfs, channel=section.channel)
         rows, failures = [], []
         with bar(len(items), "files", corpus) as progress:
             for item, seen in zip(items, self.pool.map(look, items), strict=True):
@@ -145,7 +152,7 @@ class _Inspector:
                     rows.append(row | known | special | labels)
         return rows, failures
 
-    def _look(self, item: Utterance | Problem, silence_dbfs: float) -> dict:
+    def _look(self, item: Utterance | Problem, silence_dbfs: float, channel: audio.Channel) -> dict:
         if isinstance(item, Problem):
             return {"reason": item.reason}
         try:
@@ -154,14 +161,16 @@ class _Inspector:
             return {"reason": "missing"}
         where = f"{item.audio.absolute()}#{item.start_s}+{item.duration_s}"
         state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
-        key = f"{where}@{state},{silence_dbfs},{_code()}"
+        key = f"{where}@{state},{silence_dbfs},{channel},{_code()}"
         if key in self.memory:
             return self.memory[key]
         try:
-            seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs)
-            content = audio.content(item.audio, item.start_s, seen.duration_s)
+            seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs, channel)
+            content = audio.content(item.audio, item.start_s, seen.duration_s, channel)
         except (UnusableAudio, OSError) as error:
             return {"reason": str(error)}  # not remembered: a disk may have been away
+        except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
+            return {"reason": f"unreadable: {type(error).__name__}: {error}"}
         self.memory[key] = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate, "content": content}
         return self.memory[key]
 
@@ -174,7 +183,10 @@ class _Inspector:
 @cache
 def _code() -> str:
     """Identity of the code that looks into files: what other code remembered is looked at again."""
-    return hashlib.blake2b(Path(audio.__file__).read_bytes(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(Path(audio.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _renamed(corpus: str, section: Section, items: list[Utterance | Problem]) -> list[Utterance | Problem]:

@@ -7,7 +7,7 @@ for `pipeline.answers`. A file that cannot be used gets a line that says why, an
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import extractors
-from extractors import UnusableAudio, audio
+from extractors import audio
 from extractors.contract import SAMPLING_RATE, unusable
 from extractors.miniatures import PREFIX
 from pipeline import upstreams
@@ -146,8 +146,14 @@ def portions(views: Mapping[str, Upstream], names: Iterable[str]) -> Iterator[Po
     # The reasons of the view that needs most are everybody's.
     refused = partial(unusable, min_samples=max(view.min_samples for view in views.values()))
     seconds = max(PORTION_S, *(view.batch_s for view in views.values()))
-    for files, waveforms in ahead(_portions(names, seconds), lambda file: waveform(Path(file), refused)):
+    decode = partial(_decoded, refused=refused)
+    for files, waveforms in ahead(_portions(names, seconds), decode):
         yield _computed(views, files, waveforms)
+
+
+def _decoded(file: str, refused: Callable[[np.ndarray, int], str | None]) -> np.ndarray | Failure:
+    """A file's waveform; what `strata corpus` would not list is refused as it does, what the views cannot take too."""
+    return waveform(Path(file), refused, silence_dbfs=audio.SILENCE_DBFS)
 
 
 def _portions(names: Iterable[str], most_s: float) -> Iterator[list[str]]:
@@ -156,7 +162,7 @@ def _portions(names: Iterable[str], most_s: float) -> Iterator[list[str]]:
     for name in names:
         try:
             duration_s = audio.duration(name)
-        except (UnusableAudio, OSError, ValueError):
+        except Exception:
             duration_s = 0.0  # whoever decodes it will say why
         if portion and (total_s + duration_s > most_s or len(portion) == MOST_FILES):
             yield portion

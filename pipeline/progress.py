@@ -10,7 +10,7 @@ def say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
-def audio(seconds: float) -> str:
+def amount(seconds: float) -> str:
     """How much audio there is: in hours, or in seconds where these would round to nothing."""
     return f"{seconds / 3600:.2f} h of audio" if seconds >= 36 else f"{seconds:.3g} s of audio"
 

@@ -15,13 +15,13 @@ import pandas as pd
 import extractors
 from extractors.contract import SAMPLING_RATE, UnusableAudio
 from pipeline import dvcfile
-from pipeline.corpus import corpus_of, make_absent_audio
+from pipeline.corpus import channels, corpus_of, make_absent_audio
 from pipeline.errors import StageError, for_each
 from pipeline.extract import identity
 from pipeline.extract.decoding import Recording, decoded
 from pipeline.extract.failures import Failure, Failures, judge
 from pipeline.files import failure_table, write_if_changed
-from pipeline.progress import audio, bar, say, speed
+from pipeline.progress import amount, bar, say, speed
 from pipeline.study import Study
 from pipeline.transcripts import Transcripts, as_json, doubt, memory
 from store.lock import exclusive
@@ -53,6 +53,7 @@ def run(study: Study, names: list[str]) -> None:
                 "(`dvc push` where it was made, if that has not got it)"
             )
         utterances = study.read_manifest(check=False).drop_duplicates("content")
+        utterances["channel"] = channels(study, utterances)
         transcripts = Transcripts.read(study.transcripts)
         for_each(chosen, lambda name: _transcribe(study, name, utterances, transcripts), "recogniser")
 
@@ -110,11 +111,13 @@ def _fill(
 ) -> None:
     """Transcribes what is to do and writes it, now and then and at the end."""
     audio_s = float(todo["duration_s"].sum())
-    say(f"{name}: {len(todo)} new of {total} utterances, {audio(audio_s)}")
+    say(f"{name}: {len(todo)} new of {total} utterances, {amount(audio_s)}")
     make_absent_audio(study, todo)
     texts, names = transcripts.texts[name], todo.set_index("content")[["utterance", "audio"]]
     longest_first = todo.sort_values(["duration_s", "content"], ascending=False)
-    recordings = [Recording(r.content, r.audio, r.start_s, r.duration_s) for r in longest_first.itertuples()]
+    recordings = [
+        Recording(r.content, r.audio, r.start_s, r.duration_s, channel=r.channel) for r in longest_first.itertuples()
+    ]
     started = written = time.monotonic()
     before, took = len(texts), 0.0
     try:

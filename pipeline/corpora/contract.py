@@ -12,9 +12,9 @@ raises. `tests/pipeline/corpora/test_contract.py` holds every adapter to this.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, field_validator
 
 from pipeline.corpora.paths import normal
 
@@ -22,7 +22,7 @@ MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "sampling_rate"})
 """Columns that the manifest fills in by itself, so that no label may be called so."""
 SEGMENT_COLUMNS = frozenset({"start_s", "duration_s", "end_s"})
 """Columns that say which stretch of a file an utterance is: no labels either."""
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 """Extensions of recordings, those that lose nothing first."""
 
 
@@ -80,6 +80,8 @@ class Section(BaseModel):
     """Share of unusable recordings past which the stage fails."""
     silence_dbfs: float = Field(-60.0, lt=0)
     """A recording whose peak is below this, in dB relative to full scale, is silent."""
+    channel: Literal["left", "right"] | NonNegativeInt | None = None
+    """The channel that is heard of recordings with several, `left` being 0 and `right` 1; None: the mean of all."""
     rename: dict[str, Annotated[str, StringConstraints(min_length=1)]] = {}
     """Label columns that enter the manifest under another name: from → to, so that corpora which call the same thing
     differently serve the same task."""

@@ -16,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 
 import extractors
+from extractors import audio
 from extractors.view import TextView
 from pipeline import dvcfile, keys, soundness
-from pipeline.corpus import corpus_of, make_absent_audio
+from pipeline.corpus import channels, corpus_of, make_absent_audio
 from pipeline.errors import StageError, for_each
 from pipeline.extract import identity, plan, work
 from pipeline.extract.decoding import Recording
@@ -26,7 +27,7 @@ from pipeline.extract.failures import Failures, judge
 from pipeline.extract.runners import Crashed, Runner, runner
 from pipeline.extract.work import Job, Report, Shape
 from pipeline.files import write_if_changed
-from pipeline.progress import audio, bar, say, speed
+from pipeline.progress import amount, bar, say, speed
 from pipeline.report.tables import millions, size
 from pipeline.study import Study
 from pipeline.transcripts import column
@@ -71,7 +72,7 @@ def _rows(study: Study, view: str, manifest: pd.DataFrame) -> pd.DataFrame:
                 "; run `strata transcribe` (data/transcripts.failures.csv has what it cannot use)" if recognised else ""
             )
             say(f"{view}: {', '.join(lacking)}{step}")
-    return utterances
+    return utterances.assign(channel=channels(study, utterances))
 
 
 def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
@@ -99,6 +100,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                     say(f"{view}: {notice}")
                 _check_room(study, view, store, todo, utterances)
                 _say_cut(view, crew, store)
+                _say_mended(view, store, todo)
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, crew, todo, failures, known)
             else:
@@ -174,7 +176,7 @@ def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame
     """Says what a run will do, and refuses it if the disk is too small."""
     seconds = todo["duration_s"].sum()
     needed = Shape.of(store.header).num_bytes(len(todo), seconds)
-    hours = f", {audio(seconds)}" if _is_audio(todo) else ""
+    hours = f", {amount(seconds)}" if _is_audio(todo) else ""
     say(f"{view}: {len(todo)} new of {len(utterances)} {_kind(utterances)}{hours}, {size(needed)} to write")
     free = shutil.disk_usage(store.path).free
     if free < DISK_MARGIN * needed:
@@ -190,6 +192,13 @@ def _say_cut(view: str, crew: Runner, store: FeatureStore) -> None:
     if model is not None and model.parameters < model.whole:
         parts = f"{millions(model.parameters)} of {millions(model.whole)} parameters"
         say(f"{view}: cut after layer {store.layer_names[-1]}: {parts}")
+
+
+def _say_mended(view: str, store: FeatureStore, todo: pd.DataFrame) -> None:
+    """A word on rows that an earlier version computed from as much of a recording as its header seemed to promise."""
+    count = len({audio.of_mended(key) for key in store.keys} & set(todo["content"]))
+    if count:
+        say(f"{view}: {count} rows hold a part of their recordings, cut to lengths that headers only estimated; anew")
 
 
 def _fill(

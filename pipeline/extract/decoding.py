@@ -33,6 +33,8 @@ class Recording:
     duration_s: float
     text: str | None = None
     """For text views, which decode no audio; `content` is its identity then."""
+    channel: audio.Channel = None
+    """Of the file; None: the mean of all."""
 
 
 def decoded(
@@ -51,7 +53,7 @@ def decoded(
             reason = unusable(recording.text)
             return recording.text if reason is None else Failure(reason, lasting=True)
         path, segment = Path(folder, recording.audio), (recording.start_s, recording.duration_s)
-        return waveform(path, unusable, *segment, content=recording.content)
+        return waveform(path, unusable, *segment, content=recording.content, channel=recording.channel)
 
     ends = np.cumsum([recording.duration_s for recording in recordings])
     numbers = ends // PORTION_S
@@ -87,6 +89,8 @@ def waveform(
     start_s: float = 0.0,
     duration_s: float | None = None,
     content: str | None = None,
+    channel: audio.Channel = None,
+    silence_dbfs: float | None = None,
 ) -> np.ndarray | Failure:
     """A segment as float32 [samples] at 16 kHz, or why there is none.
 
@@ -96,14 +100,19 @@ def waveform(
         start_s: where the segment begins.
         duration_s: its duration; None means to the end of the file.
         content: what `audio.content` must say of the segment; None where nobody has asked before.
+        channel: the one to be heard; None: the mean of all.
+        silence_dbfs: what `strata corpus` would not list is refused in its words, see `audio.read`; None where it is
+            listed.
     """
     try:
-        samples = audio.read(path, start_s, duration_s, SAMPLING_RATE)
-        if content is not None and audio.content(path, start_s, duration_s) != content:
+        samples = audio.read(path, start_s, duration_s, SAMPLING_RATE, channel, silence_dbfs)
+        if content is not None and audio.content(path, start_s, duration_s, channel) != content:
             return Failure("changed since `strata corpus` listed it; run that again")
     except (UnusableAudio, OSError) as error:
         return Failure(str(error))
     except MemoryError:
         return Failure("does not fit into memory when it is decoded; divide the recording into shorter ones")
+    except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
+        return Failure(f"unreadable: {type(error).__name__}: {error}")
     reason = unusable(samples, SAMPLING_RATE)
     return samples if reason is None else Failure(reason, lasting=True)

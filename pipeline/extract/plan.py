@@ -18,7 +18,7 @@ def blocks(todo: pd.DataFrame, shape: Shape, block_rows: int, hands: int) -> Ite
     """Recordings of each block, the longest first.
 
     Args:
-        todo: rows to compute, as `pipeline.keys.rows` has them.
+        todo: rows to compute, as `pipeline.keys.rows` has them, and the `channel` of each.
         shape: of the values.
         block_rows: most rows of a block.
         hands: blocks that can be computed at the same time; there are some for each, but none tiny.
@@ -33,7 +33,7 @@ def blocks(todo: pd.DataFrame, shape: Shape, block_rows: int, hands: int) -> Ite
         if block and (len(block) == most_rows or too_long or too_large):
             yield block
             block, seconds = [], 0.0
-        block.append(Recording(row.content, row.audio, row.start_s, row.duration_s, row.text))
+        block.append(Recording(row.content, row.audio, row.start_s, row.duration_s, row.text, row.channel))
         seconds += row.duration_s
     if block:
         yield block

@@ -1,6 +1,9 @@
 """Files are read as they are meant, and bad ones are told apart before any model sees them."""
 
+import importlib.util
 import os
+import shutil
+import subprocess
 import tracemalloc
 from hashlib import blake2b
 
@@ -168,7 +171,7 @@ def test_segment_beyond_the_file(write, sound):
 
 def test_memory_does_not_grow_with_the_file(write):
     """Ten minutes are inspected in a small part of their size."""
-    path = write(np.full(16_000 * 600, 1_000, dtype=np.int16))
+    path = write(np.tile(np.array([1_000, -1_000], dtype=np.int16), 8_000 * 600))
     tracemalloc.start()
     inspect(path)
     _, peak = tracemalloc.get_traced_memory()
@@ -235,3 +238,90 @@ def test_content_is_of_bytes(write, sound, tmp_path):
     assert content(copy) != before
     with pytest.raises(UnusableAudio, match="segment beyond the file"):
         content(path, 0.5, 2.0)
+
+
+def test_level_without_the_mean(write, sound):
+    """A constant is no sound, however large; sound around a constant is."""
+    reason = r"^silent: peak zero around a constant 0\.25$"
+    path = write(np.full(16_001, 0.25, np.float32), subtype="FLOAT")
+    with pytest.raises(UnusableAudio, match=reason):
+        inspect(path)
+    with pytest.raises(UnusableAudio, match=reason):
+        read(path, silence_dbfs=-60.0)
+    assert inspect(write(0.25 + 0.1 * sound(16_001), subtype="FLOAT")).duration_s > 1
+
+
+@pytest.mark.parametrize(("scale", "is_refused"), [(1.0, False), (2.0, False), (9_830.0, True), (-150.0, True)])
+def test_far_beyond_full_scale(write, scale, is_refused):
+    """Floats in the scale of integers are refused by listing and checked reading alike; an overshoot is not."""
+    tone = np.sin(np.arange(16_001) / 5).astype(np.float32)
+    path = write(scale * tone, subtype="FLOAT")
+    for look in (inspect, lambda path: read(path, silence_dbfs=-60.0)):
+        if is_refused:
+            with pytest.raises(
+                UnusableAudio, match=f"^far too loud: peak {abs(scale):.4g}, expected samples within ±1"
+            ):
+                look(path)
+        else:
+            look(path)
+
+
+def test_a_channel_is_chosen(write, sound):
+    """By side or by number; it is another content than the mean, and the same by either name."""
+    left, right = sound(16_001, seed=1), sound(16_001, seed=2)
+    path = write(np.stack([left, right], axis=1), subtype="FLOAT")
+    for channel, expected in [("left", left), (0, left), ("right", right), (1, right)]:
+        np.testing.assert_array_equal(read(path, channel=channel), expected)
+    assert content(path, channel="right") == content(path, channel=1)
+    assert len({content(path), content(path, channel=0), content(path, channel=1)}) == 3
+    for look in (inspect, read, content):
+        with pytest.raises(UnusableAudio, match=r"^no channel 2: the file has 2, counted from 0$"):
+            look(path, channel=2)
+    mono = write(left, name="mono.wav")
+    assert content(mono, channel="left") == content(mono)
+    with pytest.raises(UnusableAudio, match=r"^no channel right: the file has one, which is 0 or left$"):
+        read(mono, channel="right")
+
+
+def test_channels_that_cancel_out(write):
+    """Where the mean of sounding channels is silence, the reason names the way out, and that is one."""
+    tone = 0.5 * np.sin(np.arange(16_001) / 5).astype(np.float32)
+    path = write(np.stack([tone, -tone], axis=1), subtype="FLOAT")
+    with pytest.raises(UnusableAudio, match=r"^silent: peak zero; its channels, -6 dBFS each, .*`channel: left`"):
+        inspect(path)
+    assert inspect(path, channel="left").num_channels == 2
+
+
+def _m4a(path):
+    """A second of AAC, or of whatever the machine at hand can encode into MP4; None where it can nothing."""
+    if shutil.which("ffmpeg"):
+        source = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000:duration=1.5"]
+        subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *source, str(path)], check=True)
+        return path
+    return None
+
+
+@pytest.mark.parametrize("decoder", ["av", "ffmpeg"])
+def test_m4a(tmp_path, monkeypatch, decoder):
+    """Decoded by PyAV or by ffmpeg, as a whole and in segments; a file of another content is another."""
+    path = _m4a(tmp_path / "a.m4a")
+    if path is None or (decoder == "av" and importlib.util.find_spec("av") is None):
+        pytest.skip(f"needs ffmpeg{' and PyAV' if decoder == 'av' else ''}")
+    if decoder == "ffmpeg":
+        monkeypatch.setattr("extractors.audio.sound.find_spec", lambda name: None)
+    whole = read(path)
+    assert abs(len(whole) - 24_000) <= 1_024
+    assert inspect(path).duration_s == len(whole) / 16_000
+    np.testing.assert_array_equal(read(path, 0.5, 0.25), whole[8_000:12_000])
+    assert content(path, 0.0, len(whole) / 16_000) == content(path) != content(path, 0.0, 1.0)
+    with pytest.raises(UnusableAudio, match=r"segment beyond the file: 1\.00 to 3\.00 s of 1\.5"):
+        read(path, 1.0, 2.0)
+
+
+def test_m4a_where_nothing_decodes_it(tmp_path, monkeypatch):
+    """The reason names what is to be installed."""
+    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    monkeypatch.setattr("extractors.audio.sound.find_spec", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UnusableAudio, match=r"PyAV or ffmpeg is installed; `pip install 'strata-speech\[m4a\]'`"):
+        inspect(tmp_path / "a.m4a")

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import yaml
 
-from pipeline.progress import audio, speed
+from pipeline.progress import amount, speed
 from pipeline.study import Study
 from pipeline.transcripts import Transcripts, doubt
 
@@ -413,7 +413,7 @@ def test_a_recogniser_hears_the_corpora_that_it_is_given(study):
 
 def test_short_runs_have_a_speed():
     """Not "0.00 h of audio" at "0 h of audio per hour"."""
-    assert (audio(1.5), audio(36), audio(7200)) == ("1.5 s of audio", "0.01 h of audio", "2.00 h of audio")
+    assert (amount(1.5), amount(36), amount(7200)) == ("1.5 s of audio", "0.01 h of audio", "2.00 h of audio")
     assert speed(1.0, 20.0) == "0.05 h of audio per hour"
     assert speed(60.0, 20.0) == "3 h of audio per hour"
     assert speed(3600.0, 3.0) == "1200 h of audio per hour"
