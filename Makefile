@@ -52,6 +52,6 @@ $(VENV)/.core: pyproject.toml requirements.lock
 	touch $@
 
 $(VENV)/.all: $(VENV)/.core
-	@echo "installing the extras tfhub, opensmile, objects and dev (some 2 GB more)"
-	$(PIP_INSTALL) --editable '.[tfhub,opensmile,objects,dev]'
+	@echo "installing the extras tfhub, opensmile, objects, m4a and dev (some 2 GB more)"
+	$(PIP_INSTALL) --editable '.[tfhub,opensmile,objects,m4a,dev]'
 	touch $@
