@@ -31,7 +31,10 @@ from trainers.spec import Downstream, Elimination, Embed, Experiment, Section, T
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
-"""Names become file names and DVC stage names."""
+"""Names become file names."""
+_STAGE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+StageName = Annotated[str, StringConstraints(pattern=_STAGE_NAME)]
+"""Names of what has a DVC stage each, which depends on the section `views.<name>`: DVC takes a dot for nesting."""
 
 Names = Annotated[
     list[str], Field(min_length=1), BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
@@ -104,13 +107,13 @@ class Params(Section):
     corpora: dict[Name, Corpus] = Field(min_length=1)
     transcribe: dict[Name, RecogniserSection] = {}
     """Recognisers, whose texts are the column `transcript_<name>` of the manifest's rows."""
-    views: dict[Name, View] = {}
+    views: dict[StageName, View] = {}
     tasks: dict[Name, Task] = {}
-    experiments: dict[Name, Experiment] = {}
-    eliminate: dict[Name, Elimination] = {}
-    tune: dict[Name, Tune] = {}
-    embed: dict[Name, Embed] = {}
-    downstream: dict[Name, DownstreamSection] = {}
+    experiments: dict[StageName, Experiment] = {}
+    eliminate: dict[StageName, Elimination] = {}
+    tune: dict[StageName, Tune] = {}
+    embed: dict[StageName, Embed] = {}
+    downstream: dict[StageName, DownstreamSection] = {}
     extract: ExtractStage = ExtractStage()
     train: TrainStage = TrainStage()
     report: ReportStage = ReportStage()
@@ -245,8 +248,9 @@ def _what(item: Mapping) -> str:
         key, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
         known = [name.strip("'") for name in item["ctx"]["expected_tags"].split(", ")]
         return f"unknown {key} {tag!r}{_nearest(tag, known)}; known: {', '.join(known)}"
-    if item.get("ctx", {}).get("pattern") == _NAME:
-        return f"expected a name of letters, digits, dots, dashes and underlines, found {item['input']!r}"
+    if (pattern := item.get("ctx", {}).get("pattern")) in (_NAME, _STAGE_NAME):
+        dots = ", dots" if pattern == _NAME else ""
+        return f"expected a name of letters, digits{dots}, dashes and underlines, found {item['input']!r}"
     if item["type"] in _EXPECTED:
         return f"expected {_EXPECTED[item['type']]}, found {item['input']!r}"
     message = item["msg"].removeprefix("Value error, ")

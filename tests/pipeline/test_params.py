@@ -132,6 +132,8 @@ def test_a_params_file_means_what_it_means_to_dvc(tmp_path):
         ({"transcribe": {"asr": "openai/whisper-base"}},
          "transcribe.asr: expected a mapping of keys to values, found 'openai/whisper-base'"),
         ({"transcribe": {"my asr": {"source": "x"}}}, "expected a name of letters, digits, dots, dashes"),
+        ({"views": {"wav2vec2.0": {"family": "mfcc"}}},  # DVC would look for `views: {wav2vec2: {0: …`
+         "expected a name of letters, digits, dashes and underlines, found 'wav2vec2.0'"),
     ],
 )  # fmt: skip
 def test_mistakes_in_views_and_recognisers_are_said_in_our_words(section, message):
