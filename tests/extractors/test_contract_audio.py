@@ -63,12 +63,12 @@ def test_lengths_around_the_borders_of_windows(view, load, sound, assert_same, g
             assert_same(together, load(**view).extract([one], 16_000)[0], extractor.layer_names, tolerance=1e-5)
 
 
-def test_ten_minutes(view, sound, assert_same, grid_frames):
-    """Ten minutes beside a short sound: every frame is there and is pooled, and either is as alone. Since the ten
+@pytest.mark.parametrize("seconds", [120, pytest.param(600, marks=pytest.mark.slow)])
+def test_minutes_of_audio(view, seconds, sound, assert_same, grid_frames):
+    """Two minutes, or ten, beside a short sound: every frame is there and is pooled, and either is as alone. Since the
     minutes repeat ten seconds, they say nearly what half a minute of them says."""
-    seconds = 600
-    if view["family"] == "opensmile":  # a quick one of its sets is enough for ten minutes
-        seconds, view = (60, view) if view.get("feature_set") else (600, view | {"feature_set": "IS09"})
+    if view["family"] == "opensmile":  # a quick one of its sets is enough for minutes
+        seconds, view = (60, view) if view.get("feature_set") else (seconds, view | {"feature_set": "IS09"})
     repeated, short = np.resize(sound(159_979), seconds * 16_000 + 317), sound(7_919)
     if view["family"] == "transformers":
         # Whisper's windows cost thirty seconds, however short they are.
@@ -91,7 +91,7 @@ def test_ten_minutes(view, sound, assert_same, grid_frames):
         assert_same(long, extractor.extract([repeated], 16_000)[0], extractor.layer_names)
     part = extractor.extract([repeated[: 3 * 159_979]], 16_000)[0]
     error = np.abs(long.pooled - part.pooled).max(axis=1) / np.abs(part.pooled).max(axis=1)
-    assert error.max() < 0.1
+    assert error.max() < (0.1 if seconds == 600 else 0.2)  # a last, short window weighs more among fewer
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

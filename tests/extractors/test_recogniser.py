@@ -109,6 +109,13 @@ def test_windows_are_of_equal_length_and_hear_everything(load, long):
     assert recogniser.transcribe([long], 16_000) == [" ".join(load().transcribe(parts, 16_000))]
 
 
+@pytest.fixture(scope="module")
+def heard(load, long, sounds):
+    """Three short waveforms beside a long one, and their texts."""
+    waveforms = [*sounds[:3], long]
+    return waveforms, load().transcribe(waveforms, 16_000)
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -122,11 +129,11 @@ def test_windows_are_of_equal_length_and_hear_everything(load, long):
     ],
     ids=lambda asked: next(iter(asked)),
 )
-def test_how_to_decode_is_for_the_section_alone(asked, folder, load, long, sounds):
+def test_how_to_decode_is_for_the_section_alone(asked, folder, load, heard):
     """Whatever else the checkpoint's generation_config.json says changes no text and no fingerprint."""
-    waveforms = [*sounds[:3], long]
+    waveforms, texts = heard
     recogniser = extractors.load_recogniser(changed(folder, "generation_config.json", **asked), device="cpu")
-    assert recogniser.transcribe(waveforms, 16_000) == load().transcribe(waveforms, 16_000)
+    assert recogniser.transcribe(waveforms, 16_000) == texts
     assert recogniser.fingerprint["config"] == load().fingerprint["config"]
 
 

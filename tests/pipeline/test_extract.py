@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pipeline import cli
 from pipeline.errors import StageError
 from store import FeatureStore
 from store.local import LocalStorage
+from tests.sampling import SWEEP, sampled, sweep
 
 
 @pytest.fixture
@@ -116,20 +118,21 @@ def test_killed_at_random_instants_an_extraction_loses_nothing(framed, kills):
         assert not list((framed.folder / f"features/{view}.zarr").rglob("*.partial"))
 
 
+@SWEEP
 @pytest.mark.parametrize("method", ["write", "create", "remove", "flush", "read_all", "names"])
-def test_an_extraction_whose_storage_fails_once_completes_the_next_time(study, monkeypatch, method):
+def test_an_extraction_whose_storage_fails_once_completes_the_next_time(study, monkeypatch, method, keep):
     """At the first, second, … operation of a kind: one line, nothing lost, and the same values in the end."""
     study.params["views"] = {"mfcc": {"family": "mfcc", "frames": ["mfcc"]}}
     study.params["experiments"] = study.params["eliminate"] = {}
     study.write_params()
     study.succeeds("corpus")
-    study.succeeds("extract")
-    quiet = (study.folder / "features").rename(study.folder / "quiet")
     inner = getattr(LocalStorage, method)
-    for at in range(1, 100):
+
+    def extract_failing(at: int) -> tuple[int, int, str]:
+        """How often the operation was called, of which the `at`-th fails; exit status and stderr."""
         calls = 0
 
-        def failing(self, *arguments, at=at):
+        def failing(self, *arguments):
             nonlocal calls
             calls += 1
             if calls == at:
@@ -139,16 +142,20 @@ def test_an_extraction_whose_storage_fails_once_completes_the_next_time(study, m
         with monkeypatch.context() as broken:
             broken.setattr(LocalStorage, method, failing)
             status, _, err = study.strata("extract")
-        if calls < at:
-            assert status == 0
-            break
+        return calls, status, err
+
+    operations, status, _ = extract_failing(0)
+    assert status == 0
+    assert operations > 0
+    quiet = (study.folder / "features").rename(study.folder / "quiet")
+    for at in sampled(range(1, operations + 1), keep and 3):
+        _, status, err = extract_failing(at)
         assert status == 1
         assert err.splitlines()[-1].endswith("the disk is gone")
         study.succeeds("extract")
         assert opened(study, "mfcc").verify() == []
         assert_same(opened(study, "mfcc"), FeatureStore.open(quiet / "mfcc.zarr"))
         shutil.rmtree(study.folder / "features")
-    assert at > 1
 
 
 @pytest.fixture
@@ -196,37 +203,52 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_computed(study, 
 # -- damage --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("file", "rows"),
-    [
-        ("pooled/c/1/0/0", 64),
-        ("num_frames/c/1", 64),
-        ("frames/2/000001/c/0/0", 64),
-        ("frames/2/000001/zarr.json", 0),
-        ("key/c/1/0", 64),
-        ("pooled/zarr.json", 0),
-        ("zarr.json", 0),
-    ],
-)
-@pytest.mark.parametrize("how", ["flip", "delete", "truncate"])
-def test_damage_is_named_and_just_those_rows_are_computed_anew(framed, file, rows, how):
+FILES = {
+    "pooled/c/1/0/0": 64,
+    "num_frames/c/1": 64,
+    "frames/2/000001/c/0/0": 64,
+    "frames/2/000001/zarr.json": 0,
+    "key/c/1/0": 64,
+    "pooled/zarr.json": 0,
+    "zarr.json": 0,
+}
+"""A file of every kind, and how many rows are lost with it."""
+
+
+@pytest.fixture(scope="module")
+def whole(new_study, silence, tmp_path_factory):
+    """A study whose view keeps frames, extracted in several blocks. To be copied, its miniature with it."""
+    root = tmp_path_factory.mktemp("whole")
+    study = new_study(root / "study", silence).add(200)
+    study.params["views"]["wavlm"]["frames"] = [2]
+    study.write_params()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STRATA_CACHE", str(root / "miniatures"))
+        study.succeeds("corpus")
+        study.succeeds("extract", "wavlm")
+    return study
+
+
+@pytest.mark.parametrize(("file", "how"), sweep(product(FILES, ("flip", "delete", "truncate")), keep=7))
+def test_damage_is_named_and_just_those_rows_are_computed_anew(whole, file, how, tmp_path, capsys, monkeypatch):
     """`strata store verify` says view, block and rows; `strata extract` mends, and the values are what they were."""
-    framed.succeeds("extract", "wavlm")
-    path = framed.folder / "features/wavlm.zarr"
-    before = values(opened(framed, "wavlm"))
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))
+    study, rows = whole.copied(tmp_path, capsys), FILES[file]
+    path = study.folder / "features/wavlm.zarr"
+    before = values(opened(study, "wavlm"))
     data = bytearray((path / file).read_bytes())
     data[len(data) // 3] ^= 4
     (path / file).unlink()
     if how != "delete":
         (path / file).write_bytes(data if how == "flip" else data[: len(data) // 2])
-    status, _, said = framed.strata("store", "verify", str(path))
+    status, _, said = study.strata("store", "verify", str(path))
     assert status == 1
     where = f"all blocks: {file} is not what was" if file in ("pooled/zarr.json", "zarr.json") else "block 1, rows"
     assert f"view wavlm, {where}" in said
-    said = framed.succeeds("extract", "wavlm")
+    said = study.succeeds("extract", "wavlm")
     assert (f"wavlm: {rows} new of 200 utterances" if rows else "up to date") in said
-    assert "200 rows, all of them as they were written" in framed.succeeds("store", "verify", str(path))
-    after = values(opened(framed, "wavlm"))
+    assert "200 rows, all of them as they were written" in study.succeeds("store", "verify", str(path))
+    after = values(opened(study, "wavlm"))
     assert after.keys() == before.keys()
     for key, arrays in before.items():
         np.testing.assert_allclose(after[key][0], arrays[0], rtol=1e-4, atol=1e-5)
