@@ -1,6 +1,6 @@
 # make demo     a fresh clone to an opened report: installs, runs the pipeline on the synthetic corpus, prints the table
-# make test     everything, with all extras, on as many processes as there are cores (at most eight)
-# make slow     the tests that take minutes: a hundred kills of an extraction, the recipe of wavCSE
+# make test     everything, with all extras, on as many processes as there are cores (at most eight); of sweeps a sample
+# make slow     what takes minutes: every case of the sweeps, a hundred kills of an extraction, the recipe of wavCSE
 # make prompts  the same pipeline on real recordings (Debian's telephone prompts), beside the demo
 # make bench    benchmarks/RESULTS.md, measured here
 # make lint     style
@@ -8,7 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
-# The machine's own settings of these libraries have no place in a reproducible run.
+# The machine's own settings of these libraries have no place in a reproducible run; and every command that a stage or a
+# test starts would compile all of this code anew if Python were told to write no bytecode.
+export PYTHONDONTWRITEBYTECODE =
 export POT_BACKEND_DISABLE_TENSORFLOW = 1
 export TOKENIZERS_PARALLELISM = false
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
@@ -20,10 +22,10 @@ demo: $(VENV)/.core
 	strata report --summary
 
 test: $(VENV)/.all
-	python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.all
-	python -m pytest --slow -m slow
+	python -m pytest --slow -m slow --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 prompts: $(VENV)/.core
 	strata init studies/prompts --recipe prompts

@@ -1,6 +1,7 @@
 """What every test shares: checked shapes and a quiet machine."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("POT_BACKEND_DISABLE_TENSORFLOW", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -26,8 +27,23 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
 
 
+LONGEST = [
+    "pipeline/test_dvc_flows.py",
+    "pipeline/test_dvc.py",
+    "pipeline/test_cluster.py",
+    "pipeline/test_layers.py",
+    "trainers/test_experiment.py",
+    "pipeline/test_extract.py",
+    "pipeline/report/test_page.py",
+    "extractors/test_tfhub.py",
+]
+"""Files that take longest: they come first, so that no worker is left with one while the others have nothing to do."""
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what is marked slow, and says how to run it."""
+    """Leaves out what is marked slow, and says how to run it; puts the longest files first."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).as_posix() not in LONGEST)
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):

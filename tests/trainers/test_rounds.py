@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.sampling import sweep
 from trainers.data import TrainingError
 from trainers.rounds import eliminate, num_rounds
 from trainers.spec import Elimination, Folds, Task
@@ -28,7 +29,7 @@ def planted(data, informative: int) -> np.ndarray:
     return layers
 
 
-@pytest.mark.parametrize("informative", [0, 2, 4])
+@pytest.mark.parametrize("informative", sweep((0, 2, 4), keep=1))
 def test_planted_truth_survives(informative, data, tasks):
     """One informative layer among noise is the last to go in every fold, and the subset chosen keeps it."""
     how = section(tasks=["speaker", "age"], epochs=30, seeds=[0, 1], shared=64, embedding=128)
@@ -40,7 +41,7 @@ def test_planted_truth_survives(informative, data, tasks):
     assert all(round_.test["speaker"] > 0.5 for _, round_ in found.nested_choices())
 
 
-@pytest.mark.parametrize("pooling", ["mean", "learned-norm", "self-attention"])
+@pytest.mark.parametrize("pooling", sweep(("mean", "learned-norm", "self-attention"), keep=1))
 def test_poolings_without_weights_eliminate_by_ablation(pooling, data, tasks):
     """What the validation loss loses without a layer finds the planted one under any pooling."""
     how = section(pooling=pooling, epochs=30, shared=64, embedding=128)
