@@ -103,7 +103,7 @@ def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600  # cores may be busy
     while len(_cells(grid)) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -111,6 +111,7 @@ def test_every_task_has_its_curve_and_the_mean_as_well(wavcse_page):
         assert f'aria-label="Score per round of elimination {name}, 25 layers down to 1"' in wavcse_page
 
 
+@pytest.mark.usefixtures("sketched")
 def test_of_a_single_task_the_curve_stands_once(wavcse):
     """The mean over one task is that task."""
     only = wavcse_results.elimination("crossed", 25, 10)
@@ -159,6 +160,7 @@ def test_an_elimination_of_an_earlier_version_is_shown_as_far_as_it_goes(full):
     assert layer_tables.kept_layers(elimination).endswith("validation 0.9000, test 0.8700)")
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_path_that_is_no_number_costs_its_own_part(wavcse):
     """The weights, the rounds and everything else stand."""
     path = wavcse.folder / "results" / "eliminate" / "crossed" / "elimination.json"

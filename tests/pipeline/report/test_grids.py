@@ -197,6 +197,7 @@ def test_two_views_make_no_map(empty):
     assert heatmaps.heatmaps(study.cells, "mine") == []
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_page_keeps_grids_out_of_the_comparison(full):
     """Hundreds of rows there would hide the few that stand for themselves; timings and provenance are a line each."""
     full.add_grids()

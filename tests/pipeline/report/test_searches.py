@@ -123,6 +123,7 @@ def test_every_field_has_its_panel_and_two_lists_have_one_map(wavcse):
         [],
     ],
 )
+@pytest.mark.usefixtures("sketched")
 def test_a_search_without_a_completed_trial_says_so(wavcse, trials):
     """There is no best, and nothing breaks."""
     search = rewritten(wavcse, trials=trials, best=None, start=None, test=None)
