@@ -6,6 +6,7 @@ Values keep the precision in which they were given, float64, from the label to t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,33 @@ class TrainingError(ValueError):
 
 
 @dataclass(frozen=True)
+class Segments:
+    """Of which recording each utterance is which part; every field has one entry per utterance, in one order."""
+
+    recordings: Sequence[str]
+    """Names of the recordings: the same for what lies in one file, or in copies of it."""
+    start_s: np.ndarray
+    end_s: np.ndarray
+
+    def overlaps(self) -> np.ndarray:
+        """Numbers [utterances] that two share if they overlap, directly or in a chain.
+
+        Times are compared in whole milliseconds: what is less is rounding.
+        """
+        recording = pd.factorize(np.asarray(self.recordings, dtype=object))[0]
+        start, end = (np.rint(np.asarray(side) * 1000).astype(np.int64) for side in (self.start_s, self.end_s))
+        # One after the other on one line, so that none reaches into the next.
+        offset = recording * (end.max(initial=0) + 1)
+        start, end = start + offset, end + offset
+        order = np.lexsort([end, start])
+        reached = np.maximum.accumulate(end[order])
+        begins = np.append(True, start[order][1:] >= reached[:-1])[: len(order)]
+        numbers = np.empty(len(order), np.int64)
+        numbers[order] = np.cumsum(begins) - 1
+        return numbers
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Utterances with their features and labels; every field has one entry per utterance, in one order."""
 
@@ -35,6 +63,17 @@ class Dataset:
     """Where each comes from, for tasks that only some corpora label."""
     seen: frozenset[str] = frozenset()
     """Contents of the audio that the model behind the features was trained on, never to be tested on."""
+    segments: Segments | None = None
+    """Of which recording each is which part; each is one of its own where not given."""
+
+    @cached_property
+    def rank(self) -> np.ndarray:
+        """The place [utterances] of each among all by their names, in which they are trained on and scored: whatever
+        order they come in, the result is the same."""
+        order = np.lexsort([np.asarray(self.contents, dtype=str), np.asarray(self.utterances, dtype=str)])
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        return rank
 
     def __len__(self) -> int:
         return len(self.utterances)
