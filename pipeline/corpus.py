@@ -24,7 +24,10 @@ from pipeline.progress import bar, say
 from pipeline.study import Study
 from trainers.data import class_name
 
-COLUMNS = ["utterance", "audio", "start_s", "duration_s", "sampling_rate", "content", "speaker", "split", "transcript"]
+COLUMNS = [
+    *("utterance", "audio", "start_s", "duration_s", "sampling_rate", "content", "audio_content"),
+    *("speaker", "split", "transcript"),
+]
 """Columns of every manifest, in order; one column per label follows."""
 LISTED = "data/corpus.failures.csv"
 """Where unusable recordings are listed, below the study's folder."""
@@ -147,7 +150,7 @@ class _Inspector:
                 else:
                     labels = {k: v for k, v in item.labels.items() if k not in COLUMNS}
                     special = {k: item.labels.get(k) for k in ("speaker", "split", "transcript")}
-                    known = {k: seen[k] for k in ("duration_s", "sampling_rate", "content")}
+                    known = {k: seen[k] for k in ("duration_s", "sampling_rate", "content", "audio_content")}
                     row = {"utterance": name, "audio": self._written(item.audio), "start_s": item.start_s}
                     rows.append(row | known | special | labels)
         return rows, failures
@@ -161,17 +164,20 @@ class _Inspector:
             return {"reason": "missing"}
         where = f"{item.audio.absolute()}#{item.start_s}+{item.duration_s}"
         state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
-        key = f"{where}@{state},{silence_dbfs},{channel},{_code()}"
+        key = f"{where}@{state},{silence_dbfs},{channel},{_code()}+audio_content"
         if key in self.memory:
             return self.memory[key]
         try:
             seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs, channel)
             content = audio.content(item.audio, item.start_s, seen.duration_s, channel)
+            is_file = item.start_s == 0 and item.duration_s is None and channel is None
+            whole = content if is_file else audio.content(item.audio)
         except (UnusableAudio, OSError) as error:
             return {"reason": str(error)}  # not remembered: a disk may have been away
         except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
             return {"reason": f"unreadable: {type(error).__name__}: {error}"}
-        self.memory[key] = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate, "content": content}
+        known = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate}
+        self.memory[key] = known | {"content": content, "audio_content": whole}
         return self.memory[key]
 
     def _written(self, path: Path) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from extractors.view import View
-from pipeline import gather, keys
+from pipeline import gather, keys, segments
 from pipeline.errors import StageError, for_each
 from pipeline.files import write_if_changed
 from pipeline.progress import bar, say
@@ -137,7 +137,8 @@ class Embeddings(gather.Sources):
         self._seen: dict[str, frozenset[str]] = {}
 
     def seen(self, name: str) -> frozenset[str]:
-        """Contents of the audio that an embedding's model was trained on.
+        """Contents of the audio that an embedding's model was trained on: also of segments of a recording that it heard
+        whole, and of what else overlaps with what it heard.
 
         Of text views also that of other recordings of the same texts.
         """
@@ -148,12 +149,16 @@ class Embeddings(gather.Sources):
     def _read_seen(self, name: str) -> frozenset[str]:
         store = self._open(name)
         try:
-            trained = pd.read_parquet(io.BytesIO(self._seen_bytes(store)))["content"]
+            heard = pd.read_parquet(io.BytesIO(self._seen_bytes(store)))
         except OSError as error:
             raise StageError(f"{store.path / SEEN} cannot be read ({error}); run `strata embed {name}` again") from None
         known = keys.of(self._section(name), self.manifest)
-        same = known.isin(known[self.manifest["content"].isin(trained)].dropna())
-        return frozenset(trained) | frozenset(self.manifest["content"][same])
+        trained = self.manifest["content"].isin(heard["content"])
+        # As it was then, and as it is here: a recording may have left the corpus, or its name may be of another kind.
+        spans = [segments.spans(self.manifest[trained]), *([heard] if segments.SPAN[0] in heard else [])]
+        trained |= segments.overlapping(self.manifest, pd.concat(spans)[segments.SPAN])
+        same = trained | known.isin(known[trained].dropna())
+        return frozenset(heard["content"]) | frozenset(self.manifest["content"][same])
 
     def _seen_bytes(self, store: FeatureStore) -> bytes:
         content = (store.path / SEEN).read_bytes()

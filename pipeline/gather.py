@@ -13,7 +13,7 @@ import pandas as pd
 
 import trainers
 from extractors.view import TextView, Upto, View
-from pipeline import dvcfile, keys
+from pipeline import dvcfile, keys, segments
 from pipeline.corpus import COLUMNS, corpus_of
 from pipeline.errors import StageError
 from pipeline.files import write_if_changed
@@ -109,6 +109,7 @@ class Sources:
             labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
             features={view: self._pooled(view, cached, layers[view]) for view, cached in views.items()},
             corpora=corpus_of(table).tolist(),
+            segments=segments.of(table),
         )
 
     def _present(self, view: str) -> pd.Series:
@@ -215,12 +216,21 @@ def identity(
         more,
     ]
     digest.update(json.dumps(configuration, sort_keys=True).encode())
+    # Whatever order the rows have: see `trainers.data.Dataset.rank`.
+    order = np.lexsort([table["content"].to_numpy(str), table["utterance"].to_numpy(str)])
+    table = table.iloc[order]
     labels = {task.label or name for name, task in tasks.items()} | folds.labels
+    labels -= {"audio"}  # not where it lies: the recordings are told by their segments
     for name in ["utterance", "content", *sorted(labels & set(table.columns))]:
         values = table[name].map(class_name, na_action="ignore").astype(object)
         digest.update(json.dumps([name, values.where(values.notna(), None).tolist()]).encode())
+    spans = segments.spans(table)
+    recordings, names = pd.factorize(spans.pop("recording"))
+    if len(names) < len(table):  # files that are each one utterance are told by their contents
+        digest.update(json.dumps([recordings.tolist(), spans.to_numpy().tolist()]).encode())
     for view, cached in views.items():
-        digest.update(json.dumps([view, dict(cached.store.header.fingerprint), cached.keys], sort_keys=True).encode())
+        found = [cached.keys[row] for row in order]
+        digest.update(json.dumps([view, dict(cached.store.header.fingerprint), found], sort_keys=True).encode())
     digest.update(_code())
     return digest.hexdigest()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 
-from pipeline import gather
+from pipeline import gather, segments
 from pipeline.corpus import corpus_of
 from pipeline.errors import Errors
 from pipeline.files import write_if_changed
@@ -29,7 +29,8 @@ from trainers.spec import Experiment, Task
 
 TABLES = ("predictions.parquet", "curves.parquet")
 SEEN = "seen.parquet"
-"""Contents of the audio that the model was trained on: who uses its embeddings must not test on it."""
+"""What audio the model was trained on, by content and as stretches of recordings: who uses its embeddings must not test
+on it."""
 MODEL = ("model/config.json", "model/model.safetensors", SEEN)
 """What stands beside metrics.json."""
 
@@ -178,7 +179,9 @@ def _write(study: Study, cell: Cell, outcome) -> None:
         synthetic = gather.synthetic_corpora(study, cell.table)
         extra = {"views": sections, "layers": cell.layers, "synthetic_corpora": synthetic, "provenance": provenance}
         outcome.predictor.save(folder / "model", extra)
-        write_table(folder / SEEN, pd.DataFrame({"content": outcome.seen}))
+        heard = cell.table[cell.table["content"].isin(outcome.seen)].drop_duplicates("content")
+        heard = pd.concat([heard["content"], segments.spans(heard)], axis=1)
+        write_table(folder / SEEN, heard.sort_values("content", ignore_index=True))
     write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     scores = ", ".join(
         f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"

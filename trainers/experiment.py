@@ -47,6 +47,8 @@ class Plan:
     goals: Sequence[Targets]
     folds: Sequence[Fold]
     jobs: Sequence[Job]
+    order: np.ndarray
+    """All utterances by their names: see `Dataset.rank`."""
 
 
 def run(
@@ -123,7 +125,8 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
     refuse_untestable(experiment.folds, {name: tasks[name] for name in experiment.tasks})
     goals = [targets(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
     groups = [goals] if experiment.joint else [[goal] for goal in goals]
-    folds = cross_validation(data.labels, data.contents, experiment.folds, data.seen, data.corpora)
+    found = cross_validation(data.labels, data.contents, experiment.folds, data.seen, data.corpora, data.segments)
+    folds = [fold.ordered(data.rank) for fold in found]
     for number, fold in enumerate(folds):
         for part, rows in vars(fold).items():
             if not len(rows):
@@ -147,7 +150,8 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
         # Where the corpus names its own test split, that split stays unseen for ever.
         sides = (folds[0].train, folds[0].valid)
         if not split.given:
-            sides = hold_out(data.labels, data.contents, split, np.arange(len(data)), split.validation)
+            kept = hold_out(data.labels, data.contents, split, np.arange(len(data)), split.validation, data.segments)
+            sides = [rows[np.argsort(data.rank[rows])] for rows in kept]
         nobody = np.empty(0, np.int64)
         jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, nobody, None) for group in groups]
     for job in jobs:
@@ -156,7 +160,13 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
                 f"task {', '.join(goal.name for goal in job.goals)}: no validation utterance is labelled, so nothing "
                 "says when to stop; label more, or try folds.stratify or fewer folds"
             )
-    return Plan(experiment, data.utterances, data.contents, goals, folds, jobs)
+        for goal in job.goals:
+            if job.fold is None and not goal.known[job.train].any():
+                raise TrainingError(
+                    f"task {goal.name}: no utterance that the final model is trained on is labelled; label more, drop "
+                    "the task, or ask for no such model (final: false)"
+                )
+    return Plan(experiment, data.utterances, data.contents, goals, folds, jobs, np.argsort(data.rank))
 
 
 def num_models(experiment: Experiment) -> int:
@@ -185,7 +195,7 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
         empty = pd.DataFrame({"utterance": np.take(plan.utterances, job.test), "fold": job.fold, "seed": job.seed})
         table = tables.setdefault((job.seed, job.fold), empty)
         for goal in job.goals:
-            _add_answers(table, goal, found.answers[goal.name], job.test)
+            _add_answers(table, goal, found.answers[goal.name], job)
         curves.append(_curve_table(found.curve, job))
     predictions = pd.concat(tables.values(), ignore_index=True)
     shapes = [f.shape[1:] for f in plan.jobs[0].features]
@@ -210,10 +220,17 @@ def _curve_table(curve: list, job: Job) -> pd.DataFrame:
     return table.assign(seed=job.seed, fold=job.fold, task_group=" + ".join(goal.name for goal in job.goals))
 
 
-def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, rows: np.ndarray) -> None:
-    """Adds `<task>.true`, `.predicted` and, for classes, `.probabilities` in the order of the classes."""
+def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, job: Job) -> None:
+    """Adds `<task>.true`, `.predicted` and, for classes, `.probabilities` in the order of the classes.
+
+    A head that no training label has reached has no answers: what it says are its random weights.
+    """
     predicted, probabilities = answers(goal, output)
-    table[f"{goal.name}.true"] = goal.names(goal.values[rows])
+    if not goal.known[job.train].any():
+        nothing = np.nan if probabilities is None else -1
+        predicted = np.full_like(predicted, nothing)
+        probabilities = None if probabilities is None else np.full_like(probabilities, np.nan)
+    table[f"{goal.name}.true"] = goal.names(goal.values[job.test])
     table[f"{goal.name}.predicted"] = goal.names(predicted)
     if probabilities is not None:
         table[f"{goal.name}.probabilities"] = list(probabilities)
@@ -225,7 +242,7 @@ def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
         kind, primary = goal.task.kind, goal.task.primary
         per_fold = []
         for _, table in predictions.groupby(["seed", "fold"]):
-            table = table[table[f"{goal.name}.true"].notna()]
+            table = table[table[f"{goal.name}.true"].notna() & table[f"{goal.name}.predicted"].notna()]
             true, predicted = (goal.numbers(table[f"{goal.name}.{what}"]) for what in ("true", "predicted"))
             per_fold.append(scores(kind, true, predicted) if len(true) else {})
         names = next(list(fold) for fold in per_fold if fold)
@@ -249,6 +266,6 @@ def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
         },
         "num_folds": len(plan.folds),
         "folds": record(plan.folds, plan.contents),
-        "truth": {goal.name: digest([*goal.classes, goal.values.tolist()]) for goal in plan.goals},
+        "truth": {goal.name: digest([*goal.classes, goal.values[plan.order].tolist()]) for goal in plan.goals},
         "seeds": plan.experiment.seeds,
     }

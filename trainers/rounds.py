@@ -99,11 +99,13 @@ def eliminate(
     """
     refuse_untestable(how.folds, {name: tasks[name] for name in how.tasks})
     goals = [targets(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
-    folds = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora)
+    found = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora, segments=data.segments)
+    folds = [fold.ordered(data.rank) for fold in found]
     splits: dict[int | None, Fold] = dict(enumerate(folds))
     if not how.folds.given:  # else the corpus's test data stays unseen, and its one fold is all there is
-        kept = hold_out(data.labels, data.contents, how.folds, np.arange(len(data)), how.folds.validation)
-        splits[None] = Fold(*kept, np.empty(0, np.int64))
+        everyone, share = np.arange(len(data)), how.folds.validation
+        kept = hold_out(data.labels, data.contents, how.folds, everyone, share, data.segments)
+        splits[None] = Fold(*kept, np.empty(0, np.int64)).ordered(data.rank)
     for goal in goals:
         for fold in splits.values():
             parts = [fold.train, fold.valid, *([fold.test] if len(fold.test) else [])]

@@ -74,7 +74,8 @@ class Folds(Section):
     stratify: str | list[str] | None = None
     """Label, or combination of labels, whose proportions every fold keeps; rare classes go to as many as they can."""
     disjoint: str | None = None
-    """Label whose values never appear on both sides of a split, such as speaker (who then cannot be recognised)."""
+    """Label whose values never appear on both sides of a split, such as speaker (who then cannot be recognised); or
+    `audio`, for all segments of a recording. Those that overlap never do."""
 
     given: str | None = None
     """Label that names each utterance's split itself (train, valid, test): one fold. From a corpus that names no

@@ -19,10 +19,11 @@ from sklearn.covariance import ledoit_wolf
 
 from trainers import plda
 from trainers.data import Dataset, TrainingError, targets
-from trainers.folds import Fold, cross_validation, digest, groups_of, record
+from trainers.folds import Fold, cross_validation, digest, record
+from trainers.groups import Utterances
 from trainers.metrics import equal_error_rate, min_dcf, summary
 from trainers.scale import CLIP, divisor
-from trainers.spec import Task, Verification
+from trainers.spec import Folds, Task, Verification
 
 MOST_PAIRS = 2_000_000
 """That a fold scores; of more a sample is drawn, by half of one speaker where there are so many."""
@@ -99,7 +100,8 @@ def verify(
 ) -> Outcome:
     """Fits and scores every fold. The same data give the same result to the bit on one machine.
 
-    Utterances of one audio never form a trial: they count once in training, and say nothing when they are compared.
+    Utterances of one audio never form a trial: they count once in training, and say nothing when they are compared; nor
+    do segments that overlap. The order of the utterances changes nothing.
 
     Args:
         how: the section of params.yaml.
@@ -116,21 +118,23 @@ def verify(
     """
     label = how.verify
     goal = targets(label, Task(kind="classification"), data.labels)
-    audio = pd.factorize(pd.Series(data.contents, dtype=object))[0]
+    contents = pd.factorize(pd.Series(data.contents, dtype=object))[0]
+    audio = Utterances(data.labels, data.contents, Folds(), data.segments).groups
     x = data.features[view].reshape(len(data), -1)
     listed = None if trials is None else _listed(trials, audio, data)
     if listed is None:
-        folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora)
+        folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora, data.segments)
     else:
         folds = [_around(listed, how, data)]
+    folds = [fold.ordered(data.rank) for fold in folds]
     found: dict[str, list[float | None]] = {"eer": [], "min_dcf": []}
     tables, tested, scored, num_targets, possible = [], set(), 0, 0, len(trials or ())
     unconverged = 0
     for number, fold in enumerate(folds):
         rng = np.random.default_rng((how.folds.seed, number))
-        known = np.sort(np.concatenate([fold.train, fold.valid]))
+        known = _ordered(np.concatenate([fold.train, fold.valid]), data)
         known = known[goal.values[known] >= 0]
-        known = known[np.unique(audio[known], return_index=True)[1]]
+        known = known[np.sort(np.unique(contents[known], return_index=True)[1])]
         if listed is None:
             pairs, count = _all_pairs(fold.test[goal.values[fold.test] >= 0], goal.values, most_pairs, rng)
             pairs = pairs[audio[pairs.first] != audio[pairs.second]]
@@ -142,8 +146,8 @@ def verify(
             for values in found.values():
                 values.append(None)
         else:
-            rows = np.union1d(pairs.first, pairs.second)
-            places = (np.searchsorted(rows, side) for side in (pairs.first, pairs.second))
+            rows = _ordered(np.union1d(pairs.first, pairs.second), data)
+            places = (np.searchsorted(data.rank[rows], data.rank[side]) for side in (pairs.first, pairs.second))
             scores = backend.scores(x[rows], *places)
             unconverged += not backend.model.converged
             found["eer"].append(equal_error_rate(pairs.target, scores))
@@ -159,7 +163,9 @@ def verify(
             f"{label}: {what} both pairs of one {label} and pairs of two to test, and two of them, one with two "
             f"utterances, to be fitted on; label more, or choose {'other trials' if listed else 'fewer folds'}"
         )
-    trial_list = None if listed is None else [listed.first.tolist(), listed.second.tolist(), listed.target.tolist()]
+    trial_list = None
+    if listed is not None:
+        trial_list = [*(data.rank[side].tolist() for side in (listed.first, listed.second)), listed.target.tolist()]
     metrics = {
         "setup": "PLDA",
         "views": [view],
@@ -171,7 +177,7 @@ def verify(
         "num_utterances": len(tested),
         "num_folds": len(folds),
         "folds": record(folds, data.contents),
-        "truth": {label: digest([*goal.classes, goal.values.tolist(), trial_list])},
+        "truth": {label: digest([*goal.classes, goal.values[np.argsort(data.rank)].tolist(), trial_list])},
         "num_trials": scored,
         "num_targets": num_targets,
         "num_left_out": possible - scored,
@@ -228,24 +234,32 @@ def _listed(trials: Sequence[tuple[int, int, bool]], audio: np.ndarray, data: Da
 def _around(listed: Pairs, how: Verification, data: Dataset) -> Fold:
     """What is left to fit a model on beside a list of trials."""
     test = np.union1d(listed.first, listed.second)
-    groups = groups_of(data.labels, data.contents, how.folds)  # by audio, and by the label of `disjoint`
+    # By audio, and by the label of `disjoint`.
+    groups = Utterances(data.labels, data.contents, how.folds, data.segments).groups
     free = ~np.isin(groups, groups[test])
     if how.folds.given in data.labels:
         free &= (data.labels[how.folds.given] != "test").to_numpy()
     return Fold(np.flatnonzero(free), np.empty(0, np.int64), test)
 
 
+def _ordered(rows: np.ndarray, data: Dataset) -> np.ndarray:
+    """Rows by the names of their utterances."""
+    return rows[np.argsort(data.rank[rows])]
+
+
 def _all_pairs(rows: np.ndarray, speakers: np.ndarray, most: int, rng: np.random.Generator) -> tuple[Pairs, int]:
     """All pairs of `rows`, or a sample of them, and how many there are in all.
 
-    Ordered by speaker, a row's partners of its own speaker follow it without a gap, and so do those of all others.
+    Ordered by speaker, a row's partners of its own speaker follow it without a gap, and so do those of all others. Of a
+    pair that comes first which comes first among `rows`.
     """
-    rows = rows[np.argsort(speakers[rows], kind="stable")]
+    order = np.argsort(speakers[rows], kind="stable")
+    by_speaker = rows[order]
     places = np.arange(len(rows))
-    ends = np.searchsorted(speakers[rows], speakers[rows], side="right")
+    ends = np.searchsorted(speakers[by_speaker], speakers[by_speaker], side="right")
     targets = _partners(places + 1, ends, most // 2, rng)
     others = _partners(ends, np.full(len(rows), len(rows)), most - targets.shape[1], rng)
-    both = np.sort(rows[np.concatenate([targets, others], axis=1)], axis=0)
+    both = rows[np.sort(order[np.concatenate([targets, others], axis=1)], axis=0)]
     is_target = np.arange(both.shape[1]) < targets.shape[1]
     return Pairs(both[0], both[1], is_target), len(rows) * (len(rows) - 1) // 2
 

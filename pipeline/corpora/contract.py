@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstra
 
 from pipeline.corpora.paths import normal
 
-MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "sampling_rate"})
+MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "audio_content", "sampling_rate"})
 """Columns that the manifest fills in by itself, so that no label may be called so."""
 SEGMENT_COLUMNS = frozenset({"start_s", "duration_s", "end_s"})
 """Columns that say which stretch of a file an utterance is: no labels either."""

@@ -198,3 +198,27 @@ def test_files_become_rows_of_an_array(embedded):
     given = np.load(target)
     assert np.isfinite(given[0]).all()
     assert np.isnan(given[1]).all()
+
+
+def test_segments_of_what_trained_the_embedding_are_never_tested(embedded):
+    """Another corpus lists parts of copies of the recordings; and the embedding remembers what it heard, not where."""
+    rows = []
+    for number in range(24):
+        name = f"{number:03d}.wav"
+        tone = embedded.recordings / name
+        (embedded.folder / "parts").mkdir(exist_ok=True)
+        (embedded.folder / "parts" / name).write_bytes(tone.read_bytes())
+        rows.append(f"{name},0.05,0.2,{'ab'[number // 2 % 2]}")
+    lines = ["file_name,start_s,duration_s,half", *rows]
+    (embedded.folder / "parts/metadata.csv").write_text("\n".join(lines) + "\n")
+    embedded.params["corpora"]["parts"] = {"adapter": "folder", "root": "parts"}
+    embedded.params["tasks"]["half"] = {"kind": "classification"}
+    embedded.params["experiments"]["one"]["corpora"] = ["tones"]
+    half = {"views": ["unified"], "tasks": ["half"], "corpora": ["parts"], "folds": {"k": 2}, "epochs": 1}
+    embedded.params["downstream"] = {"half": half}
+    embedded.write_params()
+    for stage in ("corpus", "extract", "train", "embed"):
+        embedded.succeeds(stage)
+    assert "16 of 24 utterances have trained the embedding and are never tested" in embedded.succeeds("downstream")
+    tested = pd.read_parquet(embedded.folder / "results/downstream/half/predictions.parquet")["utterance"]
+    assert sorted(name.split("#")[0] for name in tested) == [f"parts/{i:03d}.wav" for i in range(0, 24, 3)]

@@ -399,3 +399,44 @@ def test_a_model_that_nothing_stops_is_refused(data, tasks):
     with pytest.raises(TrainingError, match="task emotion: no validation utterance is labelled"):
         run(how.model_copy(update={"joint": False}), tasks, here)
     run(how, tasks, here)  # together, the other task says when to stop
+
+
+def reordered(data: Dataset, order: np.ndarray) -> Dataset:
+    """The same utterances in another order."""
+    return dataclasses.replace(
+        data,
+        utterances=[data.utterances[row] for row in order],
+        contents=[data.contents[row] for row in order],
+        labels=data.labels.iloc[order].reset_index(drop=True),
+        features={view: values[order] for view, values in data.features.items()},
+    )
+
+
+@pytest.mark.parametrize("batches", ["shuffled", "balanced"])
+def test_the_order_of_the_rows_changes_no_bit(batches, data, tasks):
+    """Folds, training, answers and scores; also of the model that is kept."""
+    how = experiment(epochs=2, folds=Folds(k=3, stratify="speaker", seed=3), batches=batches)
+    order = np.random.default_rng(2).permutation(len(data))
+    one, other = run(how, tasks, data), run(how, tasks, reordered(data, order))
+    pd.testing.assert_frame_equal(one.predictions, other.predictions)
+    pd.testing.assert_frame_equal(one.curves, other.curves)
+    assert one.metrics == other.metrics
+    for task, (answers, _) in one.predictor(data.features).items():
+        np.testing.assert_array_equal(answers, other.predictor(data.features)[task][0])
+
+
+def test_a_head_that_no_training_label_reached_is_not_scored(data, tasks):
+    """Its fold has no score and no answers, the others have theirs."""
+    labels = data.labels.assign(age=np.nan)
+    how = experiment(tasks=["speaker", "age"], epochs=1, folds=Folds(k=2), final=False)
+    first, second = plan(how, tasks, data).folds
+    labels.loc[first.test, "age"] = 30.0 + np.arange(len(first.test))
+    labels.loc[first.valid[:2], "age"] = [40.0, 50.0]  # and of what the first fold trains on, none
+    outcome = run(how, tasks, dataclasses.replace(data, labels=labels))
+    rmse, by_speaker = (outcome.metrics["tasks"][name] for name in ("age", "speaker"))
+    assert rmse["rmse"]["folds"][0] is None
+    assert rmse["rmse"]["folds"][1] is not None
+    assert None not in by_speaker["accuracy"]["folds"]
+    answered = outcome.predictions.groupby("fold")["age.predicted"].count()
+    assert answered.tolist() == [0, len(second.test)]
+    assert outcome.predictions["age.true"].notna().sum() == len(first.test) + 2

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from trainers import plda, verification
-from trainers.data import Dataset, TrainingError
+from trainers.data import Dataset, Segments, TrainingError
 from trainers.metrics import equal_error_rate
 from trainers.spec import Folds, Verification
 from trainers.verification import verify
@@ -240,3 +240,52 @@ def test_a_fit_that_did_not_converge_is_told(monkeypatch):
     data = Dataset(names, names, pd.DataFrame({"speaker": [f"s{i // 4}" for i in range(40)]}), {"v": x})
     how = Verification(views=["v"], verify="speaker", folds=Folds(k=2))
     assert any("2 of 2 folds had not converged" in note for note in verify(how, data, "v").notes)
+
+
+@pytest.mark.parametrize("how", [Folds(k=3), Folds(given="split")])
+def test_no_pair_of_what_the_embedding_has_seen_is_scored(how):
+    """Where all pairs of tested utterances are: seen ones are in none of them, and the others are in all of theirs."""
+    plain = _three_speakers()
+    seen = frozenset(plain.contents[::3])
+    data = dataclasses.replace(plain, seen=seen)
+    before, after = (verify(_how(folds=how), each, "embedding").trials for each in (plain, data))
+    gone = {name for name, content in zip(plain.utterances, plain.contents, strict=True) if content in seen}
+    assert gone & {*before["first"], *before["second"]}
+    kept = before[~before["first"].isin(gone) & ~before["second"].isin(gone)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(after, kept)
+
+
+@pytest.mark.parametrize("trial", [(50, 53, True), (53, 50, True)])
+def test_a_trial_with_either_side_seen_is_left_out(trial):
+    """Whichever of the two it is."""
+    data = dataclasses.replace(_three_speakers(), seen=frozenset({"50"}))
+    found = verify(_how(folds=Folds(given="split")), data, "embedding", [trial, (59, 52, False), (0, 3, True)])
+    assert found.trials[["first", "second"]].values.tolist() == [["c/59", "c/52"], ["c/0", "c/3"]]
+
+
+def test_segments_that_overlap_form_no_trial():
+    """They are nearly the same audio; those of one recording that do not overlap are compared."""
+    data = _three_speakers()
+    start = np.where(np.arange(len(data)) % 2, 0.5, 0.0) + 10.0 * np.arange(len(data))
+    start[53] = start[50] + 0.25
+    data = dataclasses.replace(data, segments=Segments(["r"] * len(data), start, start + 1))
+    trials = [(50, 53, True), (50, 56, True), (59, 52, False)]
+    found = verify(_how(folds=Folds(given="split")), data, "embedding", trials)
+    assert found.trials[["first", "second"]].values.tolist() == [["c/50", "c/56"], ["c/59", "c/52"]]
+
+
+@pytest.mark.parametrize("most", [10**6, 301])
+def test_the_order_of_the_rows_changes_no_score(most):
+    """Which pairs are scored, in which order, and how."""
+    data = _three_speakers()
+    order = np.random.default_rng(0).permutation(len(data))
+    other = dataclasses.replace(
+        data,
+        utterances=[data.utterances[row] for row in order],
+        contents=[data.contents[row] for row in order],
+        labels=data.labels.iloc[order].reset_index(drop=True),
+        features={"embedding": data.features["embedding"][order]},
+    )
+    found = [verify(_how(folds=Folds(k=3)), each, "embedding", most_pairs=most) for each in (data, other)]
+    assert found[0].metrics == found[1].metrics
+    pd.testing.assert_frame_equal(found[0].trials, found[1].trials)

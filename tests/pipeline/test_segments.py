@@ -1,0 +1,75 @@
+"""Utterances that are parts of recordings: which is which, what overlaps, and what was heard."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+
+from pipeline import segments
+
+
+def table(rows: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["audio", "audio_content", "start_s", "duration_s"])
+
+
+def test_what_was_heard_covers_whatever_overlaps_it():
+    """Segments of what was heard whole, the whole of what was heard in parts, and copies elsewhere; nothing else."""
+    rows = table(
+        [
+            ("a.wav", "A", 0.0, 10.0),
+            ("copy/a.wav", "A", 4.0, 1.0),
+            ("a.wav", "A", 5.0, 1.0),
+            ("b.wav", "B", 0.0, 10.0),
+            ("b.wav", "B", 2.0, 3.0),
+            ("b.wav", "B", 5.0, 3.0),
+            ("c.wav", "C", 0.0, 10.0),
+        ]
+    )
+    heard = segments.spans(rows)
+    found = [
+        np.flatnonzero(segments.overlapping(rows, heard.iloc[which])).tolist() for which in ([0], [1], [4], [6, 5])
+    ]
+    assert found == [[0, 1, 2], [0, 1], [3, 4], [3, 5, 6]]
+    assert not segments.overlapping(rows, heard.iloc[:0]).any()
+
+
+def test_an_older_manifest_knows_recordings_by_their_paths():
+    """It has no column for the bytes of whole files."""
+    rows = table([("a.wav", None, 0.0, 1.0), ("a.wav", None, 0.5, 1.0), ("b.wav", None, 0.0, 1.0)])
+    for manifest in (rows, rows.drop(columns="audio_content")):
+        assert segments.of(manifest).recordings == ["a.wav", "a.wav", "b.wav"]
+        assert len(np.unique(segments.of(manifest).overlaps())) == 2
+
+
+def folds_of(study, experiment: str) -> pd.DataFrame:
+    """For each tested utterance its fold and its row of the manifest."""
+    tested = pd.read_parquet(study.folder / "results" / experiment / "predictions.parquet")[["utterance", "fold"]]
+    return tested.merge(pd.read_parquet(study.folder / "data/manifest.parquet"), on="utterance")
+
+
+def test_segments_of_a_study_stay_together(study):
+    """Overlapping ones always, also of a copy at another path; all of a recording with `disjoint: audio`."""
+    shutil.copy(study.recordings / "001.wav", study.recordings / "copy.wav")
+    rows = [f"{i:03d}.wav,{start},0.12,{'ab'[i % 2]}" for i in range(8) for start in (0.0, 0.06, 0.18)]
+    rows.append("copy.wav,0.03,0.12,b")
+    (study.recordings / "metadata.csv").write_text("\n".join(["file_name,start_s,duration_s,speaker", *rows]) + "\n")
+    plain = {"views": ["mfcc"], "tasks": ["speaker"], "epochs": 1, "final": False}
+    study.params |= {
+        "views": {"mfcc": {"family": "mfcc"}},
+        "experiments": {
+            "plain": plain | {"folds": {"k": 4}},
+            "whole": plain | {"folds": {"k": 4, "disjoint": "audio"}},
+        },
+        "eliminate": {},
+    }
+    study.write_params()
+    for stage in ("corpus", "extract", "train"):
+        study.succeeds(stage)
+    apart, whole = folds_of(study, "plain"), folds_of(study, "whole")
+    assert len(apart) == len(whole) == 25
+    first = apart[apart["start_s"] < 0.15]
+    assert (first.groupby("audio_content")["fold"].nunique() == 1).all()
+    assert first["audio"].nunique() == first["audio_content"].nunique() + 1 == 9
+    assert (apart.groupby("audio_content")["fold"].nunique() > 1).any()
+    assert (whole.groupby("audio_content")["fold"].nunique() == 1).all()
+    assert "up to date" in study.succeeds("train", "plain")
