@@ -107,9 +107,9 @@ def digest(content: object) -> str:
 def _divided(utterances: Utterances) -> list[Fold]:
     folds = utterances.folds
     everyone = np.arange(len(utterances))
-    groups, numbers = utterances.among(everyone, "test")
+    groups, numbers = utterances.among(everyone, "tested")
     _refuse_too_few(utterances, len(groups))
-    part_of = deal(groups, folds.k, utterances.rng("test"))[numbers]
+    part_of = deal(groups, folds.k, utterances.rng("tested"))[numbers]
     found = []
     for part in range(folds.k):
         kept, held = _held(utterances, np.flatnonzero(part_of != part), folds.validation)
