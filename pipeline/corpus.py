@@ -119,6 +119,7 @@ class _Inspector:
     def __init__(self, study: Study):
         self.study = study
         self.memory_file = study.folder / ".strata" / "inspected.parquet"
+        self._wholes: dict[str, str] = {}
 
     def __enter__(self):
         try:
@@ -171,7 +172,7 @@ class _Inspector:
             seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs, channel)
             content = audio.content(item.audio, item.start_s, seen.duration_s, channel)
             is_file = item.start_s == 0 and item.duration_s is None and channel is None
-            whole = content if is_file else audio.content(item.audio)
+            whole = content if is_file else self._whole(item.audio, state)
         except (UnusableAudio, OSError) as error:
             return {"reason": str(error)}  # not remembered: a disk may have been away
         except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
@@ -179,6 +180,13 @@ class _Inspector:
         known = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate}
         self.memory[key] = known | {"content": content, "audio_content": whole}
         return self.memory[key]
+
+    def _whole(self, path: Path, state: str) -> str:
+        """The identity of a whole file: looked for once, however many utterances are parts of it."""
+        key = f"{path}@{state}"
+        if key not in self._wholes:
+            self._wholes[key] = audio.content(path)
+        return self._wholes[key]
 
     def _written(self, path: Path) -> str:
         """A path as the manifest has it: relative to the study, unless the corpus was given by an absolute one."""

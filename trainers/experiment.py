@@ -130,8 +130,9 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
     for number, fold in enumerate(folds):
         for part, rows in vars(fold).items():
             if not len(rows):
+                cure = "name one for it in the corpus's own split" if experiment.folds.given else "lower folds.k"
                 raise TrainingError(
-                    f"fold {number} of {len(folds)} has no utterances in its {part} part; lower folds.k, or add data"
+                    f"fold {number} of {len(folds)} has no utterances in its {part} part; {cure}, or add data"
                 )
     for goal in goals:
         if not any(goal.known[fold.test].any() and goal.known[fold.train].any() for fold in folds):
@@ -236,13 +237,18 @@ def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, job: Jo
         table[f"{goal.name}.probabilities"] = list(probabilities)
 
 
+def _is_scored(table: pd.DataFrame, goal: Targets) -> pd.Series:
+    """Which utterances are labelled, and answered by a head that was trained."""
+    return table[[f"{goal.name}.true", f"{goal.name}.predicted"]].notna().all(axis=1)
+
+
 def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
     tasks, by_chance = {}, {}
     for goal in plan.goals:
         kind, primary = goal.task.kind, goal.task.primary
         per_fold = []
         for _, table in predictions.groupby(["seed", "fold"]):
-            table = table[table[f"{goal.name}.true"].notna() & table[f"{goal.name}.predicted"].notna()]
+            table = table[_is_scored(table, goal)]
             true, predicted = (goal.numbers(table[f"{goal.name}.{what}"]) for what in ("true", "predicted"))
             per_fold.append(scores(kind, true, predicted) if len(true) else {})
         names = next(list(fold) for fold in per_fold if fold)
@@ -261,8 +267,7 @@ def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
         "classes": {goal.name: list(goal.classes) for goal in plan.goals if goal.classes},
         "num_utterances": int(predictions["utterance"].nunique()),
         "num_tested": {
-            goal.name: int(predictions["utterance"][predictions[f"{goal.name}.true"].notna()].nunique())
-            for goal in plan.goals
+            goal.name: int(predictions["utterance"][_is_scored(predictions, goal)].nunique()) for goal in plan.goals
         },
         "num_folds": len(plan.folds),
         "folds": record(plan.folds, plan.contents),

@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from pipeline import segments
+from pipeline import corpus, segments
+from pipeline.study import Study
 
 
 def table(rows: list[tuple]) -> pd.DataFrame:
@@ -73,3 +74,22 @@ def test_segments_of_a_study_stay_together(study):
     assert (apart.groupby("audio_content")["fold"].nunique() > 1).any()
     assert (whole.groupby("audio_content")["fold"].nunique() == 1).all()
     assert "up to date" in study.succeeds("train", "plain")
+
+
+def test_a_file_is_identified_once_however_many_utterances_are_parts_of_it(study, monkeypatch):
+    """An hour that was divided into a thousand is not read a thousand times for its name."""
+    rows = [f"000.wav,{start},0.05,a" for start in (0.0, 0.06, 0.12, 0.18)]
+    (study.recordings / "metadata.csv").write_text("\n".join(["file_name,start_s,duration_s,speaker", *rows]) + "\n")
+    study.params |= {"views": {}, "experiments": {}, "eliminate": {}}
+    study.write_params()
+    wholes = []
+    real = corpus.audio.content
+
+    def content(path, *segment):
+        wholes.extend([path] * (not segment))
+        return real(path, *segment)
+
+    monkeypatch.setattr(corpus.audio, "content", content)
+    monkeypatch.setattr(corpus.os, "cpu_count", lambda: 1)  # files side by side may be looked at by each
+    corpus.run(Study(study.folder / "params.yaml"))
+    assert len(wholes) == 1

@@ -390,6 +390,14 @@ def test_an_empty_part_is_one_line(data, tasks, monkeypatch):
         assert f"fold 0 of 2 has no utterances in its {part} part" in str(found)
 
 
+def test_an_empty_part_of_a_given_split_is_told_with_a_cure_that_helps(data, tasks):
+    """There is no number of folds to lower: one recording that trains cannot be divided, so that none validates."""
+    split = np.array(["train"] + ["test"] * (len(data) - 1))
+    here = dataclasses.replace(data, labels=data.labels.assign(split=split))
+    with pytest.raises(TrainingError, match="no utterances in its valid part; name one for it in the corpus's own"):
+        plan(experiment(folds=Folds(given="split"), final=False, tasks=["speaker"]), tasks, here)
+
+
 def test_a_model_that_nothing_stops_is_refused(data, tasks):
     """Without a labelled validation utterance its first epoch would be its best."""
     split = np.array([("train", "valid", "test")[i % 3] for i in range(len(data))])
@@ -440,3 +448,4 @@ def test_a_head_that_no_training_label_reached_is_not_scored(data, tasks):
     answered = outcome.predictions.groupby("fold")["age.predicted"].count()
     assert answered.tolist() == [0, len(second.test)]
     assert outcome.predictions["age.true"].notna().sum() == len(first.test) + 2
+    assert outcome.metrics["num_tested"] == {"speaker": len(data), "age": 2}
