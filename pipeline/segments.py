@@ -7,7 +7,7 @@ one; in manifests written before there was such a column, by its path.
 import numpy as np
 import pandas as pd
 
-from trainers.data import Segments
+from trainers.data import ROUNDING_S, Segments
 
 SPAN = ["recording", "start_s", "end_s"]
 """Columns that say what was heard."""
@@ -44,5 +44,5 @@ def overlapping(table: pd.DataFrame, heard: pd.DataFrame) -> np.ndarray:
     own = own.assign(row=np.arange(len(own)))
     pairs = own.merge(stretches, on="recording", suffixes=("", "_heard"))
     shared = np.minimum(pairs["end_s"], pairs["end_s_heard"]) - np.maximum(pairs["start_s"], pairs["start_s_heard"])
-    found[pairs["row"][(shared * 1000).round() > 0]] = True
+    found[pairs["row"][shared.round(6) > ROUNDING_S]] = True
     return found

@@ -17,6 +17,9 @@ from trainers.spec import Task
 MOST = 1e150
 """That a regression label may be: the squares of larger ones are not finite."""
 
+ROUNDING_S = 0.0005
+"""That two segments may share without overlapping: tables round times to milliseconds, each by itself."""
+
 
 class TrainingError(ValueError):
     """Labels or features that no head can be trained on; says what was expected, found, and the next step."""
@@ -32,18 +35,15 @@ class Segments:
     end_s: np.ndarray
 
     def overlaps(self) -> np.ndarray:
-        """Numbers [utterances] that two share if they overlap, directly or in a chain.
-
-        Times are compared in whole milliseconds: what is less is rounding.
-        """
+        """Numbers [utterances] that two share if they overlap by more than `ROUNDING_S`, directly or in a chain."""
         recording = pd.factorize(np.asarray(self.recordings, dtype=object))[0]
-        start, end = (np.rint(np.asarray(side) * 1000).astype(np.int64) for side in (self.start_s, self.end_s))
+        start, end = (np.rint(np.asarray(side) * 1e6).astype(np.int64) for side in (self.start_s, self.end_s))
         # One after the other on one line, so that none reaches into the next.
         offset = recording * (end.max(initial=0) + 1)
         start, end = start + offset, end + offset
         order = np.lexsort([end, start])
         reached = np.maximum.accumulate(end[order])
-        begins = np.append(True, start[order][1:] >= reached[:-1])[: len(order)]
+        begins = np.append(True, start[order][1:] + ROUNDING_S * 1e6 >= reached[:-1])[: len(order)]
         numbers = np.empty(len(order), np.int64)
         numbers[order] = np.cumsum(begins) - 1
         return numbers

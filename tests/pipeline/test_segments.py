@@ -34,6 +34,18 @@ def test_what_was_heard_covers_whatever_overlaps_it():
     assert not segments.overlapping(rows, heard.iloc[:0]).any()
 
 
+def test_segments_that_follow_each_other_do_not_overlap_where_their_times_are_rounded():
+    """Begins to a millisecond and durations of 333.5 ms share half of one; what shares two does overlap."""
+    starts = np.round(np.arange(40) * 0.3335, 3)
+    rows = table([("a.wav", "A", start, 0.3335) for start in starts])
+    assert len(np.unique(segments.of(rows).overlaps())) == 40
+    heard = segments.spans(rows)
+    assert all(segments.overlapping(rows, heard.iloc[[row]]).sum() == 1 for row in range(40))
+    longer = rows.assign(duration_s=0.3355)
+    assert len(np.unique(segments.of(longer).overlaps())) == 1
+    assert segments.overlapping(longer, segments.spans(longer).iloc[[5]]).sum() == 3
+
+
 def test_an_older_manifest_knows_recordings_by_their_paths():
     """It has no column for the bytes of whole files."""
     rows = table([("a.wav", None, 0.0, 1.0), ("a.wav", None, 0.5, 1.0), ("b.wav", None, 0.0, 1.0)])
