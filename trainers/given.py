@@ -43,8 +43,10 @@ def given_split(
     train, valid, test = (np.flatnonzero(split == name) for name in ("train", "valid", "test"))
     sides = [np.unique(groups[rows]) for rows in (train, valid, test)]
     if shared := sum(map(len, sides)) - len(np.unique(np.concatenate(sides))):
-        what = f"recordings, or values of {folds.disjoint!r}," if folds.disjoint else "recordings"
-        raise TrainingError(f"folds.given: {shared} {what} of one split are in another as well; mend {folds.given!r}")
+        what = f"recording{'s' * (shared > 1)}"
+        what += f", or value{'s' * (shared > 1)} of {folds.disjoint!r}," if folds.disjoint else ""
+        where = f"of one split {'are' if shared > 1 else 'is'} in another as well"
+        raise TrainingError(f"folds.given: {shared} {what} {where}; mend {folds.given!r}")
     if not (len(train) and len(test)):
         raise TrainingError(f"folds.given: {folds.given!r} names no {'test' if len(train) else 'train'} utterances")
     return train, valid, test

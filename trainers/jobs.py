@@ -82,6 +82,9 @@ def side_by_side(calls: Iterable, workers: int) -> Iterator:
     A process that is ended from outside, or a call that cannot be handed over (there is no more room in /dev/shm, where
     arrays are shared), takes all processes along and says nothing of whose call it was. Those that were out are then
     made one at a time, each in a process of its own that shares nothing, and the rest side by side again.
+
+    Raises:
+        Exception: that of `calls` itself, after what comes of those before it.
     """
     if workers == 1:
         yield from map(_tried, calls)
@@ -97,6 +100,8 @@ def side_by_side(calls: Iterable, workers: int) -> Iterator:
         except Exception:
             for call in waiting.called_back():
                 yield _alone(call)
+    if waiting.error:
+        raise waiting.error
 
 
 class _Calls:
@@ -105,6 +110,8 @@ class _Calls:
     def __init__(self, calls: Iterable):
         self.out: deque = deque()
         self.exhausted = False
+        self.error: Exception | None = None
+        """What kept the next call from being made."""
         self._calls = iter(calls)
         self._round = 0
         self._lock = threading.Lock()  # whoever is handed calls asks for them from several threads
@@ -120,6 +127,9 @@ class _Calls:
                     call = next(self._calls)
                 except StopIteration:
                     self.exhausted = True
+                    return
+                except Exception as error:  # not a call's, and nothing comes after it
+                    self.exhausted, self.error = True, error
                     return
                 self.out.append(call)
             yield delayed(_tried)(call)

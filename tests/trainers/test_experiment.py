@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joblib import delayed
 
 from trainers import jobs
 from trainers.data import Dataset, Targets, TrainingError, targets
 from trainers.experiment import num_models, plan, run, run_all
-from trainers.jobs import train
+from trainers.jobs import side_by_side, train
 from trainers.model import Heads
 from trainers.predictor import Predictor
 from trainers.spec import Experiment, Folds, Fusion, Task
@@ -370,6 +371,20 @@ def test_a_prediction_that_is_not_finite_costs_its_own_experiment(data, tasks, m
     (found,) = run_all([lambda: made])
     assert "task age: the outputs for 3 of " in str(found)
     assert "are not finite" in str(found)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_calls_that_cannot_be_made_do_not_pass_for_the_end_of_them(workers):
+    """What comes of those before is given, then the error: nobody takes half of the models for all."""
+
+    def calls():
+        yield delayed(abs)(-1)
+        raise KeyError("the second")
+
+    given = side_by_side(calls(), workers)
+    assert next(given) == 1
+    with pytest.raises(KeyError, match="the second"):
+        next(given)
 
 
 def test_an_empty_part_is_one_line(data, tasks, monkeypatch):

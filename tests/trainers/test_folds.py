@@ -89,7 +89,7 @@ def test_a_corpus_can_bring_its_own_split():
     assert fold.test.tolist() == [20, 21, 22, 23, 24]
     assert len(fold.valid) == 2
     contents = [*map(str, range(24)), "0"]
-    with pytest.raises(TrainingError, match="1 recordings of one split are in another"):
+    with pytest.raises(TrainingError, match="1 recording of one split is in another"):
         cross_validation(labels, contents, Folds(given="split"))
     speakers = labels.assign(speaker=[*"ab" * 12, "a"])
     with pytest.raises(TrainingError, match="values of 'speaker', of one split are in another"):
