@@ -247,6 +247,10 @@ def _audio(lookup: Lookup, source: _Source, row: tables.Row) -> Path:
     audio = lookup.find(source.folder, cell)
     if audio is None:
         expected = source.folder / cell
+        if os.path.islink(expected) and not os.path.exists(expected):  # of pathlib's, a name too long is an error
+            raise _BadRow(f"a link to what is not there: {expected}; mend the link, or copy the file here")
+        if os.path.exists(expected) and not os.path.isdir(expected):
+            raise _BadRow(f"not a file: {expected} is a pipe, a device or the like; put a recording there")
         nearest = lookup.nearest(expected)
         raise _BadRow(f"no such file: {expected}" + (f"; the nearest there is {nearest}" if nearest else ""))
     return audio

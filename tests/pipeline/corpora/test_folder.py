@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import unicodedata
 
 import pytest
@@ -115,6 +116,18 @@ def test_bad_row_is_listed_and_the_rest_read(write_folder, tmp_path, row, name, 
     assert problem.reason.startswith("metadata.csv line 3: ")
     assert reason in problem.reason
     assert [(item.name, item.labels["age"]) for item in (first, last)] == [("a.wav", 2.0), ("x/c.wav", 5.0)]
+
+
+def test_what_is_there_and_no_file_is_not_called_absent(write_folder, tmp_path):
+    """A link that leads nowhere and a pipe are named as what they are, and are not their own nearest names."""
+    section = write_folder("file_name\na.wav\nlink.wav\npipe.wav\n", "a.wav")
+    root = next(tmp_path.rglob("a.wav")).parent
+    (root / "link.wav").symlink_to("gone.wav")
+    os.mkfifo(root / "pipe.wav")
+    _, link, pipe = utterances(section, tmp_path)
+    assert link.reason.startswith("metadata.csv line 3: a link to what is not there: ")
+    assert pipe.reason.startswith("metadata.csv line 4: not a file: ")
+    assert "nearest" not in link.reason + pipe.reason
 
 
 def test_a_path_outside_is_never_looked_at(write_folder, tmp_path):
