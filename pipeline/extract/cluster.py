@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
 
+import dask
 import distributed
 
 from pipeline.errors import StageError
@@ -31,7 +32,9 @@ from pipeline.params import ExtractStage
 from pipeline.progress import say
 
 PATIENCE_S = 30
-"""How long to wait for a scheduler to answer and for a worker to appear."""
+"""How long to wait for a scheduler to answer and for a worker to appear there."""
+START_S = 600
+"""How long workers of one's own may take to start, or to start again: on a busy machine, more than Dask gives them."""
 RESOURCE = "tensorflow"
 MOST_QUESTIONS = 3
 
@@ -147,15 +150,16 @@ class Cluster(Runner):
     def _local_cluster(self) -> distributed.LocalCluster:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // self._how.workers)))
-        return distributed.LocalCluster(
-            n_workers=self._how.workers,
-            threads_per_worker=2,
-            processes=True,
-            dashboard_address=None,
-            local_directory=os.path.join(self.job.folder, ".strata", "dask"),
-            silence_logs=logging.CRITICAL,
-            env={"OMP_NUM_THREADS": threads},  # Dask would give every worker one
-        )
+        with dask.config.set({"distributed.comm.timeouts.connect": START_S}):
+            return distributed.LocalCluster(
+                n_workers=self._how.workers,
+                threads_per_worker=2,
+                processes=True,
+                dashboard_address=None,
+                local_directory=os.path.join(self.job.folder, ".strata", "dask"),
+                silence_logs=logging.CRITICAL,
+                env={"OMP_NUM_THREADS": threads},  # Dask would give every worker one
+            )
 
     def _workers(self) -> list[str]:
         """Addresses of the workers that may compute this view.
@@ -163,7 +167,8 @@ class Cluster(Runner):
         Raises:
             StageError: there is none, and none appears.
         """
-        for second in range(PATIENCE_S):
+        own = self._how.scheduler is None
+        for second in range(START_S if own else PATIENCE_S):
             known = self._client.scheduler_info(n_workers=-1)["workers"]
             fit = [address for address, worker in known.items() if self._is_fit(worker)]
             if fit:
@@ -171,8 +176,10 @@ class Cluster(Runner):
             if second == 1:
                 say(f"waiting for a worker at {self._how.scheduler or 'this machine'}")
             time.sleep(1)
+        if own:
+            raise StageError(f"none of {self._how.workers} workers has started in {START_S} s; lower extract.workers")
         kind = f" --resources {RESOURCE}=1" if self._own_process else ""
-        address = self._how.scheduler or "this machine"
+        address = self._how.scheduler
         raise StageError(f"no worker for this view at {address}: start `dask worker {address} --nthreads 2{kind}`")
 
     def _pinned(self) -> list[str]:

@@ -38,7 +38,7 @@ def grid(study):
 def _cells(study) -> dict[str, float]:
     """When each cell's results were written, by the cell's name."""
     root = study.folder / "results" / "pairs"
-    return {f.parent.relative_to(root).as_posix(): f.stat().st_mtime_ns for f in root.rglob("metrics.json")}
+    return {f.parent.relative_to(root).as_posix(): f.stat().st_mtime_ns for f in root.rglob("predictions.parquet")}
 
 
 def test_every_cell_is_trained_once_and_a_new_view_trains_its_own_pairs(grid):

@@ -136,7 +136,7 @@ def test_a_click_on_a_head_sorts_and_a_second_one_reverses(gridded_page, tmp_pat
     assert best == [sorted(best[0], reverse=True), "descending", 1]
     assert worst == [sorted(best[0]), "ascending", 1]
     assert errors == [sorted(errors[0]), "ascending", 1]
-    assert names == [sorted(grid_results.VIEWS), "ascending", 1]
+    assert names == [[f"{view}101 utterances" for view in sorted(grid_results.VIEWS)], "ascending", 1]
     assert len(set(best[0])) > 1
 
 

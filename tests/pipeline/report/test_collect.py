@@ -167,9 +167,8 @@ def test_tables_of_cells_are_read_when_they_are_asked_for(gridded):
     """Hundreds of them need not be in memory side by side, and the probabilities never."""
     cell = collect(gridded.folder, gridded.params).cells[0]
     assert cell.predictions is None
-    assert list(cell.with_tables().predictions) == [
-        f"{task}.{side}" for task in grid_results.TASKS for side in ("true", "predicted")
-    ]
+    answers = [f"{task}.{side}" for task in grid_results.TASKS for side in ("true", "predicted")]
+    assert list(cell.with_tables().predictions) == ["utterance", *answers]
 
 
 @pytest.mark.parametrize("content", ["", "utterance,audio,reason\n"])
