@@ -7,7 +7,6 @@ Python's own `sys.stderr`, and whatever else writes to the file descriptor, is n
 import ctypes
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,8 @@ from contextlib import contextmanager, suppress
 _FROM_DECODER = re.compile(rb"^(\[[^\]]*libmpg123[^\]]*\]|Note: |Warning: |Illegal |mpg123).*$|^\s*$")
 _lock = threading.Lock()
 _inside = 0
-_kept = None
+_kept: int | None = None
+"""The file, and beside it the stream through which C writes into it."""
 _original: int | None = None
 
 
@@ -57,9 +57,9 @@ def _redirect() -> None:
         return
     library, stderr = _C
     if _stream is None:
-        with suppress(OSError):
-            _kept = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process lives
-            _stream = library.fdopen(os.dup(_kept.fileno()), b"w")
+        with suppress(OSError, AttributeError):
+            _kept = os.memfd_create("stderr")  # for as long as the process lives
+            _stream = library.fdopen(os.dup(_kept), b"w")
     if _stream:
         _original, stderr.value = stderr.value, _stream
 
@@ -71,10 +71,10 @@ def _restore() -> None:
     library, stderr = _C
     stderr.value, _original = _original, None
     library.fflush(_stream)
-    if size := os.fstat(_kept.fileno()).st_size:
-        lines = os.pread(_kept.fileno(), size, 0).splitlines(keepends=True)
-        os.ftruncate(_kept.fileno(), 0)
-        os.lseek(_kept.fileno(), 0, os.SEEK_SET)  # the duplicate shares the position
+    if size := os.fstat(_kept).st_size:
+        lines = os.pread(_kept, size, 0).splitlines(keepends=True)
+        os.ftruncate(_kept, 0)
+        os.lseek(_kept, 0, os.SEEK_SET)  # the duplicate shares the position
         others = b"".join(line for line in lines if not _FROM_DECODER.match(line.rstrip(b"\r\n")))
         if others:
             with suppress(OSError):

@@ -168,7 +168,7 @@ def test_the_model_folder_alone_is_enough(copied, trained, tmp_path, monkeypatch
 def test_files_that_cannot_be_used_have_a_line_with_the_reason(trained, tmp_path):
     """In both forms; the others are answered, and the exit status is that of a failure."""
     rate = 16_000
-    soundfile.write(tmp_path / "short.wav", np.full(390, 0.5), rate)
+    soundfile.write(tmp_path / "short.wav", np.resize([0.5, -0.5], 390), rate)
     soundfile.write(tmp_path / "nan.wav", np.full(rate, np.nan), rate, subtype="FLOAT")
     soundfile.write(tmp_path / "silent.wav", np.zeros(rate), rate)
     soundfile.write(tmp_path / "other.flac", np.random.default_rng(0).normal(size=(4000, 2)) / 9, 8000)
@@ -177,7 +177,7 @@ def test_files_that_cannot_be_used_have_a_line_with_the_reason(trained, tmp_path
     reasons = {
         "short.wav": "too short for the model",
         "nan.wav": "not finite",
-        "silent.wav": None,
+        "silent.wav": "silent: peak zero",
         "missing.wav": "missing",
         "text.wav": "unreadable",
         "other.flac": None,
@@ -187,7 +187,7 @@ def test_files_that_cannot_be_used_have_a_line_with_the_reason(trained, tmp_path
     model, files = trained.folder / "results/transport", [tmp_path / name for name in reasons]
     status, lines, err = run(trained, model, "--json", *files)
     assert status == 1
-    assert err.endswith("strata: 6 of 8 files cannot be used, their lines say why; mend them, or leave them out\n")
+    assert err.endswith("strata: 7 of 8 files cannot be used, their lines say why; mend them, or leave them out\n")
     for file, line, reason in zip(files, lines, reasons.values(), strict=True):
         assert line["file"] == str(file)
         assert (reason in line["error"]) if reason else (set(line) == {"file", "duration_s", "tasks"})
