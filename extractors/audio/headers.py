@@ -20,6 +20,11 @@ _MOST_CHUNKS = 10_000
 _NIST_COUNT = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 _TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")
 _NAME = re.compile(rb"[A-Za-z0-9 _(\xa9-][A-Za-z0-9 _.)-]{3}")
+_KNOWN = (
+    *(b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact", b"smpl", b"inst", b"PEAK", b"iXML", b"JUNK", b"_PMX"),
+    *(b"COMT", b"MARK", b"INST", b"APPL", b"NAME", b"AUTH", b"ANNO", b"(c) "),
+)
+"""Chunks that follow sample data, believed by their names where they are cut off."""
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 
@@ -80,8 +85,13 @@ def _riff(data: Bytes, kind: bytes) -> Header:
             if kind == b"RF64" and wide is not None:
                 (size,) = struct.unpack("<Q", data[wide : wide + 8])
                 return _sized(data, at + 8, size, wide, "<Q", _STREAMED_64, careful=True)
-            return _sized(data, at + 8, size, at + 4, order + "I", _STREAMED_32)
+            return _sized(data, at + 8, size, at + 4, order + "I", _STREAMED_32, whole=_whole(data, order))
     return Header()
+
+
+def _whole(data: Bytes, order: str) -> int:
+    """Where the file ends, as RIFF and AIFF say at their beginning."""
+    return 8 + struct.unpack(order + "I", data[4:8])[0]
 
 
 def _aiff(data: Bytes) -> Header:
@@ -89,7 +99,8 @@ def _aiff(data: Bytes) -> Header:
         if name == b"SSND":
             (skipped,) = struct.unpack(">I", data[at + 8 : at + 12])
             begin = 8 + skipped
-            return _sized(data, at + 8 + begin, size - begin, at + 4, ">I", _STREAMED_32, extra=begin)
+            whole = _whole(data, ">")
+            return _sized(data, at + 8 + begin, size - begin, at + 4, ">I", _STREAMED_32, extra=begin, whole=whole)
     return Header()
 
 
@@ -167,6 +178,7 @@ def _sized(
     extra: int = 0,
     careful: bool = False,
     chunked: bool = True,
+    whole: int | None = None,
 ) -> Header:
     """A stretch of sample data that is said to be so many bytes long.
 
@@ -180,13 +192,18 @@ def _sized(
         extra: what the header counts among them and is not.
         careful: whether libsndfile takes no size that goes beyond the file.
         chunked: whether other chunks may follow.
+        whole: where the file ends by another size in its header. Two that agree leave out what a program put behind the
+            samples, unless it is as much as a hundredth of them: then both were left behind while more was recorded.
     """
     held = len(data) - begin
     if claimed > held:
         patches = {place: struct.pack(number, held + extra)} if careful else {}
         exact = claimed < streamed
         return Header(patches, claimed if exact else None, max(held, 0))
-    if claimed == held or _is_else(data, begin + claimed, chunked, number[0]):
+    agreed = whole is not None and 0 <= whole - begin - claimed <= 1
+    if claimed == held or (agreed and held - claimed < claimed / 100):
+        return Header()
+    if _is_else(data, begin + claimed, chunked, number[0]):
         return Header()
     return Header({place: struct.pack(number, min(held + extra, (1 << 8 * struct.calcsize(number)) - 1))})
 
@@ -199,7 +216,7 @@ def _is_else(data: Bytes, at: int, chunked: bool, order: str) -> bool:
             return True
         if chunked and _NAME.match(rest):
             (size,) = struct.unpack(order + "I", rest[4:8])
-            if size <= len(data) - begin:
+            if size <= len(data) - begin or rest.startswith(_KNOWN):
                 return True
     return not any(any(data[place : place + (1 << 20)]) for place in range(at, len(data), 1 << 20))
 

@@ -179,10 +179,14 @@ def test_chunks_and_tags_behind_the_samples(encoded, put, tone):
     """What follows the sample data and is none stays out, as it always did: chunks, tags and padding."""
     data = encoded("WAV", "PCM_16")
     expected = read(put(data))
-    for more in (b"LIST" + struct.pack("<I", 8) + b"INFOabcd", b"TAG" + bytes(range(125)), bytes(1_000), b"id3 \x04"):
+    cut = b"LIST" + struct.pack("<I", 800) + b"INFOabcd"
+    text, signature = b"written by a program that signs", bytes(range(100, 160))
+    chunk = b"LIST" + struct.pack("<I", 8) + b"INFOabcd"
+    for more in (chunk, cut, text, signature, b"TAG" + bytes(range(125)), bytes(1_000), b"id3 \x04"):
         path = put(data + more)
         np.testing.assert_array_equal(read(path), expected)
         assert inspect(path).duration_s == len(tone) / RATE
+        assert content(path) == blake2b(data + more, digest_size=16).hexdigest()  # no row is computed anew
 
 
 @pytest.fixture(scope="module")
