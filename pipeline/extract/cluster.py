@@ -155,7 +155,8 @@ class Cluster(Runner):
                 n_workers=self._how.workers,
                 threads_per_worker=2,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="localhost:0",  # None means port 8787, and a warning where another cluster has it
+                scheduler_kwargs={"dashboard": False},
                 local_directory=os.path.join(self.job.folder, ".strata", "dask"),
                 silence_logs=logging.CRITICAL,
                 env={"OMP_NUM_THREADS": threads},  # Dask would give every worker one

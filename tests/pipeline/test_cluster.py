@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -156,7 +158,16 @@ def test_without_scheduler_or_worker_there_is_one_line(study, scheduler, monkeyp
     assert f"start `dask worker {scheduler.address} --nthreads 2`" in study.fails("extract", "mfcc")
 
 
-def test_a_tensorflow_view_never_enters_this_process(study):
+@pytest.fixture
+def taken_port():
+    """Something listens where Dask's pages would be, such as another extraction."""
+    with socket.socket() as listening, suppress(OSError):  # if not this, something else has it
+        listening.bind(("", 8787))
+        listening.listen()
+        yield
+
+
+def test_a_tensorflow_view_never_enters_this_process(study, taken_port):
     """Not even with one worker, and not to learn its shape."""
     need_tensorflow()
     study.params["views"] = {"trillsson": {"family": "tfhub", "source": "miniature:trillsson"}}
@@ -170,7 +181,9 @@ def test_a_tensorflow_view_never_enters_this_process(study):
         "    print(cli.main(['extract']), 'tensorflow' in sys.modules)",
     ]
     (study.folder / "run.py").write_text("\n".join(program))
-    assert "0 False" in study.process("python", "run.py")
+    said = study.process("python", "run.py")
+    assert "0 False" in said
+    assert "8787" not in said
     assert len(FeatureStore.open(study.folder / "features/trillsson.zarr")) == 24
 
 
