@@ -88,7 +88,9 @@ def _read(text: str, how: Callable[[str], Any]) -> Any:
         twice = _TWICE.match(error.problem or "")
         key = f"the key {twice[1]!r}" if twice else "a key"
         raise NotYAML(f"line {error.problem_mark.line + 1}: {key} stands twice in one section; keep one") from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or " ".join(str(error).split())
+        if isinstance(error, LookupError):  # ruamel.yaml's, of `!!bool x` and `!!int ''`
+            what = f"a tag such as !!int before what is none ({what})"
         raise NotYAML(f"line {mark.line + 1}: {what}" if mark else what) from None

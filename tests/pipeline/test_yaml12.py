@@ -59,7 +59,17 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(text, line, key):
 
 @pytest.mark.parametrize(
     "text",
-    ["a: [1\nb: 2", "a: \0", "a: *b", "a: !!python/name:os.system", "a: 2020-13-45", "a: 1\n---\nb: 2", "a:\n\t- 1"],
+    [
+        "a: [1\nb: 2",
+        "a: \0",
+        "a: *b",
+        "a: !!python/name:os.system",
+        "a: 2020-13-45",
+        "a: 1\n---\nb: 2",
+        "a:\n\t- 1",
+        "a: !!bool x",
+        "a: !!int ''",
+    ],
 )
 def test_what_is_no_yaml_is_one_line(text):
     """Whatever is wrong with it."""
