@@ -171,8 +171,7 @@ class _Inspector:
         try:
             seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs, channel)
             content = audio.content(item.audio, item.start_s, seen.duration_s, channel)
-            is_file = item.start_s == 0 and item.duration_s is None and channel is None
-            whole = content if is_file else self._whole(item.audio, state)
+            whole = self._whole(item.audio, state)
         except (UnusableAudio, OSError) as error:
             return {"reason": str(error)}  # not remembered: a disk may have been away
         except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
@@ -182,7 +181,7 @@ class _Inspector:
         return self.memory[key]
 
     def _whole(self, path: Path, state: str) -> str:
-        """The identity of a whole file: looked for once, however many utterances are parts of it."""
+        """The identity of a whole file, whatever its header says: looked for once, however many utterances are in it."""
         key = f"{path}@{state}"
         if key not in self._wholes:
             self._wholes[key] = audio.content(path)

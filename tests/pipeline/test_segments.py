@@ -105,3 +105,15 @@ def test_a_file_is_identified_once_however_many_utterances_are_parts_of_it(study
     monkeypatch.setattr(corpus.os, "cpu_count", lambda: 1)  # files side by side may be looked at by each
     corpus.run(Study(study.folder / "params.yaml"))
     assert len(wholes) == 1
+
+
+def test_a_whole_file_and_its_parts_are_of_one_recording(study, monkeypatch):
+    """Also where less is decoded than the header counts, so that even the whole row is told as a stretch."""
+    real = corpus.audio.content
+    monkeypatch.setattr(corpus.audio, "content", lambda path, *stretch: f"{real(path)}{'#' if stretch else ''}")
+    (study.recordings / "metadata.csv").write_text("file_name,start_s,duration_s\n000.wav,,\n000.wav,0.06,0.05\n")
+    study.params |= {"views": {}, "experiments": {}, "eliminate": {}}
+    study.write_params()
+    study.succeeds("corpus")
+    manifest = pd.read_parquet(study.folder / "data/manifest.parquet")
+    assert manifest["audio_content"].tolist() == 2 * [real(study.recordings / "000.wav")]
