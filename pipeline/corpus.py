@@ -181,7 +181,7 @@ class _Inspector:
         return self.memory[key]
 
     def _whole(self, path: Path, state: str) -> str:
-        """The identity of a whole file, whatever its header says: looked for once, however many utterances are in it."""
+        """The identity of a whole file: looked for once, however many utterances are parts of it."""
         key = f"{path}@{state}"
         if key not in self._wholes:
             self._wholes[key] = audio.content(path)
