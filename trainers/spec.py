@@ -146,7 +146,7 @@ class Experiment(Optimisation):
     pooling: Pooling = "weighted"
     """How several layers become one."""
     encoder: Literal["cnn", "mlp", "linear", "unified"] = "mlp"
-    """What stands between views and heads. `mlp`: fully connected networks, the best of the three on pooled features of
+    """What stands between views and heads. `mlp`: fully connected networks, ahead by a little on pooled features of
     recorded speech (README). `linear`: nothing, each head is one linear layer on the views: a probe. `cnn`: TANGO's
     convolutions over a vector's dimensions, then `mlp`'s networks. `unified`: wavCSE's model, the network that all
     tasks share ending in an embedding. A section that names none, but asks for what only `cnn` has (`channels`, or a
