@@ -38,7 +38,8 @@ def grid(study):
 def _cells(study) -> dict[str, float]:
     """When each cell's results were written, by the cell's name."""
     root = study.folder / "results" / "pairs"
-    return {f.parent.relative_to(root).as_posix(): f.stat().st_mtime_ns for f in root.rglob("predictions.parquet")}
+    done = [file.parent for file in root.rglob("metrics.json")]  # which also tells today's manifest, and is written anew
+    return {cell.relative_to(root).as_posix(): (cell / "predictions.parquet").stat().st_mtime_ns for cell in done}
 
 
 def test_every_cell_is_trained_once_and_a_new_view_trains_its_own_pairs(grid):
