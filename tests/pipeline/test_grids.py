@@ -38,7 +38,7 @@ def grid(study):
 def _cells(study) -> dict[str, float]:
     """When each cell's results were written, by the cell's name."""
     root = study.folder / "results" / "pairs"
-    done = [file.parent for file in root.rglob("metrics.json")]  # which also tells today's manifest, and is written anew
+    done = [file.parent for file in root.rglob("metrics.json")]  # itself written anew with each manifest
     return {cell.relative_to(root).as_posix(): (cell / "predictions.parquet").stat().st_mtime_ns for cell in done}
 
 
