@@ -95,7 +95,7 @@ def test_bad_files_never_stop_a_run_and_are_listed_with_reasons(study):
         "empty.wav": b"",
         "silent.wav": np.zeros(rate),
         "nan.wav": np.full(rate, np.nan),
-        "short.wav": np.full(390, 0.5),
+        "short.wav": np.resize([0.5, -0.5], 390),
     }
     for name, content in bad.items():
         if isinstance(content, bytes):
