@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
 
-import dask
 import distributed
 
 from pipeline.errors import StageError
@@ -150,17 +149,16 @@ class Cluster(Runner):
     def _local_cluster(self) -> distributed.LocalCluster:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // self._how.workers)))
-        with dask.config.set({"distributed.comm.timeouts.connect": START_S}):
-            return distributed.LocalCluster(
-                n_workers=self._how.workers,
-                threads_per_worker=2,
-                processes=True,
-                dashboard_address="localhost:0",  # None means port 8787, and a warning where another cluster has it
-                scheduler_kwargs={"dashboard": False},
-                local_directory=os.path.join(self.job.folder, ".strata", "dask"),
-                silence_logs=logging.CRITICAL,
-                env={"OMP_NUM_THREADS": threads},  # Dask would give every worker one
-            )
+        return distributed.LocalCluster(
+            n_workers=self._how.workers,
+            threads_per_worker=2,
+            processes=True,
+            dashboard_address="localhost:0",  # None means port 8787, and a warning where another cluster has it
+            scheduler_kwargs={"dashboard": False},
+            local_directory=os.path.join(self.job.folder, ".strata", "dask"),
+            silence_logs=logging.CRITICAL,
+            env={"OMP_NUM_THREADS": threads},  # Dask would give every worker one
+        )
 
     def _workers(self) -> list[str]:
         """Addresses of the workers that may compute this view.
