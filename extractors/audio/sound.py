@@ -27,9 +27,12 @@ from extractors.contract import UnusableAudio
 _NO_HEADER = "unreadable: no header that tells rate and format"
 _MOST_FRAMES = 1 << 60
 _EMPTY_TAG = b"ID3\x04\0\0\0\0\0\x20" + bytes(32)  # an MP3 without a name is known by it, whatever it begins with
-_CONTAINERS = (b"\x1aE\xdf\xa3", b"0&\xb2u", b"#!AMR", b"\xff\xf1", b"\xff\xf9", b".RMF", b"FLV", b"MAC ", b"wvpk")
-"""How files begin that PyAV and ffmpeg know and libsndfile does not: Matroska, ASF (WMA), AMR, ADTS (AAC), …; and those
-of MP4's kin have `ftyp` behind their first four bytes."""
+_CONTAINERS = (b"0&\xb2u", b"#!AMR", b"\xff\xf1", b"\xff\xf9")
+"""How files begin that PyAV and ffmpeg know, and decode alike, and libsndfile does not: ASF (WMA), AMR, ADTS (AAC); those
+of MP4's kin have `ftyp` behind their first four bytes. Of Matroska they do not make the same samples, nor do both notice
+a cut copy: a value would follow from which of them is installed."""
+_ELSEWHERE = (b"\x1aE\xdf\xa3", b"wvpk", b"MAC ", b"FLV", b".RMF")
+"""How files begin that other programs convert: Matroska and WebM, WavPack, Monkey's Audio, Flash, RealMedia."""
 
 
 class Sound(ABC):
@@ -88,6 +91,8 @@ def opened(path: str | Path) -> Sound:
             reason = "Format not recognised."
         if reason == "Format not recognised." and (start[4:8] == b"ftyp" or start.startswith(_CONTAINERS)):
             return _by_ffmpeg(path)
+        if start.startswith(_ELSEWHERE):
+            reason = "Format not recognised; convert it to WAV or FLAC"
         raise UnusableAudio(f"unreadable: {reason}") from error
     except TypeError as error:  # *.raw, of which soundfile wants to be told rate and format
         raise UnusableAudio(_NO_HEADER) from error

@@ -33,7 +33,7 @@ from pipeline.progress import say
 PATIENCE_S = 30
 """How long to wait for a scheduler to answer and for a worker to appear there."""
 START_S = 600
-"""How long workers of one's own may take to start, or to start again: on a busy machine, more than Dask gives them."""
+"""How long workers of one's own may take to start again, after which there is none: a machine may be busy."""
 RESOURCE = "tensorflow"
 MOST_QUESTIONS = 3
 

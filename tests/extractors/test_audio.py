@@ -337,3 +337,11 @@ def test_m4a_where_nothing_decodes_it(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UnusableAudio, match=r"PyAV or ffmpeg is installed; `pip install 'strata-speech\[m4a\]'`"):
         inspect(tmp_path / "a.m4a")
+
+
+@pytest.mark.parametrize("start", [b"\x1aE\xdf\xa3", b"wvpk"])
+def test_what_is_decoded_differently_here_and_there_is_refused(tmp_path, start):
+    """Whatever is installed: a cached value does not follow from the decoder at hand."""
+    (tmp_path / "a.bin").write_bytes(start + bytes(100))
+    with pytest.raises(UnusableAudio, match="Format not recognised; convert it to WAV or FLAC"):
+        inspect(tmp_path / "a.bin")
