@@ -28,9 +28,9 @@ _NO_HEADER = "unreadable: no header that tells rate and format"
 _MOST_FRAMES = 1 << 60
 _EMPTY_TAG = b"ID3\x04\0\0\0\0\0\x20" + bytes(32)  # an MP3 without a name is known by it, whatever it begins with
 _CONTAINERS = (b"0&\xb2u", b"#!AMR", b"\xff\xf1", b"\xff\xf9")
-"""How files begin that PyAV and ffmpeg know, and decode alike, and libsndfile does not: ASF (WMA), AMR, ADTS (AAC); those
-of MP4's kin have `ftyp` behind their first four bytes. Of Matroska they do not make the same samples, nor do both notice
-a cut copy: a value would follow from which of them is installed."""
+"""How files begin that PyAV and ffmpeg know, and decode alike, and libsndfile does not: ASF (WMA), AMR, ADTS (AAC);
+those of MP4's kin have `ftyp` behind their first four bytes. Of Matroska they do not make the same samples, nor do both
+notice a cut copy: a value would follow from which of them is installed."""
 _ELSEWHERE = (b"\x1aE\xdf\xa3", b"wvpk", b"MAC ", b"FLV", b".RMF")
 """How files begin that other programs convert: Matroska and WebM, WavPack, Monkey's Audio, Flash, RealMedia."""
 
