@@ -14,15 +14,16 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 import torch
+from strata.pipeline.stages import corpus, extract, gather
+from strata.pipeline.study import yaml12
+from strata.pipeline.study.folder import Study
+from strata.trainers.folds import cross_validation
+from strata.trainers.inputs.data import Dataset, targets
+from strata.trainers.search.rounds import Key, eliminate
+from strata.trainers.spec import Elimination, Folds, Task
+from strata.trainers.training.together import Run, Together
 
 from benchmarks import plain_unified, write_table
-from pipeline import corpus, extract, gather, yaml12
-from pipeline.study import Study
-from trainers.data import Dataset, targets
-from trainers.folds import cross_validation
-from trainers.rounds import Key, eliminate
-from trainers.spec import Elimination, Folds, Task
-from trainers.together import Run, Together
 
 COMMAND = "python -m benchmarks.elimination"
 TASKS = {name: Task(kind="classification") for name in ("speaker", "keyword", "style")}

@@ -9,13 +9,13 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from strata import extractors
+from strata.extractors.contract import SAMPLING_RATE, Size
+from strata.extractors.speed import count_operations, matrix_rate, synchronize
+from strata.extractors.torch_setup import inference, resolve_device
 
-import extractors
 from benchmarks import write_table
 from benchmarks.models import SHAPES, Loop, make_checkpoint, sounds
-from extractors.contract import SAMPLING_RATE, Size
-from extractors.speed import count_operations, matrix_rate, synchronize
-from extractors.torch_setup import inference, resolve_device
 
 EQUAL, MIXED = "equal lengths", "mixed lengths"
 UTTERANCES = {

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
+from strata.extractors.speed import count_operations, matrix_rate
+from strata.trainers.inputs.data import Targets, targets
+from strata.trainers.models.model import Heads
+from strata.trainers.spec import Experiment, Task
+from strata.trainers.training.jobs import Job, train
 
 from benchmarks import plain_heads, write_table
-from extractors.speed import count_operations, matrix_rate
-from trainers.data import Targets, targets
-from trainers.jobs import Job, train
-from trainers.model import Heads
-from trainers.spec import Experiment, Task
 
 COMMAND = "python -m benchmarks.heads"
 ROUNDS = 3

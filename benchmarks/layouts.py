@@ -8,8 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-
-from store import FeatureStore
+from strata.store import FeatureStore
 
 BATCH_ROWS = 256
 """Rows that an extraction hands over at a time."""

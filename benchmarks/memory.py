@@ -1,6 +1,5 @@
 """Peak memory of `strata extract` on corpora of growing size: it must not grow with them (DESIGN §5, §6)."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -8,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from strata.pipeline.study import yaml12
 
 from benchmarks import write_table
-from pipeline import yaml12
 
 SECONDS, SAMPLING_RATE = 3.0, 16_000
 SIZES = (2500, 5000, 10000)
@@ -21,7 +20,7 @@ VIEWS = {
 PROGRAM = """
 import sys
 from benchmarks import peak_mb
-from pipeline import cli
+from strata.pipeline import cli
 status = cli.main(["extract", sys.argv[1]])
 print(round(peak_mb()))
 sys.exit(status)
@@ -35,7 +34,7 @@ def main() -> None:
         for size in SIZES:
             study = Path(folder) / str(size)
             _make(study, size)
-            _strata(study, "-m", "pipeline.cli", "corpus")
+            _strata(study, "-m", "strata.pipeline.cli", "corpus")
             for view in VIEWS:
                 peak = int(_strata(study, "-c", PROGRAM, view).splitlines()[-1])
                 stored = sum(file.stat().st_size for file in (study / f"features/{view}.zarr").rglob("*"))
@@ -61,10 +60,7 @@ def _make(study: Path, size: int) -> None:
 
 
 def _strata(study: Path, *arguments: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=study, env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, *arguments], cwd=study, capture_output=True, text=True, check=True)
     return done.stdout
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from extractors.contract import SAMPLING_RATE
-from extractors.transformers.checkpoints import SPEECH_MODELS, quiet, transformers
+from strata.extractors.contract import SAMPLING_RATE
+from strata.extractors.transformers.checkpoints import SPEECH_MODELS, quiet, transformers
 
 SHAPES = {
     "wav2vec2-base": {"model_type": "wav2vec2"},  # transformers' defaults are its sizes

@@ -8,12 +8,11 @@ with nothing done for speed: `nn.Conv1d`, autograd through POT's Sinkhorn on log
 from collections.abc import Sequence
 
 import torch
+from strata.trainers.inputs.data import Targets
+from strata.trainers.models.model import Heads
+from strata.trainers.spec import Experiment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-
-from trainers.data import Targets
-from trainers.model import Heads
-from trainers.spec import Experiment
 
 
 class PlainHeads(nn.Module):

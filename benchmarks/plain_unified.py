@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from strata.trainers.folds import Fold
+from strata.trainers.inputs.data import Targets
+from strata.trainers.models.unified import UnifiedEmbedding
+from strata.trainers.spec import Elimination
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-
-from trainers.data import Targets
-from trainers.folds import Fold
-from trainers.spec import Elimination
-from trainers.unified import UnifiedEmbedding
 
 
 class PlainUnified(nn.Module):

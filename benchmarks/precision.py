@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from strata import extractors
+from strata.extractors.contract import SAMPLING_RATE
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import extractors
 from benchmarks import write_table
 from benchmarks.models import SHAPES, make_checkpoint, sounds
-from extractors.contract import SAMPLING_RATE
 
 FORMATS = ("tf32", "bfloat16", "float16")
 UTTERANCES = {"cpu": [1.5, 1.0], "cuda": [1.0 + 0.5 * i for i in range(20)]}

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractors.contract import (
+from strata.extractors.contract import (
     AudioExtractor,
     CheckpointAbsent,
     Extractor,
@@ -20,7 +20,7 @@ from extractors.contract import (
 )
 
 if TYPE_CHECKING:
-    from extractors.transformers.recogniser import Recogniser
+    from strata.extractors.transformers.recogniser import Recogniser
 
 OWN_PROCESS = {"tfhub"}
 """Families whose library wants a process, and a GPU's memory, without PyTorch in it."""
@@ -43,12 +43,12 @@ __all__ = [
 ]
 
 _IMPLEMENTATIONS = {
-    "transformers": ("extractors.transformers.speech", "TransformersExtractor"),
-    "text": ("extractors.transformers.text", "LanguageModelExtractor"),
-    "speechbrain": ("extractors.speechbrain", "XVectorExtractor"),
-    "tfhub": ("extractors.tfhub", "SavedModelExtractor"),
-    "mfcc": ("extractors.mfcc", "MFCCExtractor"),
-    "opensmile": ("extractors.opensmile", "OpenSmileExtractor"),
+    "transformers": ("strata.extractors.transformers.speech", "TransformersExtractor"),
+    "text": ("strata.extractors.transformers.text", "LanguageModelExtractor"),
+    "speechbrain": ("strata.extractors.speechbrain", "XVectorExtractor"),
+    "tfhub": ("strata.extractors.tfhub", "SavedModelExtractor"),
+    "mfcc": ("strata.extractors.mfcc", "MFCCExtractor"),
+    "opensmile": ("strata.extractors.opensmile", "OpenSmileExtractor"),
 }
 
 
@@ -74,7 +74,7 @@ def load(
         >>> extractor.layer_names
         ('mfcc',)
     """
-    from extractors.view import parse  # pydantic is needed from here on only
+    from strata.extractors.view import parse  # pydantic is needed from here on only
 
     checked = parse(view)
     module, name = _IMPLEMENTATIONS[checked.family]
@@ -105,8 +105,8 @@ def load_recogniser(
         >>> recogniser.fingerprint["language"]
         'en'
     """
-    from extractors.recogniser import parse
+    from strata.extractors.recogniser import parse
 
     checked = parse(section)
-    recogniser = import_module("extractors.transformers.recogniser")
+    recogniser = import_module("strata.extractors.transformers.recogniser")
     return recogniser.Recogniser(checked, device=device, batch_s=batch_s, folder=Path(folder))

@@ -137,7 +137,9 @@ class AudioExtractor(Extractor):
             UnusableAudio: a waveform is empty, shorter than `min_samples`, or not finite (`unusable` tells beforehand).
                 Nothing has been computed then.
         """
-        from extractors.resampling import resample  # loads a compiled library, which importing the contract must not
+        from strata.extractors.resampling import (
+            resample,  # loads a compiled library, which importing the contract must not
+        )
 
         for waveform in waveforms:
             if (reason := self.unusable(waveform, sampling_rate)) is not None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from extractors import miniatures
+from strata.extractors import miniatures
 
 SPEECH_TYPES = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "whisper")
 """`model_type` in config.json of the speech models that are known here."""

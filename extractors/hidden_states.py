@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from strata.extractors.contract import HiddenStates
+from strata.extractors.torch_setup import to_device, to_host
+from strata.extractors.windows import Window
 from torch import Tensor, nn
-
-from extractors.contract import HiddenStates
-from extractors.torch_setup import to_device, to_host
-from extractors.windows import Window
 
 
 @dataclass

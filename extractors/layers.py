@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from extractors.contract import ViewError
-from extractors.view import LAST_HIDDEN_STATE, Upto
+from strata.extractors.contract import ViewError
+from strata.extractors.view import LAST_HIDDEN_STATE, Upto
 
 
 def kept_layers(asked: str | Upto | Sequence[int | str], depth: int, source: str) -> tuple[str, ...]:

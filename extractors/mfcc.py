@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy.fft import dct, rfft
-
-from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates
-from extractors.view import MFCCView
+from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates
+from strata.extractors.view import MFCCView
 
 FRAME_LENGTH = 400
 FRAME_STEP = 160

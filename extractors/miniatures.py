@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from zlib import crc32
 
-from extractors.contract import ViewError
+from strata.extractors.contract import ViewError
 
 PREFIX = "miniature:"
 

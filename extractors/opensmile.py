@@ -29,10 +29,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
-from extractors.sources import hash_files
-from extractors.view import OpenSmileView
+from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
+from strata.extractors.sources import hash_files
+from strata.extractors.view import OpenSmileView
 
 MIN_SAMPLES = {
     "eGeMAPSv02": 960,

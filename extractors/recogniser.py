@@ -7,9 +7,8 @@ is for the recogniser to say.
 from collections.abc import Mapping
 
 from pydantic import Field
-
-from extractors.contract import ViewError
-from extractors.section import Section
+from strata.extractors.contract import ViewError
+from strata.extractors.section import Section
 
 
 class RecogniserSection(Section):

@@ -8,8 +8,7 @@ from difflib import get_close_matches
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-
-from extractors.contract import ViewError
+from strata.extractors.contract import ViewError
 
 
 class Section(BaseModel):

@@ -12,9 +12,9 @@ from fnmatch import fnmatch
 from hashlib import blake2b
 from pathlib import Path
 
-from extractors import families
-from extractors.contract import CheckpointAbsent, ViewError
-from extractors.miniatures import PREFIX, miniature
+from strata.extractors import families
+from strata.extractors.contract import CheckpointAbsent, ViewError
+from strata.extractors.miniatures import PREFIX, miniature
 
 _INDEX = ".index.json"  # how the file that lists the shards of divided weights ends
 

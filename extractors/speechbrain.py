@@ -22,16 +22,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from strata.extractors import miniatures
+from strata.extractors.batching import run_halving
+from strata.extractors.contract import SAMPLING_RATE, HiddenStates, Size, ViewError
+from strata.extractors.sources import find, hash_files
+from strata.extractors.speechbrain_yaml import DILATIONS, FILE_NAME, check
+from strata.extractors.torch_setup import TorchExtractor, inference, to_device
+from strata.extractors.view import SpeechBrainView
+from strata.extractors.windows import FrameGrid, plan
 from torch import Tensor, nn
-
-from extractors import miniatures
-from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, HiddenStates, Size, ViewError
-from extractors.sources import find, hash_files
-from extractors.speechbrain_yaml import DILATIONS, FILE_NAME, check
-from extractors.torch_setup import TorchExtractor, inference, to_device
-from extractors.view import SpeechBrainView
-from extractors.windows import FrameGrid, plan
 
 WEIGHTS = "embedding_model.ckpt"
 

@@ -15,8 +15,7 @@ import re
 from pathlib import Path
 
 import yaml
-
-from extractors.contract import ViewError
+from strata.extractors.contract import ViewError
 
 FILE_NAME = "hyperparams.yaml"
 """Where SpeechBrain looks for it."""

@@ -27,13 +27,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from extractors import miniatures
-from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
-from extractors.sources import find, hash_files
-from extractors.view import TFHubView
-from extractors.windows import FrameGrid, plan
+from strata.extractors import miniatures
+from strata.extractors.batching import run_halving
+from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
+from strata.extractors.sources import find, hash_files
+from strata.extractors.view import TFHubView
+from strata.extractors.windows import FrameGrid, plan
 
 WINDOW_S = 60.0
 """Longest audio given to the model at once."""

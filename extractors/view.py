@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
-
-from extractors.contract import ViewError
-from extractors.section import Section, nearest
+from strata.extractors.contract import ViewError
+from strata.extractors.section import Section, nearest
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 """Name of the output after the final layer norm, which stable-layer-norm models keep apart from their last layer."""

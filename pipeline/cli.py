@@ -9,8 +9,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline import where
-from pipeline.errors import one_line
+from strata.pipeline.errors import one_line
+from strata.pipeline.study import where
 
 STAGES = {
     "corpus": ("list the recordings of all corpora in data/manifest.parquet", None, "strata corpus"),
@@ -217,19 +217,27 @@ def _add_layers(commands: argparse._SubParsersAction, every: argparse.ArgumentPa
     )
 
 
+PLACES = {
+    "report": "strata.pipeline.report",
+    "compare": "strata.pipeline.commands.compare",
+    "bench": "strata.pipeline.commands.bench",
+}
+"""Modules of the commands that are no stage of `stages/`."""
+
+
 def _run(options: argparse.Namespace) -> None:
     if options.command == "init":
-        from pipeline import init
+        from strata.pipeline.commands import init
 
         init.run(options.folder, options.recipe)
         return
     if options.command == "store":
-        from pipeline import store
+        from strata.pipeline.commands import store
 
         store.ACTIONS[options.action](options.path, *([options.file] if "file" in options else []))
         return
     if options.command == "predict":
-        from pipeline import predict
+        from strata.pipeline.commands import predict
 
         study = None if options.params is None else options.params.parent
         predict.run(options.model, options.files, study, options.device, options.batch_s, options.json)
@@ -239,21 +247,21 @@ def _run(options: argparse.Namespace) -> None:
             raise ValueError(
                 "expected --model FOLDER --output FILE.npy and files of audio; without them, names of embed"
             )
-        from pipeline import embed_files
+        from strata.pipeline.commands import embed_files
 
         study = None if options.params is None else options.params.parent
         embed_files.run(options.model, options.names, options.output, study, options.device, options.batch_s)
         return
     if options.command == "layers":
-        from pipeline import layers
+        from strata.pipeline.commands import layers
 
         layers.run(options.results, options.params, options.write, options.time, options.json)
         return
     from importlib import import_module
 
-    from pipeline.study import Study
+    from strata.pipeline.study.folder import Study
 
-    stage = import_module(f"pipeline.{options.command}")
+    stage = import_module(PLACES.get(options.command, f"strata.pipeline.stages.{options.command}"))
     study = Study(options.params or where.here())
     if options.command == "compare":
         stage.run(study, options.names, options.json)

@@ -3,8 +3,8 @@
 The store knows arrays, keys and fingerprints. It knows no model, no audio, no label and no task.
 """
 
-from store.errors import CorruptStore, FingerprintMismatch, NoRoom, StoreError, StoreLocked, differences
-from store.feature_store import FeatureStore
+from strata.store.errors import CorruptStore, FingerprintMismatch, NoRoom, StoreError, StoreLocked, differences
+from strata.store.feature_store import FeatureStore
 
 __all__ = [
     "CorruptStore",

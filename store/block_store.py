@@ -18,13 +18,12 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import numpy as np
-
-from store import blocks, documents, layout
-from store.blocks import Rows
-from store.errors import CorruptStore, StoreError
-from store.opening import committed, find_header, read_or_nothing, there, view_name
-from store.shards import Damaged
-from store.storage import PARTIAL, Storage
+from strata.store import blocks, documents, layout
+from strata.store.blocks import Rows
+from strata.store.errors import CorruptStore, StoreError
+from strata.store.opening import committed, find_header, read_or_nothing, there, view_name
+from strata.store.shards import Damaged
+from strata.store.storage import PARTIAL, Storage
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from store import layout, shards
-from store.layout import Header
-from store.shards import Damaged
-from store.storage import Storage
+from strata.store import layout, shards
+from strata.store.layout import Header
+from strata.store.shards import Damaged
+from strata.store.storage import Storage
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ No value is read by them: the header alone decides that. Knows neither rows nor 
 
 import json
 
-from store import blocks, layout
-from store.errors import CorruptStore
-from store.layout import Header
-from store.opening import committed, read_or_nothing
-from store.shards import Damaged
-from store.storage import Storage
+from strata.store import blocks, layout
+from strata.store.errors import CorruptStore
+from strata.store.layout import Header
+from strata.store.opening import committed, read_or_nothing
+from strata.store.shards import Damaged
+from strata.store.storage import Storage
 
 
 def num_blocks(storage: Storage, header: Header) -> int:

@@ -12,14 +12,13 @@ from functools import cached_property, wraps
 from pathlib import Path
 
 import numpy as np
-
-from store import blocks, layout
-from store.block_store import BlockStore
-from store.blocks import Rows
-from store.errors import CorruptStore, FingerprintMismatch, StoreError
-from store.opening import find_header, is_store, storage_of, view_name
-from store.shards import Damaged
-from store.storage import Storage
+from strata.store import blocks, layout
+from strata.store.block_store import BlockStore
+from strata.store.blocks import Rows
+from strata.store.errors import CorruptStore, FingerprintMismatch, StoreError
+from strata.store.opening import find_header, is_store, storage_of, view_name
+from strata.store.shards import Damaged
+from strata.store.storage import Storage
 
 PARALLEL_READS = min(4, os.cpu_count() or 1)
 """Blocks read at the same time, so that the disk's work and ours overlap …"""

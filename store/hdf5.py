@@ -34,11 +34,10 @@ from uuid import uuid4
 
 import h5py
 import numpy as np
-
-from store.errors import StoreError
-from store.feature_store import FeatureStore
-from store.local import sync_folder
-from store.parts import check_room, parts, row_bytes
+from strata.store.errors import StoreError
+from strata.store.feature_store import FeatureStore
+from strata.store.local import sync_folder
+from strata.store.parts import check_room, parts, row_bytes
 
 FORMAT = "strata features"
 FORMAT_VERSION = 1

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from store.errors import naming_full_disks
-from store.lock import exclusive
-from store.storage import PARTIAL, Storage
+from strata.store.errors import naming_full_disks
+from strata.store.lock import exclusive
+from strata.store.storage import PARTIAL, Storage
 
 
 class LocalStorage(Storage):

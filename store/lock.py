@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from store.errors import StoreLocked, naming_full_disks
+from strata.store.errors import StoreLocked, naming_full_disks
 
 
 @contextmanager

@@ -14,12 +14,12 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from store.errors import StoreError
-from store.feature_store import FeatureStore
-from store.layout import default_block_rows
-from store.local import sync_folder
-from store.lock import exclusive
-from store.parts import check_room, parts, row_bytes
+from strata.store.errors import StoreError
+from strata.store.feature_store import FeatureStore
+from strata.store.layout import default_block_rows
+from strata.store.local import sync_folder
+from strata.store.lock import exclusive
+from strata.store.parts import check_room, parts, row_bytes
 
 PART_BYTES = 2**27
 """Values held at a time; one utterance whose frames are larger is still read whole."""

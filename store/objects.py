@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 
-from store.errors import StoreError, StoreLocked
-from store.lock import described, holder
-from store.storage import Storage
+from strata.store.errors import StoreError, StoreLocked
+from strata.store.lock import described, holder
+from strata.store.storage import Storage
 
 
 class ObjectStorage(Storage):

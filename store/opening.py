@@ -2,10 +2,10 @@
 
 from pathlib import Path, PurePosixPath
 
-from store import layout
-from store.errors import CorruptStore, StoreError
-from store.local import LocalStorage
-from store.storage import Storage
+from strata.store import layout
+from strata.store.errors import CorruptStore, StoreError
+from strata.store.local import LocalStorage
+from strata.store.storage import Storage
 
 
 def storage_of(path: str | Path | Storage) -> Storage:
@@ -13,7 +13,7 @@ def storage_of(path: str | Path | Storage) -> Storage:
     if isinstance(path, Storage):
         return path
     if "://" in str(path):
-        from store.objects import ObjectStorage
+        from strata.store.objects import ObjectStorage
 
         return ObjectStorage(str(path))
     return LocalStorage(Path(path))

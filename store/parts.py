@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-
-from store.errors import StoreError
-from store.layout import Header
+from strata.store.errors import StoreError
+from strata.store.layout import Header
 
 
 def row_bytes(header: Header, counts: np.ndarray) -> np.ndarray:

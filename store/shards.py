@@ -12,8 +12,7 @@ from math import prod
 
 import crc32c
 import numpy as np
-
-from store.storage import Storage
+from strata.store.storage import Storage
 
 CHECKSUM_BYTES = 4
 ABSENT = 2**64 - 1

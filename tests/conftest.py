@@ -15,7 +15,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Axis names in signatures are checked against the arrays that really pass, in every test run.
-install_import_hook(["trainers", "store"], "beartype.beartype")
+install_import_hook(["strata.trainers", "strata.store"], "beartype.beartype")
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("strata", deadline=None)

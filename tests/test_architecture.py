@@ -21,10 +21,12 @@ BACKENDS = {
     "transformers": {"extractors/transformers/checkpoints.py"},
     "zarr": set(),  # a store is written and read by hand; the tests hold it to what Zarr reads and writes
     "obstore": {"store/objects.py"},
-    "distributed": {"pipeline/extract/cluster.py"},
+    "distributed": {"pipeline/stages/extract/cluster.py"},
     "opensmile": {"extractors/opensmile.py"},
     "h5py": {"store/hdf5.py"},
-    "optuna": {"trainers/tuning.py"},  # brings a database's client along; what a search may try is checked without it
+    "optuna": {
+        "trainers/search/tuning.py"
+    },  # brings a database's client along; what a search may try is checked without it
 }
 
 
@@ -55,7 +57,7 @@ def test_a_backend_is_imported_by_its_own_file_alone(backend):
     assert users <= BACKENDS[backend]
 
 
-@pytest.mark.parametrize("module", ["pipeline.cli", "extractors", "trainers", "pipeline.report"])
+@pytest.mark.parametrize("module", ["strata.pipeline.cli", "extractors", "trainers", "strata.pipeline.report"])
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
     """`strata --help` starts at once."""
     heavy = ["torch", "tensorflow", "transformers", "zarr", "pandas", "matplotlib", "sklearn", "scipy"]

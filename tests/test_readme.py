@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter
-
-from extractors import miniatures
-from extractors.view import parse as parse_view
-from pipeline import cli, yaml12
-from pipeline.corpora import ADAPTERS, Corpus
-from pipeline.init import recipes
-from pipeline.params import parse
-from store import FeatureStore
+from strata.extractors import miniatures
+from strata.extractors.view import parse as parse_view
+from strata.pipeline import cli
+from strata.pipeline.commands.init import recipes
+from strata.pipeline.corpora import ADAPTERS, Corpus
+from strata.pipeline.study import yaml12
+from strata.pipeline.study.params import parse
+from strata.store import FeatureStore
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()

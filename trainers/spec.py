@@ -32,7 +32,7 @@ Pooling = Literal[
     "weighted", "mean", "max", "mixed", "gated", "learned-norm", "log-sum-exp", "smooth-maximum", "auto",
     "self-attention",
 ]  # fmt: skip
-"""Layer-wise poolings: see trainers.poolings."""
+"""Layer-wise poolings: see trainers.modules.poolings."""
 
 
 class Task(Section):
@@ -104,7 +104,7 @@ class Optimisation(Section):
     l2: float = Field(0.0, ge=0)
     """Factors of Σ|w| and Σw² over all weights."""
     balancing: Literal["equal", "uncertainty", "gradnorm", "random"] = "equal"
-    """How the tasks' losses are weighed against each other: see trainers.balancing."""
+    """How the tasks' losses are weighed against each other: see trainers.training.balancing."""
     batches: Literal["shuffled", "balanced"] = "shuffled"
     """`balanced` gives every task the same share of every batch, however few utterances it is labelled for."""
 
@@ -136,7 +136,7 @@ def _kind(fusion: object) -> object:
 
 
 class Experiment(Optimisation):
-    """One named training configuration, cross-validated; with a `grid`, many of them (`trainers.grid`)."""
+    """One named training configuration, cross-validated; with a `grid`, many of them (`search.grid`)."""
 
     corpora: list[str] = []
     """Corpora whose utterances take part; all where none is named."""

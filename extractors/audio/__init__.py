@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-
-from extractors.audio.sound import Sound, checked, cut_off, is_clearly_less, opened
-from extractors.contract import SAMPLING_RATE, UnusableAudio
-from extractors.resampling import resample
+from strata.extractors.audio.sound import Sound, checked, cut_off, is_clearly_less, opened
+from strata.extractors.contract import SAMPLING_RATE, UnusableAudio
+from strata.extractors.resampling import resample
 
 __all__ = ["Channel", "Inspection", "content", "duration", "inspect", "of_mended", "read"]
 

@@ -3,7 +3,7 @@
 Source: RFC 9639, sections 8.2 (streaminfo) and 9.1 (frame header).
 """
 
-from extractors.audio.bytes_of import Bytes, Patches
+from strata.extractors.audio.bytes_of import Bytes, Patches
 
 MOST = (1 << 36) - 1
 """The largest total that the header has room for: no recording's."""

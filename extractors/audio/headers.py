@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from extractors.audio import flac, mpeg
-from extractors.audio.bytes_of import Bytes, Patches
+from strata.extractors.audio import flac, mpeg
+from strata.extractors.audio.bytes_of import Bytes, Patches
 
 _STREAMED_32 = 0x7F000000
 """From here on a 32-bit size is what programs write that cannot know it: 0x7FFFF000, 0x80000000, 0xFFFFFFFF, …"""

@@ -5,8 +5,8 @@ Source: ISO/IEC 11172-3, 2.4.2.3, and 13818-3 for the low rates; frame counts as
 
 from dataclasses import dataclass
 
-from extractors.audio.bytes_of import Bytes
-from extractors.audio.flac import synchsafe
+from strata.extractors.audio.bytes_of import Bytes
+from strata.extractors.audio.flac import synchsafe
 
 _SEARCHED = 1 << 18
 """Bytes in which the first frame, and the next one behind what is no frame, is looked for."""

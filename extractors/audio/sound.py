@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-
-from extractors.audio import headers
-from extractors.audio.bytes_of import Mended
-from extractors.audio.headers import Header
-from extractors.audio.quiet import quiet
-from extractors.contract import UnusableAudio
+from strata.extractors.audio import headers
+from strata.extractors.audio.bytes_of import Mended
+from strata.extractors.audio.headers import Header
+from strata.extractors.audio.quiet import quiet
+from strata.extractors.contract import UnusableAudio
 
 _NO_HEADER = "unreadable: no header that tells rate and format"
 _MOST_FRAMES = 1 << 60

@@ -6,6 +6,6 @@ audio into texts. `settings` reads what a checkpoint says, `checkpoints` what it
 that is needed here; `miniature` writes random checkpoints for demo and tests.
 """
 
-from extractors.torch_setup import without_compiled_torchaudio
+from strata.extractors.torch_setup import without_compiled_torchaudio
 
 without_compiled_torchaudio()  # before any of them imports transformers, whose speech models import torchaudio

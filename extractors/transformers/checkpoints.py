@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 import transformers
+from strata.extractors.contract import ViewError
+from strata.extractors.sources import Checkpoint
 from torch import Tensor, nn
-
-from extractors.contract import ViewError
-from extractors.sources import Checkpoint
 
 WEIGHTS = (
     "model.safetensors",

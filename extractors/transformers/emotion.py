@@ -9,9 +9,8 @@ Source: Wagner et al., *Dawn of the transformer era in speech emotion recognitio
 
 import numpy as np
 import torch
+from strata.extractors.contract import ViewError
 from torch import Tensor, nn
-
-from extractors.contract import ViewError
 
 _NAMES = ("classifier.dense.weight", "classifier.dense.bias", "classifier.out_proj.weight", "classifier.out_proj.bias")
 

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from strata.extractors.torch_setup import to_device
 from torch import Tensor, nn
-
-from extractors.torch_setup import to_device
 
 
 class ValidGroupNorm(nn.GroupNorm):

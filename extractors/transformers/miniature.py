@@ -4,9 +4,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-
-from extractors import miniatures
-from extractors.transformers.checkpoints import SPEECH_MODELS, TEXT_MODELS, quiet, transformers
+from strata.extractors import miniatures
+from strata.extractors.transformers.checkpoints import SPEECH_MODELS, TEXT_MODELS, quiet, transformers
 
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _OTHERS = ("red", "green", "blue", "black", "white", "north", "south", "east", "west", "up", "down", "left", "right")

@@ -30,18 +30,17 @@ from typing import Any
 
 import numpy as np
 import torch
-
-from extractors.batching import is_out_of_memory, run_halving
-from extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
-from extractors.families import RECOGNISER
-from extractors.recogniser import RecogniserSection
-from extractors.resampling import resample
-from extractors.section import nearest
-from extractors.sources import find, hash_files, hash_settings
-from extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
-from extractors.transformers.checkpoints import load_model, load_tokenizer, quiet, read_tensors, transformers
-from extractors.transformers.miniature import make_miniature
-from extractors.transformers.settings import (
+from strata.extractors.batching import is_out_of_memory, run_halving
+from strata.extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
+from strata.extractors.families import RECOGNISER
+from strata.extractors.recogniser import RecogniserSection
+from strata.extractors.resampling import resample
+from strata.extractors.section import nearest
+from strata.extractors.sources import find, hash_files, hash_settings
+from strata.extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
+from strata.extractors.transformers.checkpoints import load_model, load_tokenizer, quiet, read_tensors, transformers
+from strata.extractors.transformers.miniature import make_miniature
+from strata.extractors.transformers.settings import (
     OPTIONAL,
     PREPROCESSOR,
     TOKENIZER_CONFIG,

@@ -19,10 +19,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from extractors import families
-from extractors.contract import SAMPLING_RATE, ViewError
-from extractors.sources import Checkpoint, refuse_code
-from extractors.transformers.checkpoints import WEIGHTS, transformers
+from strata.extractors import families
+from strata.extractors.contract import SAMPLING_RATE, ViewError
+from strata.extractors.sources import Checkpoint, refuse_code
+from strata.extractors.transformers.checkpoints import WEIGHTS, transformers
 
 PREPROCESSOR = ("preprocessor_config.json", "processor_config.json")
 """Files of which one must be there to say what the model hears."""

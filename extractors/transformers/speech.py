@@ -32,24 +32,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from strata.extractors import miniatures, number_formats, padding
+from strata.extractors.batching import run_halving
+from strata.extractors.contract import SAMPLING_RATE, HiddenStates, Size
+from strata.extractors.hidden_states import Tap, Totals
+from strata.extractors.layers import depth_needed, kept_frames, kept_layers
+from strata.extractors.padding import Padded
+from strata.extractors.sources import find, hash_files, hash_settings
+from strata.extractors.torch_setup import DTYPES, TorchExtractor, inference, refuse_tf32, to_device
+from strata.extractors.transformers.checkpoints import SPEECH_MODELS, load_model, read_tensors, transformers
+from strata.extractors.transformers.emotion import RegressionHead
+from strata.extractors.transformers.group_norm import ValidGroupNorm, patch_front_end
+from strata.extractors.transformers.miniature import make_miniature
+from strata.extractors.transformers.settings import OPTIONAL, PREPROCESSOR, WEIGHTS, read_preprocessor, read_settings
+from strata.extractors.transformers.wavlm_attention import patch_attention
+from strata.extractors.view import LAST_HIDDEN_STATE, TransformersView
+from strata.extractors.windows import FrameGrid, Window, plan
 from torch import nn
-
-from extractors import miniatures, number_formats, padding
-from extractors.batching import run_halving
-from extractors.contract import SAMPLING_RATE, HiddenStates, Size
-from extractors.hidden_states import Tap, Totals
-from extractors.layers import depth_needed, kept_frames, kept_layers
-from extractors.padding import Padded
-from extractors.sources import find, hash_files, hash_settings
-from extractors.torch_setup import DTYPES, TorchExtractor, inference, refuse_tf32, to_device
-from extractors.transformers.checkpoints import SPEECH_MODELS, load_model, read_tensors, transformers
-from extractors.transformers.emotion import RegressionHead
-from extractors.transformers.group_norm import ValidGroupNorm, patch_front_end
-from extractors.transformers.miniature import make_miniature
-from extractors.transformers.settings import OPTIONAL, PREPROCESSOR, WEIGHTS, read_preprocessor, read_settings
-from extractors.transformers.wavlm_attention import patch_attention
-from extractors.view import LAST_HIDDEN_STATE, TransformersView
-from extractors.windows import FrameGrid, Window, plan
 
 _PROBE = (16_001, 9_973)
 """Samples of the sounds on which a number format is tried."""

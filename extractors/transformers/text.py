@@ -16,18 +16,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
-from extractors import miniatures
-from extractors.batching import run_halving
-from extractors.contract import HiddenStates, TextExtractor, ViewError
-from extractors.hidden_states import Tap, Totals
-from extractors.layers import depth_needed, kept_frames, kept_layers
-from extractors.sources import find, hash_files, hash_settings
-from extractors.torch_setup import inference, resolve_device, to_device
-from extractors.transformers.checkpoints import TEXT_MODELS, load_model, load_tokenizer, read_tensors, transformers
-from extractors.transformers.miniature import make_text_miniature
-from extractors.transformers.settings import (
+from strata.extractors import miniatures
+from strata.extractors.batching import run_halving
+from strata.extractors.contract import HiddenStates, TextExtractor, ViewError
+from strata.extractors.hidden_states import Tap, Totals
+from strata.extractors.layers import depth_needed, kept_frames, kept_layers
+from strata.extractors.sources import find, hash_files, hash_settings
+from strata.extractors.torch_setup import inference, resolve_device, to_device
+from strata.extractors.transformers.checkpoints import (
+    TEXT_MODELS,
+    load_model,
+    load_tokenizer,
+    read_tensors,
+    transformers,
+)
+from strata.extractors.transformers.miniature import make_text_miniature
+from strata.extractors.transformers.settings import (
     TOKENIZER_CONFIG,
     TOKENIZER_OPTIONAL,
     WEIGHTS,
@@ -35,8 +39,9 @@ from extractors.transformers.settings import (
     tokenizer_files,
     tokenizer_settings,
 )
-from extractors.view import TextView
-from extractors.windows import Window
+from strata.extractors.view import TextView
+from strata.extractors.windows import Window
+from torch import nn
 
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
 """Files of which one must be there for a tokenizer to be made."""

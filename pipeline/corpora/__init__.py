@@ -12,8 +12,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
-
-from pipeline.corpora import (
+from strata.pipeline.corpora import (
     baved,
     crema_d,
     demo,
@@ -25,7 +24,7 @@ from pipeline.corpora import (
     timit,
     voxceleb1,
 )
-from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from strata.pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
 
 __all__ = ["ADAPTERS", "Corpus", "CorpusError", "Problem", "Section", "Utterance", "adapter"]
 

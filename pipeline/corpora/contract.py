@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, field_validator
-
-from pipeline.corpora.paths import normal
+from strata.pipeline.corpora.paths import normal
 
 MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "audio_content", "sampling_rate"})
 """Columns that the manifest fills in by itself, so that no label may be called so."""
@@ -86,7 +85,7 @@ class Section(BaseModel):
     """Label columns that enter the manifest under another name: from → to, so that corpora which call the same thing
     differently serve the same task."""
     adapter: str
-    """Name of the adapter, one of `pipeline.corpora.ADAPTERS`."""
+    """Name of the adapter, one of `corpora.ADAPTERS`."""
 
     @field_validator("rename")
     @classmethod

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.corpora import tree
-from pipeline.corpora.contract import Problem, Utterance
-from pipeline.corpora.paths import OutsideRoot, follow
-from pipeline.corpora.rooted import Found, look_into
-from pipeline.progress import say
+from strata.pipeline.corpora import tree
+from strata.pipeline.corpora.contract import Problem, Utterance
+from strata.pipeline.corpora.paths import OutsideRoot, follow
+from strata.pipeline.corpora.rooted import Found, look_into
+from strata.pipeline.progress import say
 
 SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"
 """Where the corpus and its table can be had."""

@@ -23,13 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
-
-from pipeline.corpora.contract import Section, Utterance
+from strata.pipeline.corpora.contract import Section, Utterance
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from pipeline.corpora.synthesiser import Manner, Voice
+    from strata.pipeline.corpora.synthesiser import Manner, Voice
 
 # NumPy and SciPy are imported where they are used: whoever only reads params.yaml should not wait for them.
 
@@ -98,7 +96,7 @@ def utterances(section: Demo, folder: Path) -> Iterator[Utterance]:
 
 
 def _speaker(seed: int, index: int) -> Speaker:
-    from pipeline.corpora.synthesiser import Voice
+    from strata.pipeline.corpora.synthesiser import Voice
 
     name = f"s{index + 1:02d}"
     rng = _rng(seed, name)
@@ -118,7 +116,7 @@ def _speaker(seed: int, index: int) -> Speaker:
 
 
 def _utterance(seed: int, speaker: Speaker, index: int, root: Path) -> Utterance:
-    from pipeline.corpora.phones import KEYWORDS
+    from strata.pipeline.corpora.phones import KEYWORDS
 
     name = f"{speaker.name}/{index + 1:03d}"
     rng = _rng(seed, name)
@@ -146,7 +144,7 @@ def _dealt(seed: int, speaker: Speaker, label: str, index: int, values) -> str:
 
 
 def _words(keyword: str, rng: "np.random.Generator") -> list[str]:
-    from pipeline.corpora.phones import CARRIERS
+    from strata.pipeline.corpora.phones import CARRIERS
 
     words = [str(word) for word in rng.choice(sorted(CARRIERS), rng.integers(1, 4), replace=False)]
     words.insert(rng.integers(len(words) + 1), keyword)
@@ -154,7 +152,7 @@ def _words(keyword: str, rng: "np.random.Generator") -> list[str]:
 
 
 def _manner(style: Style, rng: "np.random.Generator") -> "Manner":
-    from pipeline.corpora.synthesiser import Manner
+    from strata.pipeline.corpora.synthesiser import Manner
 
     strength = rng.uniform(0.5, 1.2)
     return Manner(
@@ -172,9 +170,8 @@ def _manner(style: Style, rng: "np.random.Generator") -> "Manner":
 def _ensure(audio: Path, words: list[str], speaker: Speaker, style: str, origin: str, rng: "np.random.Generator"):
     """Make the file unless it is there, whole and of this recipe."""
     import numpy as np
-
-    from pipeline.corpora.phones import CARRIERS, KEYWORDS
-    from pipeline.corpora.synthesiser import synthesise
+    from strata.pipeline.corpora.phones import CARRIERS, KEYWORDS
+    from strata.pipeline.corpora.synthesiser import synthesise
 
     comment = f"Synthetic speech, spoken by nobody: Strata demo corpus, recipe {RECIPE}, {origin}"
     if _is_current(audio, comment):
@@ -201,7 +198,7 @@ def _is_current(audio: Path, comment: str) -> bool:
 
 def _header(comment: str, num_bytes: int) -> bytes:
     """All of a WAV file up to its samples, with a comment, so that the file itself says what it is."""
-    from pipeline.corpora.synthesiser import SAMPLING_RATE
+    from strata.pipeline.corpora.synthesiser import SAMPLING_RATE
 
     text = comment.encode("ascii") + b"\0"
     text += b"\0" * (len(text) % 2)

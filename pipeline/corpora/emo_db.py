@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora import tree
-from pipeline.corpora.contract import Problem, Utterance
-from pipeline.corpora.rooted import look_into
+from strata.pipeline.corpora import tree
+from strata.pipeline.corpora.contract import Problem, Utterance
+from strata.pipeline.corpora.rooted import look_into
 
 SOURCE = "http://emodb.bilderbar.info"
 """Where the corpus can be had."""

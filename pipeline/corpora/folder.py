@@ -4,13 +4,13 @@ Reads every `metadata.csv`, `metadata.jsonl` or `metadata.parquet` in the folder
 column `file_name` (relative to the table's own folder) and one column per label. `speaker`, `split` and `transcript`
 mean what they say and are always text; `start_s` with `duration_s` or `end_s` cuts an utterance out of a longer file,
 so that one file may have several rows. Every other column is a label: numeric if each of its values is a number that
-can be kept as one (`pipeline.corpora.tables.numeric`), else text. Empty cells are labels that are missing.
+can be kept as one (`corpora.tables.numeric`), else text. Empty cells are labels that are missing.
 
 Tables need not have the same columns; a recording that two of them have is read from the one nearer to the root. Where
 no table has a column `split`, folders called train, dev, test and the like divide the recordings.
 
 A path leaves the folder neither by ".." nor by a symbolic link. With `absolute_paths: true`, absolute paths and links
-to elsewhere are read (`pipeline.corpora.paths`).
+to elsewhere are read (`corpora.paths`).
 
 Knows nothing of audio formats: whether a file can be decoded is for the stage to find out.
 
@@ -26,8 +26,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora import tables
-from pipeline.corpora.contract import (
+from strata.pipeline.corpora import tables
+from strata.pipeline.corpora.contract import (
     AUDIO_SUFFIXES,
     MANIFEST_COLUMNS,
     SEGMENT_COLUMNS,
@@ -35,9 +35,9 @@ from pipeline.corpora.contract import (
     Problem,
     Utterance,
 )
-from pipeline.corpora.paths import Lookup, OutsideRoot, locate, slashed, spelled
-from pipeline.corpora.rooted import Found, Rooted, look_into
-from pipeline.progress import say
+from strata.pipeline.corpora.paths import Lookup, OutsideRoot, locate, slashed, spelled
+from strata.pipeline.corpora.rooted import Found, Rooted, look_into
+from strata.pipeline.progress import say
 
 TABLES = tuple(f"metadata{suffix}" for suffix in tables.FORMATS)
 """What a table is called."""

@@ -25,10 +25,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora import tree
-from pipeline.corpora.contract import AUDIO_SUFFIXES, Problem, Utterance
-from pipeline.corpora.rooted import Found, look_into
-from pipeline.progress import say
+from strata.pipeline.corpora import tree
+from strata.pipeline.corpora.contract import AUDIO_SUFFIXES, Problem, Utterance
+from strata.pipeline.corpora.rooted import Found, look_into
+from strata.pipeline.progress import say
 
 SOURCE = "https://sail.usc.edu/iemocap/"
 """Where the corpus can be had."""

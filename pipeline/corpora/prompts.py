@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
-from pipeline.corpora.paths import below
+from strata.pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from strata.pipeline.corpora.paths import below
 
 INSTALL = "apt-get install --no-install-recommends " + " ".join(
     f"asterisk-core-sounds-{language}-wav" for language in ("en", "fr", "it")

@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.corpora.contract import CorpusError, Problem, Section
-from pipeline.corpora.paths import OutsideRoot, below, follow, nearest_folder
+from strata.pipeline.corpora.contract import CorpusError, Problem, Section
+from strata.pipeline.corpora.paths import OutsideRoot, below, follow, nearest_folder
 
 
 class Rooted(Section):

@@ -30,11 +30,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora import tree
-from pipeline.corpora.contract import AUDIO_SUFFIXES, Problem, Utterance
-from pipeline.corpora.paths import Lookup, OutsideRoot, slashed
-from pipeline.corpora.rooted import Found, look_into
-from pipeline.progress import say
+from strata.pipeline.corpora import tree
+from strata.pipeline.corpora.contract import AUDIO_SUFFIXES, Problem, Utterance
+from strata.pipeline.corpora.paths import Lookup, OutsideRoot, slashed
+from strata.pipeline.corpora.rooted import Found, look_into
+from strata.pipeline.progress import say
 
 SOURCE = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
 """Where the corpus can be had."""
@@ -140,7 +140,7 @@ def _seconds_of_noise(
 ) -> Iterator[Utterance | Problem]:
     """Every whole second of the noises; what is left at the end of one is too short for an utterance."""
     # Nothing else here opens audio, and most corpora have no noises.
-    from extractors import UnusableAudio, audio
+    from strata.extractors import UnusableAudio, audio
 
     seen: dict[str, Path] = {}
     for path in recordings:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import lfilter, sosfilt
-
-from pipeline.corpora.phones import PHONES, Phone
+from strata.pipeline.corpora.phones import PHONES, Phone
 
 SAMPLING_RATE = 16_000
 """Of everything made here, in Hz."""

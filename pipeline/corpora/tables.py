@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from pipeline.corpora.contract import CorpusError
-from pipeline.corpora.paths import normal
+from strata.pipeline.corpora.contract import CorpusError
+from strata.pipeline.corpora.paths import normal
 
 # Stricter than float(), which takes "nan", "inf" and "1_000" for numbers.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")

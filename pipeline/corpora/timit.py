@@ -24,10 +24,10 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora import tree
-from pipeline.corpora.contract import Problem, Utterance
-from pipeline.corpora.rooted import Found, look_into
-from pipeline.progress import say
+from strata.pipeline.corpora import tree
+from strata.pipeline.corpora.contract import Problem, Utterance
+from strata.pipeline.corpora.rooted import Found, look_into
+from strata.pipeline.progress import say
 
 SOURCE = "https://catalog.ldc.upenn.edu/LDC93S1"
 """Where the corpus can be had."""

@@ -6,7 +6,7 @@ name means. Where names repeat from folder to folder, the innermost folders are 
 begins with a dot (`._a.wav`, `.DS_Store`, `.git`) is passed over.
 
 - One recording in several formats, as in a checkout with WAV and MP3, counts once: the one that lost nothing.
-- A link that leads outside the root is a problem unless `absolute_paths` is true (`pipeline.corpora.paths`).
+- A link that leads outside the root is a problem unless `absolute_paths` is true (`corpora.paths`).
 - A name with a code that the corpus does not publish is none of the corpus's: a problem, and no guess.
 - A table that is not there, cannot be read or contradicts itself costs the labels in question, never the recordings,
   and a line says so.
@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.corpora.contract import AUDIO_SUFFIXES, CorpusError, Problem, Utterance
-from pipeline.corpora.paths import OutsideRoot, follow, normal
-from pipeline.corpora.rooted import Found, Rooted
-from pipeline.progress import say
+from strata.pipeline.corpora.contract import AUDIO_SUFFIXES, CorpusError, Problem, Utterance
+from strata.pipeline.corpora.paths import OutsideRoot, follow, normal
+from strata.pipeline.corpora.rooted import Found, Rooted
+from strata.pipeline.progress import say
 
 _POINTER = b"version https://git-lfs"
 _POINTER_BYTES = 1024  # Git LFS promises that its pointers are smaller

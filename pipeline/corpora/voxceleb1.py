@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pipeline.corpora import tree
-from pipeline.corpora.contract import Problem, Utterance
-from pipeline.corpora.paths import slashed
-from pipeline.corpora.rooted import Found, look_into
-from pipeline.progress import say
+from strata.pipeline.corpora import tree
+from strata.pipeline.corpora.contract import Problem, Utterance
+from strata.pipeline.corpora.paths import slashed
+from strata.pipeline.corpora.rooted import Found, look_into
+from strata.pipeline.progress import say
 
 SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html"
 """Where the corpus can be had."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.study import Study
+    from strata.pipeline.study.folder import Study
 
 
 def build(study: Path, params: Mapping) -> Path:
@@ -25,7 +25,7 @@ def build(study: Path, params: Mapping) -> Path:
         study: the folder that holds `params.yaml`.
         params: the content of `params.yaml`, as a plain mapping.
     """
-    from pipeline.report import collect, page
+    from strata.pipeline.report import collect, page
 
     html = page.render(collect.collect(Path(study), params))
     path = Path(study) / "report" / "index.html"
@@ -38,7 +38,7 @@ def build(study: Path, params: Mapping) -> Path:
 
 def summary(study: Path, params: Mapping) -> str:
     """The comparison of the experiments, and the layers kept, as plain text for a terminal."""
-    from pipeline.report import collect, notices
+    from strata.pipeline.report import collect, notices
 
     return notices.summary(collect.collect(Path(study), params))
 

@@ -16,14 +16,14 @@ from shlex import quote
 from typing import Any
 
 import pandas as pd
-
-from extractors.recogniser import parse
-from pipeline.report import downstream, experiments
-from pipeline.report.eliminations import Elimination, read_elimination
-from pipeline.report.experiments import Experiment
-from pipeline.report.reading import Gap, json_object, mapping, read
-from pipeline.report.searches import Search, read_search
-from pipeline.transcripts import merged
+from strata.extractors.recogniser import parse
+from strata.pipeline.report import downstream
+from strata.pipeline.results import experiments
+from strata.pipeline.results.eliminations import Elimination, read_elimination
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.reading import Gap, json_object, mapping, read
+from strata.pipeline.results.searches import Search, read_search
+from strata.pipeline.study.transcripts import merged
 
 
 @dataclass(frozen=True)

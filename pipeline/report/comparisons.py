@@ -1,6 +1,6 @@
 """TANGO against concatenation, pair by pair of views: differences fold by fold, their size, and what chance would do.
 
-The statistics are `trainers.comparison`'s. Knows no files and no HTML.
+The statistics are `trainers.evaluation.comparison`'s. Knows no files and no HTML.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.report import ranking, testsets
-from pipeline.report.experiments import Experiment
-from pipeline.report.tables import Cell, Column, Table, counted, noun, number
+from strata.pipeline.report import testsets
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.tables import Cell, Column, Table, counted, noun, number
 
 LEVEL = 0.05
 """Corrected p values below it are bold."""
@@ -23,7 +24,7 @@ def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
         cells: of one corpus, tested in the same way.
         corpora: its name.
     """
-    from trainers import comparison
+    from strata.trainers.evaluation import comparison
 
     partners = {_apart_from_fusion(cell): cell for cell in cells if cell.setup == "MVMT-concat"}
     transported = [cell for cell in cells if cell.setup == "TANGO"]

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from pipeline.report import ranking, scores
-from pipeline.report.experiments import Experiment
-from pipeline.report.figures import finite
-from pipeline.report.reading import Gap, reason
-from pipeline.report.tables import counted
+from strata.pipeline.report import scores
+from strata.pipeline.report.figures import finite
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.reading import Gap, reason
+from strata.pipeline.show.tables import counted
 
 MOST_POINTS = 300
 """Points of a regression's picture."""

@@ -12,10 +12,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from pipeline.report import footnotes, ranking, spreads, testsets
-from pipeline.report.experiments import Experiment, read_alone
-from pipeline.report.reading import Gap, json_object, mapping, read
-from pipeline.report.tables import Cell, Column, Table, counted, is_number
+from strata.pipeline.report import footnotes, spreads, testsets
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment, read_alone
+from strata.pipeline.results.reading import Gap, json_object, mapping, read
+from strata.pipeline.show.tables import Cell, Column, Table, counted, is_number
 
 
 def collect(folder: Path, sections: Mapping, gaps: list[Gap]) -> tuple[list[Experiment], dict[str, str]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pipeline.report import figures, layer_figures, layer_tables, ranking, scores, search_figures, search_tables
-from pipeline.report.eliminations import Elimination
-from pipeline.report.experiments import Experiment
-from pipeline.report.reading import Gap, attempt
-from pipeline.report.searches import Search
-from pipeline.report.tables import Table, counted
+from strata.pipeline.report import figures, layer_figures, layer_tables, scores, search_figures, search_tables
+from strata.pipeline.results import ranking
+from strata.pipeline.results.eliminations import Elimination
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.reading import Gap, attempt
+from strata.pipeline.results.searches import Search
+from strata.pipeline.show.tables import Table, counted
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _outcome(found: Elimination) -> str:
 
 def _answers(found: Experiment, task: str) -> tuple[list[figures.Figure], list[Table]]:
     """Figures and tables of what an experiment answered for one task."""
-    from trainers.data import class_name
+    from strata.trainers.inputs.data import class_name
 
     kind, answers = found.kinds[task], scores.answers(found, task)
     if answers.empty or kind not in ("classification", "binary", "regression"):

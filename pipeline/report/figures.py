@@ -14,10 +14,9 @@ import pandas as pd
 from matplotlib import figure as canvas
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
-
-from pipeline.report.scores import natural_order
-from pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
-from pipeline.report.tables import counted, noun
+from strata.pipeline.report.scores import natural_order
+from strata.pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
+from strata.pipeline.show.tables import counted, noun
 
 MOST_POINTS = 1_500
 """Points of a scatter; more would only darken it and swell the page."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.report import ranking, testsets
-from pipeline.report.experiments import Experiment
-from pipeline.report.tables import Cell
+from strata.pipeline.report import testsets
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.tables import Cell
 
 CHANCE = "° no better than chance: always the most frequent class, the training labels' mean, or for pairs a coin."
 MANIFEST = "Not all experiments were trained on the same state of the manifest (see Provenance)."

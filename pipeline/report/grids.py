@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.report import comparisons, footnotes, heatmaps, poolings, ranking, scores, spreads, testsets
-from pipeline.report.collect import Study
-from pipeline.report.experiments import Experiment
-from pipeline.report.tables import Cell, Column, Table, counted
+from strata.pipeline.report import comparisons, footnotes, heatmaps, poolings, scores, spreads, testsets
+from strata.pipeline.report.collect import Study
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.tables import Cell, Column, Table, counted
 
 FAMILIES = {
     "SVST": ("SVST",),
@@ -40,7 +41,7 @@ class Sheet:
     tables: tuple[Table, ...]
     heatmaps: tuple[heatmaps.HeatMap, ...]
     about: tuple[str, ...]
-    """The notices that its numbers need: see `pipeline.report.notices`."""
+    """The notices that its numbers need: see `report.notices`."""
 
 
 def sheets(study: Study) -> list[Sheet]:

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import yaml12
-from pipeline.corpus import corpus_of
-from pipeline.report.collect import Study
-from pipeline.report.eliminations import Elimination
-from pipeline.report.experiments import Experiment
-from pipeline.report.reading import mapping
-from pipeline.report.searches import Search
-from pipeline.report.tables import Cell, Column, Table, counted, duration, is_number, number, size
+from strata.pipeline.report.collect import Study
+from strata.pipeline.results.eliminations import Elimination
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.reading import mapping
+from strata.pipeline.results.searches import Search
+from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number, size
+from strata.pipeline.stages.corpus import corpus_of
+from strata.pipeline.study import yaml12
 
 MOST_FAILURES = 200
 """Rows of a failures file that the page repeats; the file holds the rest."""

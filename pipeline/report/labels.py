@@ -8,11 +8,10 @@ from __future__ import annotations
 from functools import partial
 
 import pandas as pd
-
-from pipeline.corpus import corpus_of
-from pipeline.report import figures
-from pipeline.report.collect import Study
-from pipeline.report.reading import Gap, attempt
+from strata.pipeline.report import figures
+from strata.pipeline.report.collect import Study
+from strata.pipeline.results.reading import Gap, attempt
+from strata.pipeline.stages.corpus import corpus_of
 
 GROUPS = ("gender", "sex")
 """Labels that split a quantity whatever the kind of their task; those of binary tasks do so by their kind."""
@@ -37,7 +36,7 @@ def distributions(study: Study, gaps: list[Gap]) -> list[figures.Figure]:
 
 def _distribution(study: Study, task: str) -> figures.Figure | None:
     """How a task's labels are spread; None for a task without labels, or with a transcript for one."""
-    from trainers.data import class_name
+    from strata.trainers.inputs.data import class_name
 
     label, kind = study.label(task), study.kind(task)
     if kind == "ctc" or label not in study.manifest.columns:
@@ -57,7 +56,7 @@ def _splits(study: Study, task: str) -> bool:
 def _split(study: Study, part: pd.DataFrame, corpus: str, task: str, group: str) -> list[figures.Figure]:
     """The quantity over the utterances of a corpus, then over its speakers, where both are traits of a speaker, the
     same in all of one's utterances; none without labels."""
-    from trainers.data import class_name
+    from strata.trainers.inputs.data import class_name
 
     columns = [study.label(task), study.label(group)]
     if not set(columns) <= set(part.columns):

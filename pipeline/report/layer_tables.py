@@ -11,18 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
-from pipeline.report.eliminations import Elimination, layer_height, num_seeds
-from pipeline.report.poolings import NAMES
-from pipeline.report.scores import layer_ranges
-from pipeline.report.tables import Cell, Column, Table, duration, is_number, millions, number, size
+from strata.pipeline.report.poolings import NAMES
+from strata.pipeline.report.scores import layer_ranges
+from strata.pipeline.results.eliminations import Elimination, layer_height, num_seeds
+from strata.pipeline.show.tables import Cell, Column, Table, duration, is_number, millions, number, size
 
 DIGITS = 4
 """After the point: rounds differ by little."""
 SCORED = (
     "Scores: of classes the task's own metric (accuracy, UAR or F1) as a fraction; of regression concordance (CCC)."
 )
-"""What a score is that tasks of different kinds are averaged by (`trainers.metrics.score`)."""
+"""What a score is that tasks of different kinds are averaged by (`trainers.tasks.metrics.score`)."""
 
 
 def kept_layers(elimination: Elimination) -> str:

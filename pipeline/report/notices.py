@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import extractors
-from pipeline.report import downstream, grids, layer_tables, poolings, probes, scores, search_tables
-from pipeline.report.collect import Study
-from pipeline.report.tables import plain
+from strata import extractors
+from strata.pipeline.report import downstream, grids, layer_tables, poolings, probes, scores, search_tables
+from strata.pipeline.report.collect import Study
+from strata.pipeline.show.tables import plain
 
 
 @dataclass(frozen=True)

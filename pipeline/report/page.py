@@ -11,12 +11,22 @@ from importlib.resources import files
 
 import jinja2
 from markupsafe import Markup
-
-from pipeline.report import details, downstream, exhibits, grids, inventory, labels, poolings, probes, scores, tsne
-from pipeline.report.collect import Study
-from pipeline.report.notices import notices
-from pipeline.report.reading import attempt
-from pipeline.report.tables import Table, duration, noun, number
+from strata.pipeline.report import (
+    details,
+    downstream,
+    exhibits,
+    grids,
+    inventory,
+    labels,
+    poolings,
+    probes,
+    scores,
+    tsne,
+)
+from strata.pipeline.report.collect import Study
+from strata.pipeline.report.notices import notices
+from strata.pipeline.results.reading import attempt
+from strata.pipeline.show.tables import Table, duration, noun, number
 
 OPEN_EXPERIMENTS = 6
 """Experiments up to which the page shows all of each at once; more are folded away, one line each."""
@@ -48,7 +58,7 @@ def render(study: Study) -> str:
     script = "".join(_asset(name) for name in SCRIPTS)
     distributions = labels.distributions(study, gaps)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report", "."),
+        loader=jinja2.PackageLoader("strata.pipeline.report", "."),
         autoescape=True,  # labels, file names and reasons are whatever users' disks hold
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -90,7 +100,7 @@ def render(study: Study) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("pipeline.report").joinpath(name).read_text(encoding="utf-8")
+    return files("strata.pipeline.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _totals(study: Study) -> list[tuple[str, str]]:

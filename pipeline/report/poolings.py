@@ -10,11 +10,11 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.report import footnotes, ranking, spreads, testsets
-from pipeline.report.experiments import Experiment
-from pipeline.report.scores import layer_ranges
-from pipeline.report.tables import Cell, Column, Table, is_number
+from strata.pipeline.report import footnotes, spreads, testsets
+from strata.pipeline.report.scores import layer_ranges
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.tables import Cell, Column, Table, is_number
 
 NAMES = {
     "weighted": "Weighted Average",
@@ -214,7 +214,7 @@ def _title(experiment: Experiment, varied: Sequence[str]) -> str:
 
 def _shared(experiment: Experiment, told: Sequence[str]) -> str:
     """What its section asks for other than by default; what the title tells, and the tasks of the columns, left out."""
-    from trainers.spec import Experiment as Section
+    from strata.trainers.spec import Experiment as Section
 
     usual = _leaves(Section.model_construct().model_dump(mode="json"))
     asked = {field: value for field, value in _told(experiment).items() if value and value != usual.get(field)}

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.report import ranking, testsets
-from pipeline.report.experiments import Experiment
-from pipeline.report.ranking import Target
-from pipeline.report.tables import counted, number
+from strata.pipeline.report import testsets
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.ranking import Target
+from strata.pipeline.show.tables import counted, number
 
 HEADING = "Beaten by a linear probe of the same views, on the same folds"
 PROBE = "linear"

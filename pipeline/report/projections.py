@@ -17,9 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-
-from store import FeatureStore
-from trainers.scale import is_constant
+from strata.store import FeatureStore
+from strata.trainers.inputs.scale import is_constant
 
 FEWEST_POINTS = 8
 """Utterances below which a map says nothing."""

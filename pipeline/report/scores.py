@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-
-from pipeline.report import footnotes, ranking, spreads, testsets
-from pipeline.report.eliminations import layer_height
-from pipeline.report.experiments import Experiment
-from pipeline.report.tables import Cell, Column, Table, is_number, number
+from strata.pipeline.report import footnotes, spreads, testsets
+from strata.pipeline.results import ranking
+from strata.pipeline.results.eliminations import layer_height
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.tables import Cell, Column, Table, is_number, number
 
 
 def comparison(experiments: Sequence[Experiment]) -> Table:
@@ -120,7 +120,7 @@ def coded(answers: pd.DataFrame, known: Iterable) -> tuple[list[str], np.ndarray
         answers: as `answers` gives them.
         known: the classes in the trainers' order; others that occur follow them.
     """
-    from trainers.data import class_name
+    from strata.trainers.inputs.data import class_name
 
     codes, values = pd.factorize(pd.concat([answers["true"], answers["predicted"]], ignore_index=True))
     names = [class_name(value) for value in values]

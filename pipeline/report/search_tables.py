@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.reading import mapping
-from pipeline.report.searches import Search, Trial
-from pipeline.report.tables import Cell, Column, Table, counted, duration, is_number, number
+from strata.pipeline.results.reading import mapping
+from strata.pipeline.results.searches import Search, Trial
+from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number
 
 MOST_SHOWN = 10
 """Trials that the page shows at once; all of them open on request."""

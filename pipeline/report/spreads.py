@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
-from pipeline.report.experiments import Experiment
-from pipeline.report.tables import counted, is_number
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.tables import counted, is_number
 
 OF_ONE_FOLD = "of one fold, which has no SD"
 

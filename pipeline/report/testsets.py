@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from pipeline.report import ranking
-from pipeline.report.experiments import Experiment
-from pipeline.report.ranking import Target
-from pipeline.report.tables import Cell, Column, counted, is_number, number
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.ranking import Target
+from strata.pipeline.show.tables import Cell, Column, counted, is_number, number
 
 COLUMN = Column("utterances", numeric=True)
 """Of a table that tells on how many utterances each row was tested."""

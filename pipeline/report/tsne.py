@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from pipeline.report import figures, projections
-from pipeline.report.collect import Study
-from pipeline.report.projections import FEWEST_POINTS, Job
-from pipeline.report.reading import Gap, mapping, reason
-from pipeline.report.scores import natural_order
+from strata.pipeline.report import figures, projections
+from strata.pipeline.report.collect import Study
+from strata.pipeline.report.projections import FEWEST_POINTS, Job
+from strata.pipeline.report.scores import natural_order
+from strata.pipeline.results.reading import Gap, mapping, reason
 
 MANY_VALUES = 12
 """Distinct numbers from which a numeric label is a quantity, drawn in fifths."""
@@ -113,10 +112,10 @@ def _listed(value: Any) -> list:
 
 def _job(study: Study, wanted: Wanted, labels: list[str]) -> tuple[Job, pd.Index]:
     """What is to be laid out for a view and layer, and the manifest's rows that its points stand for."""
-    from extractors.view import parse
-    from pipeline import keys
-    from pipeline.gather import layer_names
-    from store import FeatureStore
+    from strata.extractors.view import parse
+    from strata.pipeline.stages.gather import layer_names
+    from strata.pipeline.study import keys
+    from strata.store import FeatureStore
 
     path = study.folder / "features" / f"{wanted.view}.zarr"
     if not path.exists():
@@ -158,7 +157,7 @@ def _groups(manifest: pd.DataFrame, label: str) -> tuple[pd.Series, list[str]]:
         fifths = pd.qcut(labels, 5, duplicates="drop")
         names = [f"{interval.left:.3g} to {interval.right:.3g}" for interval in fifths.cat.categories]
         return pd.Series([names[code] for code in fifths.cat.codes], labels.index, dtype=object), names
-    from trainers.data import class_name
+    from strata.trainers.inputs.data import class_name
 
     named = labels.map(class_name).astype(object)
     counts = named.value_counts()

@@ -76,7 +76,7 @@ def _own_cache(tmp_path_factory):
 def load():
     """`extractors.load` on the CPU, each view loaded once for the whole run, its batches large enough for all `sounds`
     to be padded together."""
-    import extractors
+    from strata import extractors
 
     cache = {}
 

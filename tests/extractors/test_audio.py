@@ -10,11 +10,10 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 import soundfile
-
-from extractors import audio
-from extractors.audio import Inspection, content, inspect, read
-from extractors.contract import UnusableAudio
-from extractors.resampling import resample
+from strata.extractors import audio
+from strata.extractors.audio import Inspection, content, inspect, read
+from strata.extractors.contract import UnusableAudio
+from strata.extractors.resampling import resample
 
 
 @pytest.fixture
@@ -320,7 +319,7 @@ def test_m4a(tmp_path, monkeypatch, decoder):
     if path is None or not (importlib.util.find_spec("av") if decoder == "av" else shutil.which("ffmpeg")):
         pytest.skip(f"needs {'PyAV' if decoder == 'av' else 'the program ffmpeg'}")
     if decoder == "ffmpeg":
-        monkeypatch.setattr("extractors.audio.sound.find_spec", lambda name: None)
+        monkeypatch.setattr("strata.extractors.audio.sound.find_spec", lambda name: None)
     whole = read(path)
     assert abs(len(whole) - 24_000) <= 1_024
     assert inspect(path).duration_s == len(whole) / 16_000
@@ -333,7 +332,7 @@ def test_m4a(tmp_path, monkeypatch, decoder):
 def test_m4a_where_nothing_decodes_it(tmp_path, monkeypatch):
     """The reason names what is to be installed."""
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
-    monkeypatch.setattr("extractors.audio.sound.find_spec", lambda name: None)
+    monkeypatch.setattr("strata.extractors.audio.sound.find_spec", lambda name: None)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UnusableAudio, match=r"PyAV or ffmpeg is installed; `pip install 'strata-speech\[m4a\]'`"):
         inspect(tmp_path / "a.m4a")

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-
-from extractors.audio import inspect, read
+from strata.extractors.audio import inspect, read
 
 LOSSLESS = [
     *(("wav", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),

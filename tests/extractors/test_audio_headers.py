@@ -8,10 +8,9 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 import soundfile
-
-from extractors import audio
-from extractors.audio import content, inspect, mpeg, of_mended, read, sound
-from extractors.contract import UnusableAudio
+from strata.extractors import audio
+from strata.extractors.audio import content, inspect, mpeg, of_mended, read, sound
+from strata.extractors.contract import UnusableAudio
 
 RATE = 16_000
 CODECS = {

@@ -3,8 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from extractors.batching import buckets, is_out_of_memory, run_halving
+from strata.extractors.batching import buckets, is_out_of_memory, run_halving
 
 
 @given(lengths=st.lists(st.integers(1, 100), max_size=40), max_padded=st.integers(1, 400), equal_only=st.booleans())

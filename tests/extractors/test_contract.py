@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-
-import extractors
+from strata import extractors
 
 
 def test_alone_is_as_in_a_padded_batch(extractor, sounds, assert_same):

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import soundfile
-
-import extractors
-from extractors.audio import read
-from extractors.contract import UnusableAudio
+from strata import extractors
+from strata.extractors.audio import read
+from strata.extractors.contract import UnusableAudio
 
 PIECES = {"speechbrain": ("_CHUNK_FRAMES", 200), "tfhub": ("WINDOW_S", 2.0), "mfcc": ("_BLOCK_FRAMES", 200)}
 """What bounds the memory of families whose view has no `window_s`, set to two seconds."""

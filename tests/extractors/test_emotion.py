@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from strata import extractors
+from strata.extractors.contract import ViewError
+from strata.extractors.miniatures import TRANSFORMERS, miniature
+from strata.extractors.transformers.miniature import make_miniature
 from torch import nn
-
-import extractors
-from extractors.contract import ViewError
-from extractors.miniatures import TRANSFORMERS, miniature
-from extractors.transformers.miniature import make_miniature
 
 VIEW = {"family": "transformers", "source": "miniature:emotion", "layers": ["last_hidden_state"]}
 

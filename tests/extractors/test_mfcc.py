@@ -2,9 +2,8 @@
 
 import numpy as np
 from scipy.fft import dct
-
-from extractors import mfcc
-from extractors.torch_setup import without_compiled_torchaudio
+from strata.extractors import mfcc
+from strata.extractors.torch_setup import without_compiled_torchaudio
 
 without_compiled_torchaudio()
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function  # noqa: E402  (imports torchaudio)

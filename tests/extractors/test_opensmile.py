@@ -11,10 +11,9 @@ from typing import get_args
 import numpy as np
 import pytest
 import soundfile
-
-import extractors
-from extractors.opensmile import MIN_SAMPLES, _opensmile
-from extractors.view import OpenSmileView
+from strata import extractors
+from strata.extractors.opensmile import MIN_SAMPLES, _opensmile
+from strata.extractors.view import OpenSmileView
 
 if find_spec("opensmile") is None:
     pytest.skip("needs the extra opensmile", allow_module_level=True)
@@ -177,7 +176,7 @@ def test_another_version_is_another_fingerprint(monkeypatch):
     found = extractors.load(view()).fingerprint
     assert found["revision"] == f"opensmile {opensmile.__version__}"
     assert found["weights"].startswith("blake2b:")
-    monkeypatch.setattr("extractors.opensmile.version", lambda name: "99.0")
+    monkeypatch.setattr("strata.extractors.opensmile.version", lambda name: "99.0")
     assert extractors.load(view()).fingerprint == found | {"revision": "opensmile 99.0"}
 
 

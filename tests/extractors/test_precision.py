@@ -7,11 +7,10 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-
-import extractors
-from extractors.contract import ViewError
-from extractors.number_formats import shorten, wrong_modules
-from extractors.torch_setup import fitting_seconds, inference
+from strata import extractors
+from strata.extractors.contract import ViewError
+from strata.extractors.number_formats import shorten, wrong_modules
+from strata.extractors.torch_setup import fitting_seconds, inference
 
 # Of a layer's largest value. bfloat16 has 8 bits of mantissa, float16 11; errors add up over the layers.
 MOST = {"bfloat16": 5e-2, "float16": 1e-2}

@@ -8,10 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-
-import extractors
-from extractors.contract import UnusableAudio, ViewError
-from extractors.transformers.checkpoints import quiet, transformers
+from strata import extractors
+from strata.extractors.contract import UnusableAudio, ViewError
+from strata.extractors.transformers.checkpoints import quiet, transformers
 
 SOURCE = {"source": "miniature:whisper"}
 

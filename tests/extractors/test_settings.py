@@ -10,13 +10,12 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import errors
-
-import extractors
-from extractors.contract import ViewError
-from extractors.families import SPEECH_TYPES, TEXT_TYPES
-from extractors.sources import find
-from extractors.transformers.checkpoints import SPEECH_MODELS, TEXT_MODELS
-from extractors.transformers.settings import OPTIONAL, PREPROCESSOR
+from strata import extractors
+from strata.extractors.contract import ViewError
+from strata.extractors.families import SPEECH_TYPES, TEXT_TYPES
+from strata.extractors.sources import find
+from strata.extractors.transformers.checkpoints import SPEECH_MODELS, TEXT_MODELS
+from strata.extractors.transformers.settings import OPTIONAL, PREPROCESSOR
 
 
 @pytest.fixture

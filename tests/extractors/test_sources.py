@@ -6,11 +6,10 @@ from fnmatch import fnmatch
 import huggingface_hub
 import pytest
 from huggingface_hub import errors
-
-import extractors
-from extractors.contract import CheckpointAbsent, ViewError
-from extractors.sources import find, hash_files, hash_settings, local_only, refuse_code
-from extractors.transformers.checkpoints import WEIGHTS
+from strata import extractors
+from strata.extractors.contract import CheckpointAbsent, ViewError
+from strata.extractors.sources import find, hash_files, hash_settings, local_only, refuse_code
+from strata.extractors.transformers.checkpoints import WEIGHTS
 
 NEEDED = [("config.json",), ("*.safetensors", "*.bin")]
 

@@ -7,12 +7,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-
-import extractors
-from extractors import speechbrain as ours
-from extractors.contract import ViewError
-from extractors.miniatures import SPEECHBRAIN, miniature
-from extractors.torch_setup import without_compiled_torchaudio
+from strata import extractors
+from strata.extractors import speechbrain as ours
+from strata.extractors.contract import ViewError
+from strata.extractors.miniatures import SPEECHBRAIN, miniature
+from strata.extractors.torch_setup import without_compiled_torchaudio
 
 VIEW = {"family": "speechbrain", "source": "miniature:xvector"}
 

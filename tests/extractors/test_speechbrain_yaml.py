@@ -5,12 +5,11 @@ import shutil
 import sys
 
 import pytest
-
-import extractors
-from extractors import speechbrain
-from extractors.contract import ViewError
-from extractors.miniatures import SPEECHBRAIN, miniature
-from extractors.speechbrain_yaml import check
+from strata import extractors
+from strata.extractors import speechbrain
+from strata.extractors.contract import ViewError
+from strata.extractors.miniatures import SPEECHBRAIN, miniature
+from strata.extractors.speechbrain_yaml import check
 
 PUBLISHED = """\
 # Model: x-vector trained on VoxCeleb

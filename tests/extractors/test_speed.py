@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import extractors
-from extractors.speed import count_operations, matrix_rate
+from strata import extractors
+from strata.extractors.speed import count_operations, matrix_rate
 
 
 def counted_by_hand(extractor, num_samples: int, batch: int, padded: bool = False) -> int:
@@ -54,7 +53,7 @@ def test_a_family_without_torch_has_no_count(sound):
 @pytest.mark.parametrize("compute_dtype", ["float32", "tf32", "bfloat16"])
 def test_the_matrix_rate_is_that_of_products(compute_dtype, monkeypatch):
     """It follows from the clock and from the size of the product alone."""
-    monkeypatch.setattr("extractors.speed._LARGEST", {"cpu": 256})
+    monkeypatch.setattr("strata.extractors.speed._LARGEST", {"cpu": 256})
     ticks = iter(np.arange(0, 1000, 0.5))
-    monkeypatch.setattr("extractors.speed.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("strata.extractors.speed.time.perf_counter", lambda: next(ticks))
     assert matrix_rate("cpu", compute_dtype) == pytest.approx(2 * 256**3 / 0.5)

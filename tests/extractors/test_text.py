@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
-
-import extractors
-from extractors.contract import TextExtractor, UnusableText, ViewError
-from extractors.miniatures import TEXT, miniature
-from extractors.transformers.miniature import make_text_miniature
+from strata import extractors
+from strata.extractors.contract import TextExtractor, UnusableText, ViewError
+from strata.extractors.miniatures import TEXT, miniature
+from strata.extractors.transformers.miniature import make_text_miniature
 
 VIEW = {"family": "text", "source": "miniature:bert"}
 TEXTS = ["he said so", "a", "the quick brown fox jumps over the lazy dog", "Ünïcode, 漢字 and don't!", "he said so?"]
@@ -109,7 +108,7 @@ def test_what_is_wrong_is_said_in_one_line(settings, message):
 def test_kin_of_bert(model_type, folder, tmp_path, relative_error):
     """RoBERTa's positions begin after its padding, DistilBERT names its layers otherwise: the same code reads both,
     also a text that fills every position."""
-    from extractors.transformers.checkpoints import TEXT_MODELS
+    from strata.extractors.transformers.checkpoints import TEXT_MODELS
 
     config_class, model_class = TEXT_MODELS[model_type]
     names = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

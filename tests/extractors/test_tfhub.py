@@ -7,11 +7,10 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-
-import extractors
-from extractors import tfhub
-from extractors.contract import ViewError
-from extractors.miniatures import TFHUB, miniature
+from strata import extractors
+from strata.extractors import tfhub
+from strata.extractors.contract import ViewError
+from strata.extractors.miniatures import TFHUB, miniature
 
 if find_spec("tensorflow") is None:  # not imported yet: that takes seconds, of each process that collects tests
     pytest.skip("needs the extra tfhub", allow_module_level=True)

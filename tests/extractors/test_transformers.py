@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-
-import extractors
-from extractors.contract import ViewError
-from extractors.miniatures import TRANSFORMERS, miniature
-from extractors.transformers.group_norm import ValidGroupNorm
-from extractors.transformers.miniature import make_miniature
-from extractors.transformers.wavlm_attention import patch_attention
+from strata import extractors
+from strata.extractors.contract import ViewError
+from strata.extractors.miniatures import TRANSFORMERS, miniature
+from strata.extractors.transformers.group_norm import ValidGroupNorm
+from strata.extractors.transformers.miniature import make_miniature
+from strata.extractors.transformers.wavlm_attention import patch_attention
 
 STABLE = ("xls-r", "mms", "hubert-large", "wavlm-large", "emotion")
 
@@ -181,7 +180,7 @@ def test_both_ways_to_normalise_valid_frames_agree(affine):
 
 def test_a_batch_that_could_not_be_fetched_is_not_lost(load, sounds, relative_error, monkeypatch):
     """Memory that runs out while the batch before is being fetched costs neither of the two, nor counts one twice."""
-    from extractors.hidden_states import Totals
+    from strata.extractors.hidden_states import Totals
 
     view = {"family": "transformers", "source": "miniature:xls-r"}
     expected = load(**view).extract(sounds, 16_000)

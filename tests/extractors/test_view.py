@@ -6,10 +6,9 @@ from importlib import import_module
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
-
-import extractors
-from extractors.contract import ViewError
-from extractors.view import MFCCView, TransformersView, Upto, View, parse
+from strata import extractors
+from strata.extractors.contract import ViewError
+from strata.extractors.view import MFCCView, TransformersView, Upto, View, parse
 
 SOURCE = {"family": "transformers", "source": "miniature:wavlm"}
 

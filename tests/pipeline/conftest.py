@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-from pipeline import cli, yaml12
+from strata.pipeline import cli
+from strata.pipeline.study import yaml12
 
 SAMPLING_RATE = 16_000
 

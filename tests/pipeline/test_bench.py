@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline import bench
+from strata.pipeline.commands import bench
 
 FIELDS = {
     "view", "utterances", "audio_s", "hours_per_hour", "hands", "notices", "decode_s", "compute_s", "write_s", "rounds",

@@ -16,11 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 import pytest
-
-from pipeline.extract import cluster, work
-from pipeline.extract.work import Job, Recording
-from pipeline.study import Study
-from store import FeatureStore
+from strata.pipeline.stages.extract import cluster, work
+from strata.pipeline.stages.extract.work import Job, Recording
+from strata.pipeline.study.folder import Study
+from strata.store import FeatureStore
 
 BIN = Path(sys.executable).parent
 
@@ -77,7 +76,7 @@ def test_a_killed_worker_loses_nothing(spread):
     spread.params["extract"] = {"workers": 2}
     spread.write_params()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pipeline.cli", "extract", "wavlm"]
+    command = [sys.executable, "-m", "strata.pipeline.cli", "extract", "wavlm"]
     store = spread.folder / "features/wavlm.zarr"
     with subprocess.Popen(command, cwd=spread.folder, env=environment, stderr=subprocess.PIPE, text=True) as run:
         # The first block that is claimed has a worker at it.
@@ -176,7 +175,7 @@ def test_a_tensorflow_view_never_enters_this_process(study, taken_port):
     study.succeeds("corpus")
     program = [
         "import sys",
-        "from pipeline import cli",
+        "from strata.pipeline import cli",
         "if __name__ == '__main__':",
         "    print(cli.main(['extract']), 'tensorflow' in sys.modules)",
     ]
@@ -220,7 +219,7 @@ def test_blocks_that_come_back_taken_are_given_out_again(study, monkeypatch):
 
 KILLER = """
 import os
-from pipeline.extract import work
+from strata.pipeline.stages.extract import work
 
 compute = work.compute
 
@@ -261,7 +260,7 @@ def test_a_scheduler_that_goes_away_is_one_line(spread, scheduler):
     worker()
     spread.params["extract"] = {"scheduler": address}
     spread.write_params()
-    command = [sys.executable, "-m", "pipeline.cli", "extract", "wavlm"]
+    command = [sys.executable, "-m", "strata.pipeline.cli", "extract", "wavlm"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     store = spread.folder / "features/wavlm.zarr"
     with subprocess.Popen(command, cwd=spread.folder, env=environment, stderr=subprocess.PIPE, text=True) as run:

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
-from pipeline.corpus import COLUMNS, _manifest
-from trainers.data import targets
-from trainers.spec import Task
+from strata.pipeline.stages.corpus import COLUMNS, _manifest
+from strata.trainers.inputs.data import targets
+from strata.trainers.spec import Task
 
 CREMA_D = ["AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1003_IEO_NEU_LO.wav", "AudioWAV/1001_DFA_ANG_XX (1).wav"]
 BAVED = ["0/3-f-21-0-1-3.wav", "1/1003-m-20-1-2-9.wav"]

@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
-
-from pipeline import yaml12
-from pipeline.study import Study
+from strata.pipeline.study import yaml12
+from strata.pipeline.study.folder import Study
 
 ALWAYS = {"version", "corpus"}
 """Stages that look for themselves, at every `dvc repro`."""
@@ -190,8 +189,8 @@ def test_what_decides_on_rows_and_texts_is_a_dependency():
     """Of every stage that reads utterances by their texts; and the report depends on all the tables that it shows."""
     here = yaml12.load((Path(__file__).resolve().parents[2] / "dvc.yaml").read_text())["stages"]
     for name in ("extract", "train", "eliminate"):
-        assert {"pipeline/keys.py", "pipeline/transcripts.py"} <= set(here[name]["do"]["deps"]), name
-    report = {"pipeline/transcripts.py", "data/corpus.failures.csv", "data/transcripts.failures.csv"}
+        assert {"pipeline/study/keys.py", "pipeline/study/transcripts.py"} <= set(here[name]["do"]["deps"]), name
+    report = {"pipeline/study/transcripts.py", "data/corpus.failures.csv", "data/transcripts.failures.csv"}
     assert report <= set(here["report"]["deps"])
 
 

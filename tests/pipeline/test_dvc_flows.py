@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import extractors
-from pipeline.study import Study
-from store import FeatureStore
+from strata import extractors
+from strata.pipeline.study.folder import Study
+from strata.store import FeatureStore
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
@@ -184,7 +183,7 @@ KILLER = """
 import os, signal, sys
 
 if "extract" in sys.argv:
-    from store import FeatureStore
+    from strata.store import FeatureStore
 
     commit = FeatureStore.commit
 

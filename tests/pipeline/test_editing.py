@@ -1,10 +1,9 @@
 """An edit of a params file: the key has its value, and no other byte is another."""
 
 import pytest
-
-from pipeline import yaml12
-from pipeline.errors import StageError
-from pipeline.layers.editing import with_value
+from strata.pipeline.commands.layers.editing import with_value
+from strata.pipeline.errors import StageError
+from strata.pipeline.study import yaml12
 
 VALUE = [0, 2, "last_hidden_state"]
 WRITTEN = "[0, 2, last_hidden_state]"

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-
-from trainers.together import Together
+from strata.trainers.training.together import Together
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-
-from store import FeatureStore
-from trainers.predictor import Predictor
+from strata.store import FeatureStore
+from strata.trainers.evaluation.predictor import Predictor
 
 
 @pytest.fixture

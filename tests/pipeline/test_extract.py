@@ -14,12 +14,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from strata import extractors
+from strata.pipeline import cli
+from strata.pipeline.errors import StageError
+from strata.store import FeatureStore
+from strata.store.local import LocalStorage
 
-import extractors
-from pipeline import cli
-from pipeline.errors import StageError
-from store import FeatureStore
-from store.local import LocalStorage
 from tests.sampling import SWEEP, sampled, sweep
 
 
@@ -91,7 +91,9 @@ def test_killed_at_random_instants_an_extraction_loses_nothing(framed, kills):
     quiet = framed.folder / "quiet"
     (framed.folder / "features").rename(quiet)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pipeline.extract", "extractors.transformers.speech", "extractors.mfcc"])
+    processes.set_forkserver_preload(
+        ["strata.pipeline.stages.extract", "strata.extractors.transformers.speech", "strata.extractors.mfcc"]
+    )
     instants, committed, killed, whole = random.Random(kills), {view: set() for view in views}, 0, 0
     while killed < kills:
         process = processes.Process(target=extract_quietly, args=(framed.folder,))
@@ -355,8 +357,8 @@ def test_how_an_extraction_runs_changes_no_value(framed):
 
 def test_a_worker_with_another_model_is_refused(study, tmp_path):
     """A machine whose checkpoint is not the one that the store was made with writes nothing."""
-    from pipeline.extract.work import Job, compute
-    from pipeline.study import Study
+    from strata.pipeline.stages.extract.work import Job, compute
+    from strata.pipeline.study.folder import Study
 
     study.succeeds("corpus")
     study.succeeds("extract", "wavlm")
@@ -380,7 +382,7 @@ def test_an_unchanged_corpus_loads_no_model(study, monkeypatch):
 
     monkeypatch.setattr(extractors, "load", load)
     assert study.succeeds("extract").count("up to date") == 2
-    extraction = "import sys; from pipeline import cli; cli.main(['extract'])"
+    extraction = "import sys; from strata.pipeline import cli; cli.main(['extract'])"
     heavy = f"{extraction}; print({{'torch', 'transformers'}} & {{*sys.modules}})"
     assert "set()" in study.process("python", "-c", heavy)
 
@@ -427,7 +429,7 @@ def test_one_percent_more_costs_one_percent(study):
 
 HOLD = """
 import sys, time
-from store import FeatureStore
+from strata.store import FeatureStore
 with FeatureStore.open(sys.argv[1]).locked():
     print("held", flush=True)
     time.sleep(60)

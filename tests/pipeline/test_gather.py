@@ -5,8 +5,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-
-from pipeline import gather
+from strata.pipeline.stages import gather
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
     grid.params["experiments"]["pairs"]["epochs"] = 40
     grid.write_params()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "train"],
+        [sys.executable, "-m", "strata.pipeline.cli", "train"],
         cwd=grid.folder,
         env=grid.environment | {"PYTHONPATH": os.getcwd(), "LOKY_MAX_CPU_COUNT": "2"},  # side by side, as for users
         stderr=subprocess.DEVNULL,
@@ -163,7 +163,7 @@ def test_a_second_run_on_the_same_results_is_refused(grid):
 
 def test_processes_are_as_many_as_may_be_used_and_have_a_model(grid, monkeypatch):
     """Of few cores those that are left to the command; of many those for which there is something to train."""
-    from trainers import experiment
+    from strata.trainers.evaluation import experiment
 
     asked, run_all = [], experiment.run_all
 

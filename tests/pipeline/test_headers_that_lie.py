@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
-from extractors import audio
-from extractors.audio import mpeg
-from store import FeatureStore
+from strata.extractors import audio
+from strata.extractors.audio import mpeg
+from strata.store import FeatureStore
 
 CONTAINERS = {
     "PCM_U8": ("wav", "w64"),

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-
-import extractors
-from extractors import miniatures
-from extractors.torch_setup import resolve_device
-from extractors.transformers.checkpoints import SPEECH_MODELS
-from pipeline import cli, layers
-from pipeline.extract.work import values
-from pipeline.layers import narrowing, saving
-from pipeline.layers.outcome import Outcome, with_layers
-from pipeline.report import layer_tables
-from pipeline.report.eliminations import read_elimination
-from pipeline.study import Study
-from store import FeatureStore, narrow
+from strata import extractors
+from strata.extractors import miniatures
+from strata.extractors.torch_setup import resolve_device
+from strata.extractors.transformers.checkpoints import SPEECH_MODELS
+from strata.pipeline import cli
+from strata.pipeline.commands import layers
+from strata.pipeline.commands.layers import narrowing, saving
+from strata.pipeline.commands.layers.outcome import Outcome, with_layers
+from strata.pipeline.report import layer_tables
+from strata.pipeline.results.eliminations import read_elimination
+from strata.pipeline.stages.extract.work import values
+from strata.pipeline.study.folder import Study
+from strata.store import FeatureStore, narrow
 
 KEPT = [0, 1, 2, 5, 7]
 PARAMS = """\

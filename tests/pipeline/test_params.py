@@ -3,10 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
-
-from pipeline import yaml12
-from pipeline.init import recipes
-from pipeline.params import ParamsError, load, parse
+from strata.pipeline.commands.init import recipes
+from strata.pipeline.study import yaml12
+from strata.pipeline.study.params import ParamsError, load, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {

@@ -14,18 +14,18 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
-
-import extractors
-from extractors import speechbrain
-from pipeline import cli, predict, upstreams
-from pipeline.answers import Answer, Answered, Lines, Table
-from pipeline.corpora.folder import Folder
-from pipeline.extract.decoding import ahead
-from pipeline.extract.failures import Failure
-from store import FeatureStore
-from trainers.data import Targets
-from trainers.predictor import Predictor
-from trainers.spec import Task
+from strata import extractors
+from strata.extractors import speechbrain
+from strata.pipeline import cli
+from strata.pipeline.commands import predict, upstreams
+from strata.pipeline.commands.answers import Answer, Answered, Lines, Table
+from strata.pipeline.corpora.folder import Folder
+from strata.pipeline.stages.extract.decoding import ahead
+from strata.pipeline.study.failures import Failure
+from strata.store import FeatureStore
+from strata.trainers.evaluation.predictor import Predictor
+from strata.trainers.inputs.data import Targets
+from strata.trainers.spec import Task
 
 VIEWS = {
     "mfcc": {"family": "mfcc", "frames": ["mfcc"]},

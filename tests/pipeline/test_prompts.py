@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
-from pipeline import yaml12
+from strata.pipeline.study import yaml12
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "prompts.yaml"
 PACKAGES = "asterisk-core-sounds-en-wav asterisk-core-sounds-fr-wav asterisk-core-sounds-it-wav"

@@ -4,9 +4,9 @@ import shutil
 
 import numpy as np
 import pandas as pd
-
-from pipeline import corpus, segments
-from pipeline.study import Study
+from strata.pipeline.stages import corpus
+from strata.pipeline.study import segments
+from strata.pipeline.study.folder import Study
 
 
 def table(rows: list[tuple]) -> pd.DataFrame:

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
-from pipeline.corpus import COLUMNS
-from store import FeatureStore
+from strata.pipeline.stages.corpus import COLUMNS
+from strata.store import FeatureStore
 
 
 def test_the_whole_path_from_recordings_to_a_report(study):
@@ -128,8 +127,8 @@ def test_too_many_bad_files_fail_after_the_good_ones_are_done(study):
 
 KILLED = """
 import os, signal
-from pipeline import cli
-from store import FeatureStore
+from strata.pipeline import cli
+from strata.store import FeatureStore
 
 commit = FeatureStore.commit
 
@@ -212,7 +211,7 @@ def test_absent_results_of_an_earlier_stage_name_the_command_to_run(study):
 
 def test_unexpected_errors_are_one_line_too(study, monkeypatch):
     """With the way to see more; `--debug` raises."""
-    from pipeline import corpus
+    from strata.pipeline.stages import corpus
 
     monkeypatch.setattr(corpus, "run", lambda study: {}["x"])
     assert "unexpected KeyError: 'x'; run again with --debug" in study.fails("corpus")
@@ -236,7 +235,7 @@ def test_a_file_changed_after_it_was_listed_never_enters_the_store(study):
 
 def test_a_passing_trouble_is_not_remembered(study, monkeypatch):
     """A disk that was away for a moment: the next run tries again."""
-    from extractors import UnusableAudio, audio
+    from strata.extractors import UnusableAudio, audio
 
     def away(*_, **__):
         raise UnusableAudio("unreadable: System error")

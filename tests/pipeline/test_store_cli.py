@@ -3,9 +3,8 @@
 import shutil
 
 import pytest
-
-from pipeline import cli
-from store import FeatureStore
+from strata.pipeline import cli
+from strata.store import FeatureStore
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-
-import extractors
-from extractors.view import parse
-from pipeline import keys
-from store import FeatureStore
+from strata import extractors
+from strata.extractors.view import parse
+from strata.pipeline.study import keys
+from strata.store import FeatureStore
 
 
 @pytest.fixture
@@ -145,7 +144,7 @@ def test_columns_that_are_not_there(spoken):
 
 def test_float16_that_overflows_is_listed_with_the_way_out(spoken, monkeypatch):
     """Values that are not finite never reach a store; the reason names a format that has the range."""
-    from extractors.mfcc import MFCCExtractor
+    from strata.extractors.mfcc import MFCCExtractor
 
     original = MFCCExtractor._pool
 

@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
-
-from pipeline.progress import amount, speed
-from pipeline.study import Study
-from pipeline.transcripts import Transcripts, doubt
+from strata.pipeline.progress import amount, speed
+from strata.pipeline.study.folder import Study
+from strata.pipeline.study.transcripts import Transcripts, doubt
 
 ASR = {"source": "miniature:whisper", "max_new_tokens": 4}
 
@@ -34,7 +33,7 @@ def no_model(monkeypatch):
     """Makes loading a recogniser an error."""
 
     def forbid():
-        import extractors
+        from strata import extractors
 
         monkeypatch.setattr(extractors, "load_recogniser", None)
 
@@ -127,7 +126,7 @@ def test_bad_files_stop_nothing_and_are_listed_with_reasons(study):
 
 def test_a_recording_too_large_for_memory_stops_no_other(study, monkeypatch):
     """It is listed with the way out and tried again by the next run; the rest is transcribed."""
-    from extractors.transformers.recogniser import Recogniser
+    from strata.extractors.transformers.recogniser import Recogniser
 
     soundfile.write(study.recordings / "long.wav", np.sin(np.arange(16_000 * 31) / 9), 16_000)
     study.rows.append("long.wav,a,1")
@@ -153,7 +152,7 @@ def test_a_recording_too_large_for_memory_stops_no_other(study, monkeypatch):
 
 def test_a_recording_that_cannot_even_be_decoded_in_memory_stops_no_other(study, monkeypatch):
     """As any file that cannot be read."""
-    from extractors import audio
+    from strata.extractors import audio
 
     original = audio.read
 
@@ -175,7 +174,7 @@ STALE = "transcript_asr was made by another state of"
 @pytest.fixture
 def local(study):
     """The checkpoint as a folder of the study's own; its texts are made."""
-    from extractors import load_recogniser
+    from strata.extractors import load_recogniser
 
     folder = study.folder / "whisper"
     shutil.copytree(load_recogniser(ASR).checkpoint, folder)
@@ -190,7 +189,7 @@ def test_texts_of_another_state_of_the_checkpoint_are_told(study, local, monkeyp
     tokenizer = local / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text().replace("Ġblack", "Ġblank"))
     with monkeypatch.context() as patch:
-        patch.setattr("extractors.load_recogniser", None)
+        patch.setattr("strata.extractors.load_recogniser", None)
         line = f"{STALE} {local}: run `strata transcribe`"
         assert study.succeeds("extract", "mfcc").count(line) == 1
         assert study.succeeds("train", "one").count(line) == 1
@@ -231,7 +230,7 @@ def test_a_killed_run_goes_on_behind_the_last_portion(study, monkeypatch):
     study.params["transcribe"]["asr"] |= {"max_new_tokens": 1, "window_s": 30}
     study.write_params().add(0).succeeds("corpus")
     path = study.folder / "data/transcripts.parquet"
-    command = [sys.executable, "-m", "pipeline.cli", "transcribe"]
+    command = [sys.executable, "-m", "strata.pipeline.cli", "transcribe"]
     with subprocess.Popen(command, cwd=study.folder, stderr=subprocess.PIPE, env=os.environ) as run:
         while not path.exists() and run.poll() is None:
             time.sleep(0.005)
@@ -294,7 +293,7 @@ def test_mistakes_are_named_before_any_work(study):
 
 def test_one_writer_at_a_time(study):
     """The second is told who is at work."""
-    from store.lock import exclusive
+    from strata.store.lock import exclusive
 
     with exclusive(study.folder / "data/transcripts.parquet"):
         assert "is being written by process" in study.fails("transcribe")
@@ -352,7 +351,7 @@ def test_a_text_that_nobody_can_say_so_fast_is_doubted():
 @pytest.fixture
 def heard(study, monkeypatch):
     """Has the recogniser hear a loop in the first two recordings, and something to believe in the others."""
-    from extractors.transformers.recogniser import Recogniser
+    from strata.extractors.transformers.recogniser import Recogniser
 
     said = dict(
         zip([800 * k for k in range(6, 11)], [LOOPS[0], SPEECH[0] + SPEECH[1], "one", "two", "three"], strict=True)

@@ -1,9 +1,8 @@
 """Lists of verification trials: names as people write them, and mistakes that are told."""
 
 import pytest
-
-from pipeline import trials
-from pipeline.errors import StageError
+from strata.pipeline.errors import StageError
+from strata.pipeline.stages import trials
 
 UTTERANCES = ["vox/id1/a/00001.wav", "vox/id1/a/00002.wav", "vox/id2/b/00001.wav", "other/x", "other/id2/b/00001"]
 

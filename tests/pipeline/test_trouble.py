@@ -1,9 +1,8 @@
 """Whatever goes wrong with one name is told under it, and the others are done: every stage that works on names."""
 
 import pytest
-
-from pipeline.errors import Errors, StageError, for_each
-from store.lock import exclusive
+from strata.pipeline.errors import Errors, StageError, for_each
+from strata.store.lock import exclusive
 
 TROUBLE = [ValueError("v"), OSError(28, "full"), KeyError("emotion"), ZeroDivisionError("z"), MemoryError("m")]
 
@@ -45,13 +44,13 @@ def test_the_same_error_is_told_once(count, told):
 
 
 STAGES = {
-    "train": ("pipeline.train.Cell.of", "experiment", "experiments"),
-    "eliminate": ("pipeline.eliminate._eliminate", "elimination", "eliminate"),
-    "tune": ("pipeline.tune._tune", "search", "tune"),
-    "embed": ("pipeline.embed._embed", "embedding", "embed"),
-    "downstream": ("pipeline.downstream._corpora", "downstream", "downstream"),
-    "extract": ("pipeline.extract._extract", "view", "views"),
-    "transcribe": ("pipeline.transcribe._transcribe", "recogniser", "transcribe"),
+    "train": ("strata.pipeline.stages.train.Cell.of", "experiment", "experiments"),
+    "eliminate": ("strata.pipeline.stages.eliminate._eliminate", "elimination", "eliminate"),
+    "tune": ("strata.pipeline.stages.tune._tune", "search", "tune"),
+    "embed": ("strata.pipeline.stages.embed._embed", "embedding", "embed"),
+    "downstream": ("strata.pipeline.stages.downstream._corpora", "downstream", "downstream"),
+    "extract": ("strata.pipeline.stages.extract._extract", "view", "views"),
+    "transcribe": ("strata.pipeline.stages.transcribe._transcribe", "recogniser", "transcribe"),
 }
 
 

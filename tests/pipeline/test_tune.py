@@ -10,8 +10,7 @@ import time
 
 import pytest
 import yaml
-
-from store.lock import exclusive
+from strata.store.lock import exclusive
 
 
 @pytest.fixture
@@ -128,7 +127,7 @@ def test_a_killed_search_goes_on_where_it_was(tuning):
     tuning.params["experiments"]["base"]["epochs"] = 40
     tuning.write_params()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "tune"],
+        [sys.executable, "-m", "strata.pipeline.cli", "tune"],
         cwd=tuning.folder,
         env=tuning.environment | {"PYTHONPATH": os.getcwd()},
         stderr=subprocess.DEVNULL,

@@ -4,8 +4,7 @@ import json
 from importlib.resources import files
 
 import pytest
-
-from pipeline import yaml12
+from strata.pipeline.study import yaml12
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import os
 
 import pytest
 import soundfile
-
-from pipeline import cli, where
+from strata.pipeline import cli
+from strata.pipeline.study import where
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import pytest
 from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline import yaml12
+from strata.pipeline.study import yaml12
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -109,7 +108,7 @@ def test_what_is_written_is_read_again_by_both(value, flow):
 
 def test_nothing_else_reads_or_writes_yaml():
     """But what SpeechBrain wrote, in a dialect of its own."""
-    own = {"pipeline/yaml12.py", "extractors/speechbrain_yaml.py"}
+    own = {"pipeline/study/yaml12.py", "extractors/speechbrain_yaml.py"}
     for package in ("extractors", "store", "trainers", "pipeline", "recipes", "benchmarks"):
         for file in (ROOT / package).rglob("*.py"):
             name = file.relative_to(ROOT).as_posix()

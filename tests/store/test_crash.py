@@ -12,11 +12,11 @@ import warnings
 
 import numpy as np
 import pytest
+from strata.store import FeatureStore, StoreError
+from strata.store.blocks import Rows
+from strata.store.opening import storage_of
+from strata.store.storage import Storage
 
-from store import FeatureStore, StoreError
-from store.blocks import Rows
-from store.opening import storage_of
-from store.storage import Storage
 from tests.sampling import SWEEP, sampled
 
 NEVER = 10**9
@@ -157,7 +157,7 @@ def test_killed_at_random_instants_a_writer_loses_nothing(tmp_path, small, kills
 LIMITED = """
 import resource, sys
 import numpy as np
-from store import FeatureStore
+from strata.store import FeatureStore
 resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))
 store = FeatureStore.open(sys.argv[1])
 store.append(["small"], np.ones((1, 3, 5000), np.float32), [1])

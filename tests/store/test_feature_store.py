@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked
+from strata.store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked
 
 
 def test_rows_come_back_as_they_went_in(place, small):
@@ -135,7 +134,7 @@ def test_a_key_in_the_store_cannot_be_appended_again(store, small):
 
 HOLD = """
 import sys, time
-from store import FeatureStore
+from strata.store import FeatureStore
 with FeatureStore.open(sys.argv[1]).locked():
     print("held", flush=True)
     time.sleep(60)
@@ -162,7 +161,7 @@ def test_a_lock_on_a_bucket_is_told_and_let_go(tmp_path, small):
 def test_a_dead_processs_lock_on_a_bucket_is_taken_over_by_one(monkeypatch):
     """Over the very object that was read: whoever comes second sees another's lock."""
     obstore = pytest.importorskip("obstore", reason="pip install 'strata-speech[objects]'")
-    from store.objects import ObjectStorage
+    from strata.store.objects import ObjectStorage
 
     first, second = (ObjectStorage("memory:///bucket/view.zarr") for _ in range(2))
     second._bucket = first._bucket

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strata.store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, hdf5
 
-from store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, hdf5
 from tests.sampling import sampled
 
 LAYERS, DIM, FRAME_DIM, BLOCK = ("0", "1", "last_hidden_state"), 7, 5, 11  # distinct primes: swapped axes cannot pass
@@ -164,7 +164,7 @@ def test_many_parts_make_one_file(store, tmp_path, monkeypatch):
 MEASURED = """
 import sys, tracemalloc
 from pathlib import Path
-from store import FeatureStore, hdf5
+from strata.store import FeatureStore, hdf5
 
 hdf5.PART_BYTES = 2**18
 folder = Path(sys.argv[1])
@@ -242,7 +242,7 @@ def test_a_disk_that_is_too_small_is_seen_before_the_work(store, tmp_path, monke
 
 FULL = """
 import resource, sys
-from store import FeatureStore, StoreError, hdf5
+from strata.store import FeatureStore, StoreError, hdf5
 store = FeatureStore.open(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:

@@ -10,9 +10,8 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-
-from store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, narrow
-from store.lock import exclusive
+from strata.store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, narrow
+from strata.store.lock import exclusive
 
 BEFORE = {"family": "test", "layers": ["0", "1", "2"], "frames": ["1"]}
 AFTER = {"family": "test", "layers": ["2", "1"], "frames": ["1"]}

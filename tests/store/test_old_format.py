@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from store import FeatureStore
+from strata.store import FeatureStore
 
 
 def expected(seed: int, count: int):

@@ -1,9 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from trainers.data import Dataset
-from trainers.spec import Task
+from strata.trainers.inputs.data import Dataset
+from strata.trainers.spec import Task
 
 NUM, DIM_A, DIM_B = 113, 37, 29  # distinct primes: swapped axes cannot pass
 

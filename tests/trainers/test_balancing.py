@@ -3,11 +3,17 @@ from typing import get_args
 
 import pytest
 import torch
+from strata.trainers.models.model import Heads
+from strata.trainers.spec import Experiment, Optimisation
+from strata.trainers.training.balancing import (
+    BALANCINGS,
+    GradNorm,
+    Random,
+    Uncertainty,
+    shared_parameters,
+    weighted_sum,
+)
 from torch import nn
-
-from trainers.balancing import BALANCINGS, GradNorm, Random, Uncertainty, shared_parameters, weighted_sum
-from trainers.model import Heads
-from trainers.spec import Experiment, Optimisation
 
 NUM, DIM, WIDTH = 13, 5, 7
 WEIGHTS = [0.5, 1.0, 2.0]

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
-from trainers.batches import batches
-from trainers.data import TrainingError
+from strata.trainers.inputs.batches import batches
+from strata.trainers.inputs.data import TrainingError
 
 SIZES = {"keyword": 61, "speaker": 23, "emotion": 5}  # a composite set: every utterance has exactly one label
 NUM = sum(SIZES.values())

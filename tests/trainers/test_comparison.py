@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 from scipy import stats
-
-from trainers.comparison import compare, holm, paired
-from trainers.data import TrainingError
+from strata.trainers.evaluation.comparison import compare, holm, paired
+from strata.trainers.inputs.data import TrainingError
 
 
 def _metrics(name, folds, fold_hash="x", seeds=1, **tasks):

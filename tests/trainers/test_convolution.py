@@ -1,8 +1,7 @@
 import pytest
 import torch
+from strata.trainers.modules.convolution import conv_relu_pool
 from torch import nn
-
-from trainers.convolution import conv_relu_pool
 
 
 def _plain(x, weight, bias):

@@ -5,11 +5,10 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-
-from trainers.data import TrainingError
-from trainers.folds import cross_validation, hold_out
-from trainers.groups import Utterances
-from trainers.spec import Folds
+from strata.trainers.folds import cross_validation, hold_out
+from strata.trainers.folds.groups import Utterances
+from strata.trainers.inputs.data import TrainingError
+from strata.trainers.spec import Folds
 
 
 def names(count: int) -> list[str]:

@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from joblib import delayed
-
-from trainers import jobs
-from trainers.data import Dataset, Targets, TrainingError, targets
-from trainers.experiment import num_models, plan, run, run_all
-from trainers.jobs import side_by_side, train
-from trainers.model import Heads
-from trainers.predictor import Predictor
-from trainers.spec import Experiment, Folds, Fusion, Task
+from strata.trainers.evaluation.experiment import num_models, plan, run, run_all
+from strata.trainers.evaluation.predictor import Predictor
+from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
+from strata.trainers.models.model import Heads
+from strata.trainers.spec import Experiment, Folds, Fusion, Task
+from strata.trainers.training import jobs
+from strata.trainers.training.jobs import side_by_side, train
 
 ALL = ["speaker", "emotion", "gender", "age"]
 CONFIGURATIONS = {
@@ -184,7 +183,7 @@ def test_numbers_as_class_names_keep_every_digit():
 
 def test_the_validation_loss_does_not_depend_on_where_labels_lie(monkeypatch):
     """One loss over all validation rows, also where they are evaluated in parts."""
-    from trainers import fit as module
+    from strata.trainers.training import fit as module
 
     torch.manual_seed(0)
     x, values = torch.randn(90, 1, 5), np.full(90, np.nan, np.float32)
@@ -389,7 +388,7 @@ def test_calls_that_cannot_be_made_do_not_pass_for_the_end_of_them(workers):
 
 def test_an_empty_part_is_one_line(data, tasks, monkeypatch):
     """Of a fold that tests, validates or trains on nobody; the others are trained."""
-    import trainers.experiment as module
+    from strata.trainers.evaluation import experiment as module
 
     how = experiment(epochs=1, folds=Folds(k=2), final=False, tasks=["speaker"])
     real = module.cross_validation

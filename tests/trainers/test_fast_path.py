@@ -3,12 +3,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from strata.trainers.inputs.data import targets
+from strata.trainers.models.model import Heads
+from strata.trainers.spec import Experiment
+from strata.trainers.training.fit import fit
 
 from benchmarks import plain_heads
-from trainers.data import targets
-from trainers.fit import fit
-from trainers.model import Heads
-from trainers.spec import Experiment
 
 VIEWS = {"SVMT": ["a"], "MVMT-concat": ["a", "b"], "TANGO": ["a", "b"]}
 FUSIONS = {"SVMT": None, "MVMT-concat": "concat", "TANGO": "ot"}

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-from trainers.data import TrainingError, targets
-from trainers.fit import fit
-from trainers.losses import task_loss
-from trainers.model import Heads
-from trainers.spec import Experiment, Task
+from strata.trainers.inputs.data import TrainingError, targets
+from strata.trainers.models.model import Heads
+from strata.trainers.spec import Experiment, Task
+from strata.trainers.tasks.losses import task_loss
+from strata.trainers.training.fit import fit
 
 NUM, DIM = 113, 7
 TRAIN, VALID = np.arange(89), np.arange(89, NUM)

@@ -3,10 +3,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from trainers.data import TrainingError
-from trainers.folds import cross_validation
-from trainers.spec import Folds
+from strata.trainers.folds import cross_validation
+from strata.trainers.inputs.data import TrainingError
+from strata.trainers.spec import Folds
 
 
 @st.composite

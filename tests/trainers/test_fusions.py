@@ -1,9 +1,8 @@
 import pytest
 import torch
-
-from trainers.fusions import OptimalTransport
-from trainers.spec import Fusion
-from trainers.transport import cost, transport_plan
+from strata.trainers.modules.fusions import OptimalTransport
+from strata.trainers.modules.transport import cost, transport_plan
+from strata.trainers.spec import Fusion
 
 B, N, M, C = 3, 7, 5, 11
 

@@ -1,7 +1,6 @@
 import pytest
-
-from trainers.grid import cells
-from trainers.spec import Experiment
+from strata.trainers.search.grid import cells
+from strata.trainers.spec import Experiment
 
 BASE = {"views": ["a", "b", "c"], "tasks": ["speaker"]}
 

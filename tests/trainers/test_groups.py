@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from trainers.data import Segments, TrainingError
-from trainers.folds import cross_validation
-from trainers.spec import Folds
+from strata.trainers.folds import cross_validation
+from strata.trainers.inputs.data import Segments, TrainingError
+from strata.trainers.spec import Folds
 
 
 def slid(num_files: int, each: int, step_s: float) -> tuple[pd.DataFrame, list[str], Segments]:

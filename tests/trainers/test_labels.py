@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-
-from trainers.data import Dataset, TrainingError, class_name, targets
-from trainers.experiment import run
-from trainers.metrics import chance, scores
-from trainers.predictor import Predictor
-from trainers.spec import Experiment, Folds, Task
+from strata.trainers.evaluation.experiment import run
+from strata.trainers.evaluation.predictor import Predictor
+from strata.trainers.inputs.data import Dataset, TrainingError, class_name, targets
+from strata.trainers.spec import Experiment, Folds, Task
+from strata.trainers.tasks.metrics import chance, scores
 
 REGRESSION, CLASSES = Task(kind="regression"), Task(kind="classification")
 BIG = 12345678901234560
@@ -88,7 +87,7 @@ def test_metrics_do_not_depend_on_where_labels_lie(shift):
 
 def test_predict_tells_all_digits():
     """In JSON the answer is the value itself."""
-    from pipeline.answers import single
+    from strata.pipeline.commands.answers import single
 
     goal = targets("t", REGRESSION, pd.DataFrame({"t": [1.7e9, 1.7e9 + 1]}))
     told = [single(goal, np.array([1.7e9 + i / 2]), None, 0).as_json()["answer"] for i in range(3)]

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
-
-from pipeline.report.ranking import METRICS as WRITTEN
-from trainers.losses import task_loss
-from trainers.metrics import chance, equal_error_rate, min_dcf, score, scores, summary
-from trainers.spec import METRICS, Task
+from strata.pipeline.results.ranking import METRICS as WRITTEN
+from strata.trainers.spec import METRICS, Task
+from strata.trainers.tasks.losses import task_loss
+from strata.trainers.tasks.metrics import chance, equal_error_rate, min_dcf, score, scores, summary
 
 
 def test_metrics_worked_by_hand():

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, softmax
-
-from trainers.poolings import POOLINGS, LogSumExp, SmoothMaximum, pooling
-from trainers.spec import Pooling
+from strata.trainers.modules.poolings import POOLINGS, LogSumExp, SmoothMaximum, pooling
+from strata.trainers.spec import Pooling
 
 B, L, D = 3, 7, 5
 NAMES = list(POOLINGS)

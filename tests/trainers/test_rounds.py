@@ -7,11 +7,11 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
+from strata.trainers.inputs.data import TrainingError
+from strata.trainers.search.rounds import eliminate, num_rounds
+from strata.trainers.spec import Elimination, Folds, Task
 
 from tests.sampling import sweep
-from trainers.data import TrainingError
-from trainers.rounds import eliminate, num_rounds
-from trainers.spec import Elimination, Folds, Task
 
 LAYERS = tuple("01234")
 
@@ -90,8 +90,10 @@ def test_noted_rounds_are_not_trained_again(data, tasks, monkeypatch):
     whole = eliminate(section(), tasks, here, LAYERS[:3], note=notes.__setitem__)
     assert len(notes) == num_rounds(section(), 3) == 9
     trained = []
-    train = __import__("trainers.rounds").rounds.Together.train
-    monkeypatch.setattr("trainers.rounds.Together.train", lambda self, runs: trained.extend(runs) or train(self, runs))
+    train = __import__("strata.trainers.search.rounds").rounds.Together.train
+    monkeypatch.setattr(
+        "strata.trainers.search.rounds.Together.train", lambda self, runs: trained.extend(runs) or train(self, runs)
+    )
     half = dict(list(notes.items())[:4])
     again = eliminate(section(), tasks, here, LAYERS[:3], done=half)
     assert len(trained) == 5
@@ -143,7 +145,7 @@ def test_a_task_cannot_be_what_keeps_folds_apart(data, tasks):
 def test_a_worker_that_is_ended_from_outside_is_one_line(pooling, data, tasks, monkeypatch):
     """Of the poolings that are trained in processes of their own."""
     how = section(pooling=pooling, importance="ablation", tasks=["age"], seeds=[0, 1])
-    monkeypatch.setattr("trainers.rounds.train_alone", _dies)
+    monkeypatch.setattr("strata.trainers.search.rounds.train_alone", _dies)
     with pytest.raises(TrainingError, match="a worker process was ended from outside"):
         eliminate(how, tasks, dataclasses.replace(data, features={"v": planted(data, 1)}), LAYERS, workers=2)
 

@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-from trainers.data import Dataset, Targets, targets
-from trainers.experiment import run
-from trainers.predictor import Predictor
-from trainers.scale import CLIP, is_constant
-from trainers.spec import Elimination, Experiment, Folds, Task, Verification
-from trainers.standardise import Standardise
-from trainers.verification import Backend, verify
+from strata.trainers.evaluation.experiment import run
+from strata.trainers.evaluation.predictor import Predictor
+from strata.trainers.evaluation.verification import Backend, verify
+from strata.trainers.inputs.data import Dataset, Targets, targets
+from strata.trainers.inputs.scale import CLIP, is_constant
+from strata.trainers.inputs.standardise import Standardise
+from strata.trainers.spec import Elimination, Experiment, Folds, Task, Verification
 
 AGE = {"age": Task(kind="regression")}
 
@@ -111,7 +110,7 @@ def test_training_prediction_and_the_saved_model_have_one_limit(data, tasks, tmp
 
 def test_an_elimination_stands_what_an_experiment_stands(data, tasks):
     """Models trained together have the same limit and the same constants: a click in a test row moves no score."""
-    from trainers.rounds import eliminate
+    from strata.trainers.search.rounds import eliminate
 
     how = Elimination(view="v", tasks=["age"], shared=13, embedding=17, epochs=3, folds=Folds(k=2, validation=0.25))
     layers = np.repeat(data.features["a"], 2, axis=1)

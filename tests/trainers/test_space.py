@@ -1,9 +1,8 @@
 """What a search may try, checked before anything is trained."""
 
 import pytest
-
-from trainers.space import Space
-from trainers.spec import Experiment, Tune
+from strata.trainers.search.space import Space
+from strata.trainers.spec import Experiment, Tune
 
 BASE = {"views": ["a"], "tasks": ["speaker"], "epochs": 7}
 TWO = {"views": ["a", "b"], "tasks": ["speaker"], "fusion": "ot"}

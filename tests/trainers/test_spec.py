@@ -1,9 +1,8 @@
 """What a section means that does not say everything."""
 
 import pytest
-
-from trainers.grid import cells
-from trainers.spec import Experiment
+from strata.trainers.search.grid import cells
+from strata.trainers.spec import Experiment
 
 PAIR = {"views": ["a", "b"], "tasks": ["x"]}
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from strata.trainers.folds import cross_validation
+from strata.trainers.inputs.data import TrainingError, targets
+from strata.trainers.search.rounds import train_alone
+from strata.trainers.spec import Elimination, Folds, Task
+from strata.trainers.training.together import Run, Together
 
 from benchmarks import plain_unified
-from trainers.data import TrainingError, targets
-from trainers.folds import cross_validation
-from trainers.rounds import train_alone
-from trainers.spec import Elimination, Folds, Task
-from trainers.together import Run, Together
 
 LAYERS, DIM = 5, 7
 
@@ -54,8 +54,8 @@ def test_memory_may_force_stacks_apart(data, tasks, values, monkeypatch):
     folds = cross_validation(data.labels, data.contents, Folds(k=3))
     runs = [Run(fold, (0, 1, 2, 3, 4), seed) for seed in (0, 1) for fold in (0, 1, 2)]
     at_once = Together(how, goals, values, folds).train(runs)
-    monkeypatch.setattr("trainers.together.TABLE_BYTES", 1)
-    monkeypatch.setattr("trainers.together.STACK_BYTES", 1)
+    monkeypatch.setattr("strata.trainers.training.together.TABLE_BYTES", 1)
+    monkeypatch.setattr("strata.trainers.training.together.STACK_BYTES", 1)
     apart = Together(how, goals, values, folds).train(runs)
     for one, other in zip(at_once, apart, strict=True):
         np.testing.assert_allclose(one.weights, other.weights, rtol=1e-4)

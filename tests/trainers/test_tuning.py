@@ -6,12 +6,12 @@ import logging
 
 import numpy as np
 import pytest
-
-from trainers import jobs, tuning
-from trainers.experiment import run
-from trainers.space import Space
-from trainers.spec import Experiment, Folds, Tune
-from trainers.tuning import NothingFound, Trial, prunes, search
+from strata.trainers.evaluation.experiment import run
+from strata.trainers.search import tuning
+from strata.trainers.search.space import Space
+from strata.trainers.search.tuning import NothingFound, Trial, prunes, search
+from strata.trainers.spec import Experiment, Folds, Tune
+from strata.trainers.training import jobs
 
 RATES = {"low": 1e-5, "high": 1e-1, "log": True}
 WIDE = {"learning_rate": RATES, "batch_size": [16, 64], "hidden": [[13], [29, 17]], "head": {"low": 3, "high": 31}}

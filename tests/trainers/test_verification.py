@@ -7,12 +7,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-
-from trainers import plda, verification
-from trainers.data import Dataset, Segments, TrainingError
-from trainers.metrics import equal_error_rate
-from trainers.spec import Folds, Verification
-from trainers.verification import verify
+from strata.trainers.evaluation import plda, verification
+from strata.trainers.evaluation.verification import verify
+from strata.trainers.inputs.data import Dataset, Segments, TrainingError
+from strata.trainers.spec import Folds, Verification
+from strata.trainers.tasks.metrics import equal_error_rate
 
 DIM, NOISE, SPEAKERS, EACH = 31, 11, 197, 7
 
@@ -233,7 +232,7 @@ def test_trials_of_what_the_embedding_has_seen_are_left_out():
 
 def test_a_fit_that_did_not_converge_is_told(monkeypatch):
     """In a note beside the scores."""
-    monkeypatch.setattr("trainers.plda.ITERATIONS", 2)
+    monkeypatch.setattr("strata.trainers.evaluation.plda.ITERATIONS", 2)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 1, 7)).astype(np.float32)
     names = [str(i) for i in range(40)]

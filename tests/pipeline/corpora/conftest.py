@@ -1,17 +1,16 @@
 from pathlib import Path
 
 import pytest
-
-from pipeline.corpora.baved import Baved
-from pipeline.corpora.crema_d import CremaD
-from pipeline.corpora.demo import Demo
-from pipeline.corpora.emo_db import EmoDB
-from pipeline.corpora.folder import Folder
-from pipeline.corpora.iemocap import Iemocap
-from pipeline.corpora.prompts import Prompts
-from pipeline.corpora.speech_commands import SpeechCommands
-from pipeline.corpora.timit import Timit
-from pipeline.corpora.voxceleb1 import VoxCeleb1
+from strata.pipeline.corpora.baved import Baved
+from strata.pipeline.corpora.crema_d import CremaD
+from strata.pipeline.corpora.demo import Demo
+from strata.pipeline.corpora.emo_db import EmoDB
+from strata.pipeline.corpora.folder import Folder
+from strata.pipeline.corpora.iemocap import Iemocap
+from strata.pipeline.corpora.prompts import Prompts
+from strata.pipeline.corpora.speech_commands import SpeechCommands
+from strata.pipeline.corpora.timit import Timit
+from strata.pipeline.corpora.voxceleb1 import VoxCeleb1
 
 PROMPTS = [
     "en_US_f_Allison/activated.wav",

@@ -1,7 +1,6 @@
 import pytest
-
-from pipeline.corpora import Problem, Utterance
-from pipeline.corpora.baved import Baved, utterances
+from strata.pipeline.corpora import Problem, Utterance
+from strata.pipeline.corpora.baved import Baved, utterances
 
 
 @pytest.fixture

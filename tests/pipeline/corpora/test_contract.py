@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
-
-from pipeline.corpora import ADAPTERS, Corpus, Problem, Utterance, adapter
-from pipeline.corpora.contract import MANIFEST_COLUMNS
+from strata.pipeline.corpora import ADAPTERS, Corpus, Problem, Utterance, adapter
+from strata.pipeline.corpora.contract import MANIFEST_COLUMNS
 
 KNOWN = "baved, crema-d, demo, emo-db, folder, iemocap, prompts, speech-commands, timit, voxceleb1"
 

@@ -1,7 +1,6 @@
 import pytest
-
-from pipeline.corpora import Problem, Utterance
-from pipeline.corpora.crema_d import SENTENCES, CremaD, utterances
+from strata.pipeline.corpora import Problem, Utterance
+from strata.pipeline.corpora.crema_d import SENTENCES, CremaD, utterances
 
 
 @pytest.fixture

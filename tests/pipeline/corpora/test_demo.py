@@ -5,10 +5,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import soundfile
-
-from pipeline.corpora import demo
-from pipeline.corpora.demo import STYLES, Demo, utterances
-from pipeline.corpora.phones import CARRIERS, KEYWORDS
+from strata.pipeline.corpora import demo
+from strata.pipeline.corpora.demo import STYLES, Demo, utterances
+from strata.pipeline.corpora.phones import CARRIERS, KEYWORDS
 
 
 def contents(folder):

@@ -1,7 +1,6 @@
 import pytest
-
-from pipeline.corpora import Problem, Utterance
-from pipeline.corpora.emo_db import SPEAKERS, TEXTS, EmoDB, utterances
+from strata.pipeline.corpora import Problem, Utterance
+from strata.pipeline.corpora.emo_db import SPEAKERS, TEXTS, EmoDB, utterances
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.corpora import CorpusError, Problem, Utterance
-from pipeline.corpora.folder import Folder, utterances
+from strata.pipeline.corpora import CorpusError, Problem, Utterance
+from strata.pipeline.corpora.folder import Folder, utterances
 
 
 def labels(section, folder, column):

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-
-from pipeline.corpora import CorpusError
-from pipeline.corpora.folder import Folder, utterances
+from strata.pipeline.corpora import CorpusError
+from strata.pipeline.corpora.folder import Folder, utterances
 
 
 def labels(section, folder, column):

@@ -3,9 +3,8 @@ import re
 
 import pytest
 from pydantic import ValidationError
-
-from pipeline.corpora import Problem, Utterance
-from pipeline.corpora.iemocap import EMOTIONS, FOUR, Iemocap, utterances
+from strata.pipeline.corpora import Problem, Utterance
+from strata.pipeline.corpora.iemocap import EMOTIONS, FOUR, Iemocap, utterances
 
 EVALUATION = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
 TRANSCRIPT = "Session1/dialog/transcriptions/Ses01F_impro01.txt"

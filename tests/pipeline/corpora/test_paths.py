@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.corpora import paths
-from pipeline.corpora.paths import Lookup, OutsideRoot, below, locate, spelled
+from strata.pipeline.corpora import paths
+from strata.pipeline.corpora.paths import Lookup, OutsideRoot, below, locate, spelled
 
 ROOT = Path("/srv/corpus")
 

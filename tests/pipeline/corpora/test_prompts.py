@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import pytest
-
-from pipeline.corpora import CorpusError
-from pipeline.corpora.prompts import INSTALL, Prompts, utterances
+from strata.pipeline.corpora import CorpusError
+from strata.pipeline.corpora.prompts import INSTALL, Prompts, utterances
 
 
 def test_every_recording_of_every_voice(prompts_tree, tmp_path):

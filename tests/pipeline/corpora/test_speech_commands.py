@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import soundfile
-
-from pipeline.corpora import Problem, Utterance
-from pipeline.corpora.speech_commands import ADDED, WORDS, SpeechCommands, split_of, utterances
+from strata.pipeline.corpora import Problem, Utterance
+from strata.pipeline.corpora.speech_commands import ADDED, WORDS, SpeechCommands, split_of, utterances
 
 
 @pytest.fixture

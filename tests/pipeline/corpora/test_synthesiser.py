@@ -3,9 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.signal import freqz_sos, sosfilt
-
-from pipeline.corpora.phones import CARRIERS, KEYWORDS, PHONES
-from pipeline.corpora.synthesiser import (
+from strata.pipeline.corpora.phones import CARRIERS, KEYWORDS, PHONES
+from strata.pipeline.corpora.synthesiser import (
     SAMPLING_RATE,
     Manner,
     Voice,

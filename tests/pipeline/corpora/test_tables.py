@@ -7,9 +7,8 @@ from decimal import Decimal
 import pyarrow
 import pytest
 from pyarrow import parquet
-
-from pipeline.corpora.contract import CorpusError
-from pipeline.corpora.tables import number, numeric, read
+from strata.pipeline.corpora.contract import CorpusError
+from strata.pipeline.corpora.tables import number, numeric, read
 
 
 @pytest.mark.parametrize(

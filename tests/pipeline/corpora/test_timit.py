@@ -3,10 +3,9 @@ import shutil
 
 import numpy as np
 import pytest
-
-from extractors import audio
-from pipeline.corpora import Problem, Utterance
-from pipeline.corpora.timit import DIALECTS, Timit, utterances
+from strata.extractors import audio
+from strata.pipeline.corpora import Problem, Utterance
+from strata.pipeline.corpora.timit import DIALECTS, Timit, utterances
 
 SA1 = "She had your dark suit in greasy wash water all year."
 

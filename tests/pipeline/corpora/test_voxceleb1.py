@@ -1,7 +1,6 @@
 import pytest
-
-from pipeline.corpora import Problem, Utterance
-from pipeline.corpora.voxceleb1 import VoxCeleb1, utterances
+from strata.pipeline.corpora import Problem, Utterance
+from strata.pipeline.corpora.voxceleb1 import VoxCeleb1, utterances
 
 
 @pytest.fixture

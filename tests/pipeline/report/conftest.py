@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from strata.pipeline import report
+from strata.store import FeatureStore
+from strata.trainers import spec
+from strata.trainers.search import grid
 
-from pipeline import report
-from store import FeatureStore
 from tests.pipeline.report import grid_results, wavcse_results
-from trainers import grid, spec
 
 HOSTILE = "<script>alert('$x_1$ & \"co\"')</script>"
 """A label that breaks out of a careless page, and that a careless figure takes for mathematics."""

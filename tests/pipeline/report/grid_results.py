@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from trainers.grid import cells
-from trainers.spec import Experiment
+from strata.trainers.search.grid import cells
+from strata.trainers.spec import Experiment
 
 BREAKING = "</script><img src=x onerror=\"document.title='broken'\">"
 """A label that ends a careless page's script, and runs one of its own."""

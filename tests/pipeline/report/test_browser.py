@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from strata.pipeline import report
 
-from pipeline import report
 from tests.pipeline.report import grid_results
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

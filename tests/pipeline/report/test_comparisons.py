@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from strata.pipeline.report.collect import collect
+from strata.pipeline.report.comparisons import against_concat
+from strata.trainers.evaluation.comparison import holm, paired
 
-from pipeline.report.collect import collect
-from pipeline.report.comparisons import against_concat
 from tests.pipeline.report import grid_results
-from trainers.comparison import holm, paired
 
 
 @pytest.fixture

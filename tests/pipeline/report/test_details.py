@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from strata.pipeline.report import details
+from strata.pipeline.report.collect import collect
 
-from pipeline.report import details
-from pipeline.report.collect import collect
 from tests.pipeline.report import grid_results
 
 

@@ -1,7 +1,6 @@
 import pytest
-
-from pipeline.report import downstream
-from pipeline.report.collect import collect
+from strata.pipeline.report import downstream
+from strata.pipeline.report.collect import collect
 
 
 def table(study):

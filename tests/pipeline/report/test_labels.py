@@ -1,9 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline.report import labels
-from pipeline.report.collect import collect
+from strata.pipeline.report import labels
+from strata.pipeline.report.collect import collect
 
 
 @pytest.fixture

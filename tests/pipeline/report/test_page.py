@@ -11,10 +11,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-
-from pipeline import report
-from pipeline.report import scores, tsne
-from pipeline.report.collect import collect
+from strata.pipeline import report
+from strata.pipeline.report import scores, tsne
+from strata.pipeline.report.collect import collect
 
 HOSTILE = "<script>alert("
 VOID = {"meta", "path", "use", "image", "input", "br", "link", "img"}
@@ -252,7 +251,7 @@ def test_many_classes_stay_legible(empty):
 def test_many_experiments_are_folded(full, page, monkeypatch):
     """A few are open; when they are more, each is a line to click on."""
     assert page.count('class="experiment" open') == 4
-    monkeypatch.setattr("pipeline.report.page.OPEN_EXPERIMENTS", 3)
+    monkeypatch.setattr("strata.pipeline.report.page.OPEN_EXPERIMENTS", 3)
     page = report.build(full.folder, full.params).read_text()
     assert page.count('class="experiment"') == 4
     assert 'class="experiment" open' not in page
@@ -334,7 +333,7 @@ def test_all_views_and_several_labels_share_what_they_can(full, monkeypatch):
     assert captions[0].startswith("speaker: colours of the maps")
     assert captions[1:] == [f"View {view}, layer 1: 101 utterances." for view in ("wavlm", "xvector", "mfcc")]
     assert len(list((full.folder / ".strata" / "tsne").iterdir())) == 3
-    monkeypatch.setattr("pipeline.report.projections.project", None)
+    monkeypatch.setattr("strata.pipeline.report.projections.project", None)
     again, gaps = tsne.maps(collect(full.folder, full.params))
     assert again == [by_speaker, by_emotion]
     assert not gaps
@@ -473,7 +472,7 @@ def test_importing_the_report_loads_nothing_heavy():
 
 def test_a_long_name_keeps_the_end_that_tells_it_apart():
     """Speakers of one corpus share how their names begin."""
-    from pipeline.report.figures import short
+    from strata.pipeline.report.figures import short
 
     assert short("a speaker with a long name 27") == "a speake…name 27"
     assert len(short("x" * 99, 9)) == 9

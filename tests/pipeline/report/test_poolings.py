@@ -3,12 +3,13 @@ import re
 
 import pandas as pd
 import pytest
+from strata.pipeline import report
+from strata.pipeline.report import grids, poolings, spreads
+from strata.pipeline.report.collect import collect
+from strata.trainers import spec
+from strata.trainers.search import grid
 
-from pipeline import report
-from pipeline.report import grids, poolings, spreads
-from pipeline.report.collect import collect
 from tests.pipeline.report import wavcse_results
-from trainers import grid, spec
 
 
 def found(study):

@@ -2,10 +2,10 @@ import re
 
 import pandas as pd
 import pytest
-
-from pipeline import report
-from pipeline.report import layer_tables, scores, tables
-from pipeline.report.collect import collect
+from strata.pipeline import report
+from strata.pipeline.report import layer_tables, scores
+from strata.pipeline.report.collect import collect
+from strata.pipeline.show import tables
 
 
 @pytest.fixture

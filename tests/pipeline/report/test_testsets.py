@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from pipeline.report import footnotes, poolings, ranking, scores, testsets
-from pipeline.report.experiments import Experiment
+from strata.pipeline.report import footnotes, poolings, scores, testsets
+from strata.pipeline.results import ranking
+from strata.pipeline.results.experiments import Experiment
 
 TARGET = ("speaker", "accuracy")
 

@@ -1,0 +1,1 @@
+"""What answers at once: one module per command."""

@@ -1,0 +1,65 @@
+"""`strata embed --model results/<experiment>/model FILE…`: audio in, its unified embeddings out, as one `.npy`.
+
+Needs the model and the view's checkpoint, no study and no store: see `commands.predict`, whose way of computing files
+it shares.
+"""
+
+import io
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from strata.pipeline.commands import predict, upstreams
+from strata.pipeline.errors import StageError
+from strata.pipeline.files import write_if_changed
+from strata.pipeline.progress import say
+from strata.pipeline.study.failures import Failure
+from strata.trainers.evaluation.predictor import Predictor
+
+
+def run(
+    model: Path, files: Sequence[str], target: Path, study: Path | None, device: str, batch_s: float | None
+) -> None:
+    """Writes the embeddings of the files, float32 [files, dim], in their order; NaN where one cannot be used.
+
+    Args:
+        model: its folder, or the one of the experiment's results that holds it.
+        files: of audio; `-` stands for those that standard input names, one per line.
+        target: the `.npy` file.
+        study: where relative folders of checkpoints begin; None: in the study around the model, else here.
+        device: see `extractors.load`.
+        batch_s: see `extractors.load`.
+
+    Raises:
+        StageError: no model, one without an embedding, or files that could not be used; the others' embeddings have
+            been written by then.
+    """
+    if target.suffix != ".npy":
+        raise StageError(f"--output: expected a file that ends in .npy, got {target}")
+    folder = predict.find(model)
+    predictor, config = Predictor.load(folder)
+    width = predictor.embedding_dim
+    found: list[np.ndarray] = []
+    failures = 0
+    with ExitStack() as stack:
+        views = upstreams.load(folder, config, study, device, batch_s, stack)
+        predict.say_notices(config)
+        for portion in predict.portions(views, predict.named(files)):
+            part = np.full((len(portion.files), width), np.nan, np.float32)
+            if portion.rows:
+                part[portion.rows] = predictor.embed(portion.features)
+            for file, outcome in zip(portion.files, portion.outcomes, strict=True):
+                if isinstance(outcome, Failure):
+                    failures += 1
+                    say(f"{file}: {outcome.reason}")
+            found.append(part)
+    embeddings = np.concatenate(found) if found else np.empty((0, width), np.float32)
+    buffer = io.BytesIO()
+    np.save(buffer, embeddings)
+    write_if_changed(target, buffer.getvalue())
+    say(f"{target}: {len(embeddings)} embeddings of {width} numbers")
+    if failures:
+        raise StageError(
+            f"{failures} of {len(embeddings)} files cannot be used, their rows are NaN; mend them, or leave them out"
+        )

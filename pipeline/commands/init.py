@@ -1,0 +1,70 @@
+"""`strata init FOLDER --recipe NAME`: a study of one's own, a git and DVC repository with a recipe's parameters."""
+
+import shutil
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from strata.pipeline.errors import StageError
+from strata.pipeline.progress import say
+from strata.pipeline.study.params import load
+
+STUDY_FILES = {"stages.yaml": "dvc.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
+"""Templates under `pipeline/study/templates/`, and what they are called in a study."""
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(
+        file.name.removesuffix(".yaml") for file in files("strata.recipes").iterdir() if file.name.endswith(".yaml")
+    )
+
+
+def run(folder: Path, recipe: str) -> None:
+    """Makes the folder, or completes one that an interrupted run left; files that are there are never replaced.
+
+    Raises:
+        StageError: an unknown recipe, or git or DVC cannot be run.
+    """
+    if recipe not in recipes():
+        raise StageError(f"unknown recipe {recipe!r}; there are {', '.join(recipes())}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with files("strata.recipes").joinpath(f"{recipe}.yaml").open("rb") as source:
+        _copy(source, folder / "params.yaml")
+    for name, target in STUDY_FILES.items():
+        with files("strata.pipeline.study").joinpath("templates", name).open("rb") as source:
+            _copy(source, folder / target)
+    for name in ("features", "embeddings", "results"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / ".gitkeep").touch()
+    if not (folder / ".git").exists():
+        _call(["git", "init", "--quiet"], folder)
+    if not (folder / ".dvc").exists():
+        dvc = [sys.executable, "-m", "dvc"]
+        _call([*dvc, "init", "--quiet"], folder)
+        for option, value in {
+            "core.analytics": "false",
+            "core.check_update": "false",
+            "cache.type": "reflink,copy",
+        }.items():
+            _call([*dvc, "config", option, value], folder)
+    load(folder / "params.yaml")
+    say(f"{folder} is ready: edit {folder / 'params.yaml'}, then `cd {folder} && dvc repro`")
+
+
+def _copy(source, target: Path) -> None:
+    if not target.exists():
+        with open(target, "wb") as file:
+            shutil.copyfileobj(source, file)
+
+
+def _call(command: list[str], folder: Path) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise StageError(
+            f"{command[0]} is not installed, and a study is a git and DVC repository; install it"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise StageError(f"`{' '.join(command)}` failed in {folder}: {error.stderr.strip().splitlines()[-1]}") from None

@@ -1,0 +1,236 @@
+"""`strata layers RESULTS --write params.yaml`: a view of the layers kept alone, its store narrowed with it.
+
+Everything is checked before anything is moved. Then the store is narrowed (`store.narrow`), `written.json` is put
+beside the elimination, and last the params file gets its edit: cut short anywhere, the same command goes on from there.
+What `strata eliminate` reads in written.json is that the view became what it is by this elimination, so that it is not
+run again on the layers that are left.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from strata.extractors import CheckpointAbsent
+from strata.extractors.sources import local_only
+from strata.extractors.view import LAST_HIDDEN_STATE, Upto, View
+from strata.pipeline.commands.layers import editing
+from strata.pipeline.commands.layers.outcome import Outcome, with_layers
+from strata.pipeline.errors import StageError
+from strata.pipeline.files import write_if_changed
+from strata.pipeline.progress import bar, say
+from strata.pipeline.report.scores import layer_ranges
+from strata.pipeline.results.eliminations import layer_height
+from strata.pipeline.show.tables import size
+from strata.pipeline.stages.extract.work import Job
+from strata.pipeline.study import dvcfile, fingerprints, params, soundness, yaml12
+from strata.pipeline.study.folder import Study
+from strata.store import FeatureStore, differences, narrow
+
+WRITTEN = "written.json"
+"""Beside elimination.json: the view, and its section as it was written."""
+
+
+def write(study: Study, outcome: Outcome, section: View) -> None:
+    """Keeps the layers that an elimination kept: in the params file and in the view's store.
+
+    Args:
+        study: the params file, and the stores below its folder.
+        outcome: which layers stay.
+        section: of the view, as it is.
+
+    Raises:
+        StageError: the section names other layers than took part, something names one that would go, or the store does
+            not hold the values that the layers were eliminated on. Nothing has been changed then.
+        StoreError: the store cannot be narrowed, see `store.narrow`.
+    """
+    if len(outcome.support) == len(outcome.layer_names):
+        say(f"{outcome.name}: all {len(outcome.support)} layers are kept: nothing to write")
+        return
+    _check_layers(study, outcome, section)
+    _refuse_uses(study, outcome, section)
+    kept = with_layers(section, outcome.support)
+    text = _edited(study, outcome, kept)
+    _narrow(study, outcome, kept)
+    written = {"view": outcome.view, "section": kept.model_dump(mode="json")}
+    write_if_changed(outcome.file.with_name(WRITTEN), (json.dumps(written, indent=1) + "\n").encode())
+    changed = write_if_changed(study.params_file.resolve(), text)
+    say(
+        f"{study.params_file}: views.{outcome.view} {'now has' if changed else 'has'} the layers "
+        f"{layer_ranges(outcome.support)}"
+    )
+    _warn(study, outcome)
+
+
+# -- checks --------------------------------------------------------------------------------------------------------
+
+
+def _check_layers(study: Study, outcome: Outcome, section: View) -> None:
+    """Raises StageError unless the section's layers are those that took part, or the kept ones already."""
+    if section.layers == "all":
+        return
+    asked = range(section.layers.upto + 1) if isinstance(section.layers, Upto) else section.layers
+    names = {str(layer) for layer in asked}
+    if LAST_HIDDEN_STATE in names:
+        raise StageError(
+            f"views.{outcome.view} of {study.params_file} has {LAST_HIDDEN_STATE} too, which takes part in no "
+            f"elimination and would go; make a view under another name, with layers: [{', '.join(outcome.support)}]"
+        )
+    if names not in ({*outcome.layer_names}, {*outcome.support}):
+        raise StageError(
+            f"views.{outcome.view} of {study.params_file} has the layers {layer_ranges(names)}, the elimination "
+            f"{layer_ranges(outcome.layer_names)}; run `strata eliminate {outcome.name}` on the view as it is"
+        )
+
+
+def _refuse_uses(study: Study, outcome: Outcome, section: View) -> None:
+    """Raises StageError where params.yaml names a layer that would go."""
+    gone = {*outcome.layer_names} - {*outcome.support}
+    for where, layers in _uses(study.params, outcome.view, section):
+        if lost := [layer for layer in layers if layer in gone]:
+            raise StageError(
+                f"{where} of {study.params_file} names layer {lost[0]} of {outcome.view}, which would go: the "
+                f"elimination keeps {layer_ranges(outcome.support)}; change it first, or give the narrow view a name "
+                "of its own"
+            )
+
+
+def _uses(content: params.Params, view: str, section: View) -> Iterator[tuple[str, list[str]]]:
+    """Places that name layers of a view, with their names."""
+    yield f"views.{view}.frames", [str(layer) for layer in section.frames]
+    for name, cell, experiment in _experiments(content, view):
+        if not isinstance(experiment.layers, str):
+            yield f"experiments.{name}{cell and f', cell {cell}'}", [str(layer) for layer in experiment.layers]
+    for name, tune in content.tune.items():
+        values = tune.space.get("layers", [])
+        if view in content.experiments[tune.experiment].views and isinstance(values, list):
+            lists = [value for value in values if isinstance(value, list)]
+            yield f"tune.{name}.space.layers", [str(layer) for value in lists for layer in value]
+    for picture in content.report.tsne:
+        if picture.layer is not None and picture.view in (["all"], *([v] for v in picture.view if v == view)):
+            yield "report.tsne", [str(picture.layer)]
+
+
+def _experiments(content: params.Params, view: str) -> Iterator[tuple]:
+    """(name, cell, experiment) of all that use a view."""
+    for name in content.experiments:
+        for cell, experiment in content.cells(name).items():
+            if view in experiment.views:
+                yield name, cell, experiment
+
+
+def _warn(study: Study, outcome: Outcome) -> None:
+    """Says what means something else from now on."""
+    before = max(outcome.layer_names, key=layer_height)
+    names = dict.fromkeys(n for n, _, e in _experiments(study.params, outcome.view) if e.layers == "last")
+    if names and outcome.highest != before:
+        say(
+            f"`layers: last` of {outcome.view} is layer {outcome.highest} now and was layer {before}: "
+            f"{', '.join(f'experiments.{name}' for name in names)}"
+        )
+    if outcome.chosen_on_all:
+        say(
+            f"the layers were chosen on all utterances: what folds test on {outcome.view} from now on has had a part "
+            "in it; what the folds of this elimination tested had none"
+        )
+    others = [n for n, e in study.params.eliminate.items() if e.view == outcome.view and n != outcome.name]
+    if others:
+        say(f"{', '.join(f'eliminate.{name}' for name in others)} will begin with the layers that are left")
+
+
+# -- the params file -----------------------------------------------------------------------------------------------
+
+
+def _edited(study: Study, outcome: Outcome, kept: View) -> bytes:
+    """The params file with the kept layers.
+
+    Raises:
+        StageError: it cannot be edited without changing something else.
+    """
+    text = study.params_file.read_bytes().decode()  # its line endings are the user's
+    if study.params.views[outcome.view] == kept:
+        return text.encode()
+    edited = editing.with_value(text, ("views", outcome.view, "layers"), kept.layers)
+    found = params.parse(yaml12.load(edited), study.params_file).views[outcome.view]
+    if found != kept:
+        raise StageError(f"{study.params_file}: views.{outcome.view} would become {found}, expected {kept}")
+    return edited.encode()
+
+
+# -- the store -----------------------------------------------------------------------------------------------------
+
+
+def _narrow(study: Study, outcome: Outcome, kept: View) -> None:
+    path = study.store(outcome.view)
+    wide = study.folder / "wide" / path.name
+    if not FeatureStore.exists(path) and not FeatureStore.exists(wide):
+        say(
+            f"{path} is not here, so only {study.params_file} is edited; where the store is, call this command before "
+            f"`strata extract {outcome.view}`: that would refuse the wide store"
+        )
+        return
+    if path.exists() and (lacking := dvcfile.lacking(study, outcome.view)):
+        raise StageError(f"{lacking}: run `dvc pull` first, or remove {path} to edit only {study.params_file}")
+    after = expected(study, outcome, kept)
+    store = FeatureStore.open(path if FeatureStore.exists(path) else wide)
+    if store.holds(after):
+        say(f"{path}: {len(store)} rows, of the layers kept already")
+        return
+    if not store.holds(outcome.fingerprint):
+        raise StageError(
+            f"{store.path} does not hold what {outcome.file} was made from "
+            f"({differences(dict(store.header.fingerprint), dict(outcome.fingerprint), ('there', 'eliminated'))}); "
+            f"run `strata eliminate {outcome.name}` again"
+        )
+    with bar(len(store), "rows", f"{path}") as shown:
+
+        def show(done: int, rows: int) -> None:
+            shown.total = rows
+            shown.update(done - shown.n)
+
+        narrowed = narrow.narrow(
+            path,
+            wide,
+            before=outcome.fingerprint,
+            after=after,
+            layers=after["layers"],
+            frame_layers=after["frames"],
+            progress=show,
+        )
+    soundness.Known.read(study.folder, outcome.view).forget()  # the copy is read once, by the next extraction
+    say(
+        f"{path}: {len(narrowed)} rows of {len(narrowed.layer_names)} layers, copied and not computed again, "
+        f"{size(narrowed.num_bytes())}"
+    )
+    left = size(FeatureStore.open(wide).num_bytes())
+    say(
+        f"{wide}: the store as it was, {left}; nothing reads it, so it may be removed. To go back, remove {path}, move "
+        f"this one there, and give views.{outcome.view} the layers that it had"
+    )
+
+
+def expected(study: Study, outcome: Outcome, kept: View) -> dict[str, object]:
+    """The fingerprint that `strata extract` expects of the narrowed view.
+
+    It is that of the elimination but for `layers` and `frames`, as every family's `fingerprint` is; the model itself is
+    asked besides, where it is here, since it may have changed in the meantime.
+
+    Raises:
+        StageError: it has.
+    """
+    names = [str(layer) for layer in kept.layers]
+    derived = {**outcome.fingerprint, "layers": names, "frames": [str(layer) for layer in kept.frames]}
+    job = replace(Job.of(study, outcome.view), section=kept.model_dump_json())
+    try:
+        with local_only():
+            found = fingerprints.remembered(Path(job.folder), outcome.view, job.section, lambda: fingerprints.look(job))
+    except CheckpointAbsent:
+        return derived  # whoever reports the outcome has said so
+    found = json.loads(json.dumps(dict(found)))
+    if found != derived:
+        raise StageError(
+            f"views.{outcome.view} computes other values now than those that {outcome.file} was made from "
+            f"({differences(derived, found, ('then', 'now'))}); bring that model back, or run `strata extract "
+            f"{outcome.view}` and `strata eliminate {outcome.name}`"
+        )
+    return derived

@@ -1,0 +1,204 @@
+"""`strata predict --model results/<experiment>/model FILE…`: audio in, every task's answer out.
+
+Reads a model that `strata train` wrote, which is all that it needs besides the views' checkpoints: no study, no store.
+Files are decoded ahead of the models, portion by portion, and answered in their order; what is printed, and how, is
+for `commands.answers`. A file that cannot be used gets a line that says why, and the others their answers.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from strata import extractors
+from strata.extractors import audio
+from strata.extractors.contract import SAMPLING_RATE, unusable
+from strata.extractors.miniatures import PREFIX
+from strata.pipeline.commands import upstreams
+from strata.pipeline.commands.answers import Answered, Lines, Table, single
+from strata.pipeline.commands.upstreams import Upstream
+from strata.pipeline.errors import StageError
+from strata.pipeline.progress import say
+from strata.pipeline.report import notices
+from strata.pipeline.stages.extract.decoding import ahead, waveform
+from strata.pipeline.study.failures import Failure
+from strata.trainers.evaluation.predictor import Predictor
+
+PORTION_S = 60.0
+"""Seconds of audio that are computed together, or as many as go into a batch: what bounds memory, and the wait for the
+first answers."""
+MOST_FILES = 256
+"""In a portion, however short they are."""
+STDIN = "-"
+"""The file that stands for names of files on standard input."""
+_DEEPEST = 4  # levels of folders below the one given in which models are looked for, to name them
+
+
+def run(
+    model: Path, files: Sequence[str], study: Path | None, device: str, batch_s: float | None, as_json: bool
+) -> None:
+    """Prints the answers of a model, a line for each file.
+
+    Args:
+        model: its folder, or the one of the experiment's results that holds it.
+        files: of audio; `-` stands for those that standard input names, one per line.
+        study: where relative folders of checkpoints begin; None: in the study around the model, else here.
+        device: see `extractors.load`.
+        batch_s: see `extractors.load`.
+        as_json: prints a JSON object for each file and no table.
+
+    Raises:
+        StageError: no model, one of other views than can be had here, or files that could not be used; what could be
+            answered has been printed by then.
+    """
+    if batch_s is not None and not batch_s > 0:
+        raise StageError(f"--batch-s: expected a positive number of seconds of audio, got {batch_s:g}")
+    folder = find(model)
+    predictor, config = Predictor.load(folder)
+    with ExitStack() as stack:
+        views = upstreams.load(folder, config, study, device, batch_s, stack)
+        say_notices(config)
+        output = Lines() if as_json else Table(predictor.goals, files if STDIN not in files else None)
+        total = failed = 0
+        for file, outcome in _answers(predictor, views, named(files)):
+            total += 1
+            failed += isinstance(outcome, Failure)
+            output.print(file, outcome)
+    if failed:
+        raise StageError(f"{failed} of {total} files cannot be used, their lines say why; mend them, or leave them out")
+
+
+def find(model: Path) -> Path:
+    """The folder of a model: the one given, or `model` below it.
+
+    Raises:
+        StageError: there is no model in either; where some lie deeper, they are named.
+    """
+    for folder in (model, model / "model"):
+        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+            return folder
+    found = "none" if model.is_dir() else "no such folder"
+    levels = (sorted(model.glob("*/" * depth + "model/config.json")) for depth in range(1, _DEEPEST + 1))
+    deeper = [str(file.parent) for file in next(filter(None, levels), [])]
+    step = "`strata train` writes results/<experiment>/model, unless the experiment says `final: false`"
+    if deeper:
+        step = f"name one of those below it: {', '.join(deeper[:3])}{', …' if len(deeper) > 3 else ''}"
+    raise StageError(f"{model}: expected a model (config.json and model.safetensors), found {found}; {step}")
+
+
+def say_notices(config: Mapping[str, object]) -> None:
+    """Why the answers are none, or what may not be done with them, on one line."""
+    views = config["views"]
+    miniatures = [name for name, section in views.items() if str(section.get("source", "")).startswith(PREFIX)]
+    reasons = [notice.sentence for notice in notices.about(config.get("synthetic_corpora", []), miniatures)]
+    families = {section["family"] for section in views.values()}
+    reasons += [f"{extractors.NOTICES[family]}." for family in sorted(families & extractors.NOTICES.keys())]
+    if reasons:
+        say(" ".join(reasons))
+
+
+def named(files: Iterable[str]) -> Iterator[str]:
+    """The names of all files, those on standard input included."""
+    for file in files:
+        if file != STDIN:
+            yield file
+            continue
+        for line in sys.stdin.buffer:  # names are bytes, whatever the locale says
+            if name := os.fsdecode(line.rstrip(b"\r\n")):
+                yield name
+
+
+def _answers(
+    predictor: Predictor, views: Mapping[str, Upstream], names: Iterable[str]
+) -> Iterator[tuple[str, Answered | Failure]]:
+    """Every file with what the model says of it, in order."""
+    for portion in portions(views, names):
+        if portion.rows:
+            _answer(predictor, portion)
+        yield from zip(portion.files, portion.outcomes, strict=True)
+
+
+@dataclass
+class Portion:
+    """Files that were computed together."""
+
+    files: list[str]
+    outcomes: list
+    """For each file a Failure, or its waveform, in whose place an answer may be put."""
+    rows: list[int]
+    """Places of the files that could be computed."""
+    features: dict[str, np.ndarray]
+    """For each view float32 [rows, layers, dim]."""
+
+
+def portions(views: Mapping[str, Upstream], names: Iterable[str]) -> Iterator[Portion]:
+    """The files with the layers that a model reads of them, portion by portion, in order.
+
+    Args:
+        views: what computes each view of the model.
+        names: of files.
+    """
+    # The reasons of the view that needs most are everybody's.
+    refused = partial(unusable, min_samples=max(view.min_samples for view in views.values()))
+    seconds = max(PORTION_S, *(view.batch_s for view in views.values()))
+    decode = partial(_decoded, refused=refused)
+    for files, waveforms in ahead(_portions(names, seconds), decode):
+        yield _computed(views, files, waveforms)
+
+
+def _decoded(file: str, refused: Callable[[np.ndarray, int], str | None]) -> np.ndarray | Failure:
+    """A file's waveform; what `strata corpus` would not list is refused as it does, what the views cannot take too."""
+    return waveform(Path(file), refused, silence_dbfs=audio.SILENCE_DBFS)
+
+
+def _portions(names: Iterable[str], most_s: float) -> Iterator[list[str]]:
+    """Names of files that last so long together; a longer one is a portion of its own."""
+    portion, total_s = [], 0.0
+    for name in names:
+        try:
+            duration_s = audio.duration(name)
+        except Exception:
+            duration_s = 0.0  # whoever decodes it will say why
+        if portion and (total_s + duration_s > most_s or len(portion) == MOST_FILES):
+            yield portion
+            portion, total_s = [], 0.0
+        portion.append(name)
+        total_s += duration_s
+    if portion:
+        yield portion
+
+
+def _computed(views: Mapping[str, Upstream], files: list[str], waveforms: Sequence[np.ndarray | Failure]) -> Portion:
+    """A portion's layers; a waveform that one view cannot compute is none for the others."""
+    outcomes: list[np.ndarray | Failure] = list(waveforms)
+    features: dict[str, dict[int, np.ndarray]] = {}
+    for name, view in views.items():
+        usable = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, Failure)]
+        features[name] = {}
+        for row, values in zip(usable, view([waveforms[row] for row in usable]), strict=True):
+            if isinstance(values, Failure):
+                outcomes[row] = values
+            else:
+                features[name][row] = values
+    rows = [row for row, outcome in enumerate(outcomes) if not isinstance(outcome, Failure)]
+    stacked = {name: np.stack([found[row] for row in rows]) for name, found in features.items()} if rows else {}
+    return Portion(list(files), outcomes, rows, stacked)
+
+
+def _answer(predictor: Predictor, portion: Portion) -> None:
+    """Puts the model's answers in the place of the waveforms."""
+    given = predictor(portion.features)
+    numbers = [answers if shares is None else shares.sum(axis=1) for answers, shares in given.values()]
+    finite = np.isfinite(np.stack(numbers).astype(np.float64)).all(axis=0)
+    for place, row in enumerate(portion.rows):
+        if not finite[place]:
+            portion.outcomes[row] = Failure(
+                "the answers are not finite: nothing that the model was trained on is like it"
+            )
+            continue
+        tasks = {task: single(predictor.goals[task], *given[task], place) for task in predictor.goals}
+        portion.outcomes[row] = Answered(len(portion.outcomes[row]) / SAMPLING_RATE, tasks)

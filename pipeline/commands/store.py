@@ -1,0 +1,110 @@
+"""`strata store ACTION PATH`: what a store holds, whether it is whole, how to carry it about, how to be rid of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+from strata.pipeline.errors import StageError
+from strata.pipeline.progress import bar, say
+from strata.pipeline.show.tables import size
+from strata.pipeline.study import dvcfile, soundness
+from strata.store import FeatureStore, FingerprintMismatch
+from strata.store.lock import exclusive
+
+
+def info(path: Path) -> None:
+    """Prints what the store says of itself, as JSON."""
+    store = FeatureStore.open(_checked(path))
+    header = store.header
+    summary = {
+        "rows": len(store),
+        "layers": list(header.layer_names),
+        "dim": header.dim,
+        "frames": list(header.frame_layers),
+        "frame_rate_hz": header.frame_rate_hz,
+        "bytes": store.num_bytes(),
+        "block_rows": header.block_rows,
+        "format": header.format,
+        "fingerprint": dict(header.fingerprint),
+    }
+    print(json.dumps(summary, indent=1))
+
+
+def verify(path: Path) -> None:
+    """Reads every value.
+
+    Raises:
+        StageError: some are damaged; each damaged block has been named.
+    """
+    store = FeatureStore.open(_checked(path))
+    damages = store.damage()
+    problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
+    for problem in problems:
+        say(problem)
+    study = path.absolute().parent.parent
+    if (study / "params.yaml").exists():  # then the next extraction knows what was found
+        soundness.suspect(study, store, damages)
+    if problems:
+        raise StageError(
+            f"{path}: damaged in {len(problems)} place{'s' * (len(problems) > 1)}; `strata extract {store.view}` "
+            "computes rows whose values are lost anew and keeps the others, `dvc checkout --force "
+            f"extract@{store.view}` brings back the store as DVC last saw it"
+        )
+    say(f"{path}: {len(store)} rows, all of them as they were written")
+
+
+def export(path: Path, file: Path | None) -> None:
+    """Writes a store as one HDF5 file, beside it where no other place is named."""
+    from strata.store import hdf5
+
+    file = file or _checked(path).with_suffix(".h5")
+    store = FeatureStore.open(path)
+    with bar(len(store), "rows", f"{file}") as shown:
+        hdf5.write(store, file, lambda done, _: shown.update(done - shown.n))
+    say(f"{file}: {len(store)} rows, {size(file.stat().st_size)}")
+
+
+def import_(path: Path, file: Path | None) -> None:
+    """Brings the rows of an exported file into a store, new or of the same fingerprint; rows that it has stay."""
+    from strata.store import hdf5
+
+    file = file or _checked(path).with_suffix(".h5")
+    before = len(FeatureStore.open(path)) if FeatureStore.exists(_checked(path)) else 0
+    with bar(0, "rows", f"{path}") as shown:
+
+        def show(done: int, rows: int) -> None:
+            shown.total = rows
+            shown.update(done - shown.n)
+
+        try:
+            store = hdf5.read(file, path, show)
+        except FingerprintMismatch as error:
+            raise StageError(
+                f"{file} holds values of another view than {path} ({', '.join(error.fields)} differ); "
+                "import it to another path"
+            ) from error
+    say(f"{path}: {len(store)} rows, {len(store) - before} of them new from {file}")
+
+
+def drop(path: Path) -> None:
+    """Removes a store, its list of failures, and what dvc.lock knows of it, so that it is computed anew."""
+    _checked(path)
+    there = path.exists()
+    if there:
+        with exclusive(path):
+            shutil.rmtree(path)
+    if not dvcfile.forget_store(path.absolute().parent.parent, path.stem) and not there:
+        raise StageError(f"no store at {path}, and no dvc.lock that knows of one; nothing was removed")
+    path.with_suffix(".failures.csv").unlink(missing_ok=True)
+    soundness.Known.read(path.absolute().parent.parent, path.stem).forget()
+    say(f"{path} is gone; `strata extract {path.stem}` computes it anew")
+
+
+def _checked(path: Path) -> Path:
+    """A path that may be written to or removed, because it is named like a store."""
+    if path.suffix != ".zarr":
+        raise StageError(f"expected the path of a store such as features/wavlm.zarr, got {path}")
+    return path
+
+
+ACTIONS = {"info": info, "verify": verify, "export": export, "import": import_, "drop": drop}

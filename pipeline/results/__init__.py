@@ -1,0 +1,1 @@
+"""What is written below results/: its schema, and reading it."""

@@ -1,0 +1,217 @@
+"""The outcomes of recursive layer eliminations, as `strata eliminate` writes them below results/eliminate.
+
+A file of an earlier version, without spreads, folds and paths, is read too: what it does not tell is empty. Knows
+nothing of tables, figures or HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strata.pipeline.results.reading import json_object, mapping, texts
+from strata.pipeline.show.tables import is_number
+
+
+@dataclass(frozen=True)
+class Round:
+    """One training of a recursive layer elimination."""
+
+    number: int
+    layers: tuple[str, ...]
+    weights: Mapping[str, float]
+    valid: Mapping[str, float]
+    """`mean` and one score per task; the choice is made on these."""
+    test: Mapping[str, float]
+    dropped: str | None
+    weights_sd: Mapping[str, float]
+    """Over the seeds; empty where there is one."""
+    valid_sd: Mapping[str, float]
+    """Over the seeds; empty where there is one."""
+    test_sd: Mapping[str, float]
+    """Over the folds; of a single fold over its seeds; empty where there is one of both."""
+
+
+@dataclass(frozen=True)
+class Nested:
+    """What came of it where every fold chose its layers by itself, so that its test data had no part in the choice."""
+
+    tasks: Mapping[str, Mapping[str, Any]]
+    """Task, and `mean` for their mean → `mean`, `sd` and `folds` of its test score."""
+    kept: tuple[int, ...]
+    """How many layers each fold kept."""
+    poolings: tuple[str, ...]
+    """Which pooling each fold chose."""
+
+
+@dataclass(frozen=True)
+class Trail:
+    """One elimination in brief: under one pooling, in one fold or on all utterances."""
+
+    pooling: str
+    fold: int | None
+    """None: all utterances, which choose."""
+    valid: tuple[float, ...]
+    """Mean score of each round."""
+    test: tuple[float | None, ...]
+    best_round: int
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """The outcome of one recursive layer elimination."""
+
+    name: str
+    view: str
+    tasks: tuple[str, ...]
+    pooling: str
+    """The one chosen, of several."""
+    layer_names: tuple[str, ...]
+    """All layers of the view, in the model's order."""
+    rounds: tuple[Round, ...]
+    support: tuple[str, ...]
+    """The layers kept."""
+    best_round: int
+    config: Mapping[str, Any]
+    seconds: float | None
+    sizes: Mapping[str, int]
+    """Utterances per split: `train`, `valid`, `test`."""
+    provenance: Mapping[str, Any]
+    nested: Nested | None = None
+    trails: tuple[Trail, ...] = ()
+    savings: Mapping[str, Any] | None = None
+    """What a cut upstream saves, as `strata layers` wrote it into `savings.json` beside; None where it did not."""
+
+    @property
+    def layers(self) -> Mapping[str, tuple[str, ...]]:
+        """View → the layers that were read, as an experiment has it."""
+        return {self.view: self.layer_names}
+
+    @property
+    def best(self) -> Round:
+        """The chosen round."""
+        return next(r for r in self.rounds if r.number == self.best_round)
+
+    @property
+    def scored(self) -> list[str]:
+        """`mean`, then the tasks."""
+        return ["mean", *(key for key in self.rounds[0].valid if key != "mean")]
+
+    @property
+    def num_seeds(self) -> int:
+        """Models per round."""
+        return num_seeds(self.config) or 1
+
+    @property
+    def num_folds(self) -> int:
+        """Folds that test scores are means over; 0 where the file does not tell."""
+        return len(self.nested.kept) if self.nested else 0
+
+    @property
+    def by_weights(self) -> bool:
+        """Whether layers went by their learned weights, and not by what their loss costs."""
+        return self.config.get("importance") != "ablation" and self.pooling in ("", "weighted")
+
+    @property
+    def whole(self) -> dict[str, Trail]:
+        """Pooling → the elimination that chooses among poolings and rounds."""
+        return {trail.pooling: trail for trail in self.trails if trail.fold is None}
+
+    def tests(self, pooling: str, number: int) -> list[float]:
+        """Test scores of one round, from 1, in every fold that has them."""
+        trails = [t for t in self.trails if t.pooling == pooling and t.fold is not None and len(t.test) >= number]
+        return [found for trail in trails if is_number(found := trail.test[number - 1])]
+
+
+def num_seeds(config: Mapping) -> int:
+    """How many models each round of an elimination trained, by its section; 0 where that does not tell."""
+    seeds = config.get("seeds")
+    return len(seeds) if isinstance(seeds, list) else 0
+
+
+def known_spreads(content: Mapping) -> tuple[str, ...]:
+    """Which spreads of a file are of several values; earlier versions wrote 0 for that of a single one.
+
+    Args:
+        content: of an elimination.json.
+    """
+    one_seed = num_seeds(mapping(content.get("config"))) == 1
+    one_fold = len(mapping(content.get("nested")).get("kept") or ()) < 2
+    return ("weights_sd", "valid_sd") * (not one_seed) + ("test_sd",) * (not (one_seed and one_fold))
+
+
+def layer_height(layer: str) -> float:
+    """Where a layer stands in its model: its number; infinity for what comes after all of them, -1 without a number."""
+    return float(layer) if layer.isdecimal() else float("inf") if layer == "last_hidden_state" else -1.0
+
+
+def read_elimination(path: Path) -> Elimination:
+    """What one `elimination.json` holds.
+
+    Raises:
+        ValueError, KeyError, TypeError or OSError: a file that is not what it should be.
+    """
+    found = json_object(path)
+    spreads = known_spreads(found)
+    rounds = tuple(_round(told, spreads) for told in found["rounds"])
+    layer_names, support = texts(found["layer_names"]), texts(found["support"])
+    if not support:
+        raise ValueError("it keeps no layer")
+    if found["best_round"] not in {r.number for r in rounds}:
+        raise ValueError(f"best_round {found['best_round']} is not among its rounds")
+    named = {layer for r in rounds for layer in r.layers} | set(support)
+    if unknown := named - set(layer_names):
+        raise ValueError(f"layers {sorted(unknown)} are not among its layer_names")
+    return Elimination(
+        name=path.parent.name,
+        view=str(found.get("view", "")),
+        tasks=texts(found.get("tasks") or ()),
+        pooling=str(found.get("pooling", "")),
+        layer_names=tuple(sorted(layer_names, key=layer_height)),
+        rounds=rounds,
+        support=support,
+        best_round=found["best_round"],
+        config=mapping(found.get("config")),
+        seconds=found.get("seconds"),
+        sizes={split: found[f"num_{split}"] for split in ("train", "valid", "test") if f"num_{split}" in found},
+        provenance=mapping(found.get("provenance")),
+        nested=_nested(found["nested"], "test_sd" in spreads) if found.get("nested") else None,
+        trails=tuple(map(_trail, found.get("paths") or ())),
+    )
+
+
+def _round(found: Mapping, spreads: Collection[str]) -> Round:
+    told = {key: mapping(found.get(key)) for key in ("weights", "valid", "test")}
+    return Round(
+        number=found["round"],
+        layers=texts(found["layers"]),
+        dropped=None if found.get("dropped") is None else str(found["dropped"]),
+        **told,
+        **{f"{key}_sd": _numbers(found.get(f"{key}_sd")) if f"{key}_sd" in spreads else {} for key in told},
+    )
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    return {key: value for key, value in mapping(found).items() if is_number(value)}
+
+
+def _nested(found: Mapping, has_spread: bool) -> Nested:
+    tasks = {"mean": mapping(found["test"])} | {t: mapping(v) for t, v in mapping(found.get("tasks")).items()}
+    return Nested(
+        tasks=tasks if has_spread else {task: {**scores, "sd": None} for task, scores in tasks.items()},
+        kept=tuple(int(count) for count in found["kept"]),
+        poolings=texts(found.get("poolings") or ()),
+    )
+
+
+def _trail(found: Mapping) -> Trail:
+    fold = found.get("fold")
+    return Trail(
+        pooling=str(found["pooling"]),
+        fold=None if fold is None else int(fold),
+        valid=tuple(found["valid"]),
+        test=tuple(found.get("test") or ()),
+        best_round=int(found["best_round"]),
+    )

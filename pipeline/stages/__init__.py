@@ -1,0 +1,1 @@
+"""What DVC runs: one module per stage, of the stage's name."""

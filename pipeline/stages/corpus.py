@@ -1,0 +1,255 @@
+"""`strata corpus`: the corpora named in params.yaml → data/manifest.parquet, one row per utterance.
+
+Opens every file once: hashes its bytes, decodes it, and lists what cannot be used. What a file holds is remembered by
+its size and time of change, so that a second run only looks at what is new.
+"""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache, partial
+from pathlib import Path
+
+import pandas as pd
+from strata.extractors import UnusableAudio, audio
+from strata.pipeline.corpora import CorpusError, Problem, Section, Utterance, adapter
+from strata.pipeline.errors import StageError
+from strata.pipeline.files import failure_table, write_if_changed
+from strata.pipeline.progress import bar, say
+from strata.pipeline.study import dvcfile
+from strata.pipeline.study.folder import Study
+from strata.pipeline.study.kept import Kept
+from strata.trainers.inputs.data import class_name
+
+COLUMNS = [
+    *("utterance", "audio", "start_s", "duration_s", "sampling_rate", "content", "audio_content"),
+    *("speaker", "split", "transcript"),
+]
+"""Columns of every manifest, in order; one column per label follows."""
+LISTED = "data/corpus.failures.csv"
+"""Where unusable recordings are listed, below the study's folder."""
+
+
+def run(study: Study) -> None:
+    """Writes the manifest and the table of unusable recordings; of corpora that are not here both stay as they are.
+
+    Raises:
+        StageError: a corpus's `rename` does not fit its labels; no usable recording, or a larger share of unusable ones
+            in a corpus than its `max_failed`. In the last case what is usable has been written by then.
+    """
+    dvcfile.mend(study)
+    rows, failures, complaints, absent = [], [], [], {}
+    kept = Kept(study, COLUMNS)
+    with _Inspector(study) as inspector:
+        for corpus, section in study.params.corpora.items():
+            found, unusable, why = _found_or_kept(inspector, kept, corpus, section)
+            if why:
+                rows += found
+                failures += unusable
+                absent[corpus] = why
+                continue
+            note = " (synthetic: scores on it say nothing of real speech)" if section.synthetic else ""
+            hours = sum(row["duration_s"] for row in found) / 3600
+            say(f"{corpus}: {len(found)} utterances, {hours:.2f} h, {len(unusable)} unusable{note}")
+            if len(unusable) > section.max_failed * (len(found) + len(unusable)):
+                complaints.append(
+                    f"{corpus}: {len(unusable)} of {len(found) + len(unusable)} recordings cannot be used, more than "
+                    f"corpora.{corpus}.max_failed ({section.max_failed:.0%})"
+                )
+            rows += found
+            failures += unusable
+    if absent:
+        corpora, why = ", ".join(absent), next(iter(absent.values()))
+        say(f"{corpora}: not on this machine ({why}); {study.manifest} keeps what it has of them")
+    changed = write_if_changed(study.folder / LISTED, failure_table(failures))
+    if not rows:
+        raise StageError(f"no usable recording in {', '.join(study.params.corpora)}; {LISTED} lists the reasons")
+    if len(absent) < len(study.params.corpora) or not kept.is_all(absent):  # else it stays as it is
+        table = _manifest(rows).to_parquet(index=False)
+        changed |= not kept.says(table) and write_if_changed(study.manifest, table)
+    say(f"{study.manifest}: {len(rows)} utterances" + ("" if changed else ", up to date"))
+    if failures:
+        say(f"{len(failures)} recordings cannot be used; {study.folder / LISTED} lists them with reasons")
+    if complaints:
+        raise StageError(f"{'; '.join(complaints)}; see {LISTED}, mend them, or raise the limit in params.yaml")
+
+
+def _found_or_kept(inspector: "_Inspector", kept: Kept, corpus: str, section: Section) -> tuple[list, list, str]:
+    """Manifest rows and failures of one corpus, and why they are those of an earlier run; empty where they are not."""
+    found, unusable, why, error = [], [], "none of its files is here", None
+    try:
+        found, unusable = inspector.inspect(corpus, section)
+    except CorpusError as caught:
+        why, error = str(caught), caught
+    earlier = None if found else kept.of(corpus, why)
+    if earlier is not None:
+        return *earlier, why
+    if error is not None:
+        raise error
+    return found, unusable, ""
+
+
+def corpus_of(manifest: pd.DataFrame) -> pd.Series:
+    """The corpus of each utterance: the part of its id before the first slash."""
+    return manifest["utterance"].str.split("/", n=1).str[0].rename("corpus")
+
+
+def channels(study: Study, rows: pd.DataFrame) -> pd.Series:
+    """Which channel of its file each utterance is, as the section of its corpus has it now; None: the mean of all."""
+    chosen = {corpus: section.channel for corpus, section in study.params.corpora.items()}
+    found = [chosen.get(corpus) for corpus in corpus_of(rows)]
+    return pd.Series(found, index=rows.index, dtype=object, name="channel")
+
+
+def make_absent_audio(study: Study, rows: pd.DataFrame) -> None:
+    """Makes what recordings of synthetic corpora are absent: the manifest may have come from DVC's cache."""
+    for corpus, section in study.params.corpora.items():
+        own = rows[rows["utterance"].str.startswith(f"{corpus}/")]
+        if section.synthetic and not all((study.folder / path).exists() for path in own["audio"]):
+            for _ in adapter(section.adapter).utterances(section, study.folder):
+                pass  # each file is there when its utterance is yielded
+
+
+class _Inspector:
+    """Looks into audio files, several at a time, and remembers what it saw."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self.memory_file = study.folder / ".strata" / "inspected.parquet"
+        self._wholes: dict[str, str] = {}
+
+    def __enter__(self):
+        try:
+            table = pd.read_parquet(self.memory_file)
+            self.memory = dict(zip(table["key"], table.drop(columns="key").to_dict("records"), strict=True))
+        except (OSError, ValueError, KeyError):
+            self.memory = {}  # none yet, or unreadable: it only saves time
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+        return self
+
+    def __exit__(self, *_):
+        self.pool.shutdown(cancel_futures=True)
+        if self.memory:
+            table = pd.DataFrame.from_dict(self.memory, orient="index").rename_axis("key").reset_index()
+            write_if_changed(self.memory_file, table.to_parquet(index=False))
+
+    def inspect(self, corpus: str, section: Section) -> tuple[list[dict], list[dict]]:
+        """Manifest rows and failures of one corpus, in the corpus's order."""
+        items = _renamed(corpus, section, list(adapter(section.adapter).utterances(section, self.study.folder)))
+        look = partial(self._look, silence_dbfs=section.silence_dbfs, channel=section.channel)
+        rows, failures = [], []
+        with bar(len(items), "files", corpus) as progress:
+            for item, seen in zip(items, self.pool.map(look, items), strict=True):
+                progress.update()
+                name = f"{corpus}/{item.name}"
+                if seen.get("reason"):
+                    path = "" if item.audio is None else self._written(item.audio)
+                    failures.append({"utterance": name, "audio": path, "reason": seen["reason"]})
+                else:
+                    labels = {k: v for k, v in item.labels.items() if k not in COLUMNS}
+                    special = {k: item.labels.get(k) for k in ("speaker", "split", "transcript")}
+                    known = {k: seen[k] for k in ("duration_s", "sampling_rate", "content", "audio_content")}
+                    row = {"utterance": name, "audio": self._written(item.audio), "start_s": item.start_s}
+                    rows.append(row | known | special | labels)
+        return rows, failures
+
+    def _look(self, item: Utterance | Problem, silence_dbfs: float, channel: audio.Channel) -> dict:
+        if isinstance(item, Problem):
+            return {"reason": item.reason}
+        try:
+            status = item.audio.stat()
+        except OSError:
+            return {"reason": "missing"}
+        where = f"{item.audio.absolute()}#{item.start_s}+{item.duration_s}"
+        state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
+        key = f"{where}@{state},{silence_dbfs},{channel},{_code()}+audio_content"
+        if key in self.memory:
+            return self.memory[key]
+        try:
+            seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs, channel)
+            content = audio.content(item.audio, item.start_s, seen.duration_s, channel)
+            whole = self._whole(item.audio, state)
+        except (UnusableAudio, OSError) as error:
+            return {"reason": str(error)}  # not remembered: a disk may have been away
+        except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
+            return {"reason": f"unreadable: {type(error).__name__}: {error}"}
+        known = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate}
+        self.memory[key] = known | {"content": content, "audio_content": whole}
+        return self.memory[key]
+
+    def _whole(self, path: Path, state: str) -> str:
+        """The identity of a whole file: looked for once, however many utterances are parts of it."""
+        key = f"{path}@{state}"
+        if key not in self._wholes:
+            self._wholes[key] = audio.content(path)
+        return self._wholes[key]
+
+    def _written(self, path: Path) -> str:
+        """A path as the manifest has it: relative to the study, unless the corpus was given by an absolute one."""
+        given_absolute = path.is_absolute() and not path.is_relative_to(self.study.folder)
+        return str(path) if given_absolute else os.path.relpath(path, self.study.folder)
+
+
+@cache
+def _code() -> str:
+    """Identity of the code that looks into files: what other code remembered is looked at again."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(Path(audio.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _renamed(corpus: str, section: Section, items: list[Utterance | Problem]) -> list[Utterance | Problem]:
+    """The items with their labels called as the section wants them."""
+    labels = dict.fromkeys(column for item in items if isinstance(item, Utterance) for column in item.labels)
+    if not labels:  # not one utterance: that is what is to be told
+        return items
+    where = f"corpora.{corpus}.rename"
+    for old, new in section.rename.items():
+        if old not in labels:
+            nearest = get_close_matches(old, labels, n=1)
+            hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+            raise StageError(f"{where}: no label {old!r} in this corpus{hint}; it has {', '.join(labels)}")
+        if new in labels and new not in section.rename:
+            raise StageError(f"{where}: {old} cannot be called {new}, which the corpus has too; rename {new} as well")
+    called = {column: section.rename.get(column, column) for column in labels}
+    return [
+        replace(item, labels={called[column]: value for column, value in item.labels.items()})
+        if isinstance(item, Utterance)
+        else item
+        for item in items
+    ]
+
+
+def _manifest(rows: list[dict]) -> pd.DataFrame:
+    names = dict.fromkeys((*COLUMNS, *(name for row in rows for name in row)))
+    # As objects: pandas would make float64 of whole numbers among which one is missing, whatever digits that costs.
+    table = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+    table = table.astype({"start_s": float, "duration_s": float, "sampling_rate": int})
+    labels = [column for column in table if column not in COLUMNS]
+    for column in ("speaker", "split", "transcript", *labels):
+        if column in COLUMNS or not table[column].dropna().map(_is_float).all():
+            # Text in one corpus, numbers in another: text, so that the column has one type.
+            table[column] = table[column].map(class_name, na_action="ignore").astype(object)
+            table[column] = table[column].where(table[column].notna(), None)
+        else:
+            table[column] = table[column].astype(float)
+    _warn_of_shared_speakers(table)
+    return table[COLUMNS + labels]
+
+
+def _is_float(value: object) -> bool:
+    """Whether a label is a number that float64 keeps, to its last digit."""
+    try:
+        return not isinstance(value, str) and float(value) == value
+    except OverflowError:
+        return False
+
+
+def _warn_of_shared_speakers(table: pd.DataFrame) -> None:
+    counts = corpus_of(table).groupby(table["speaker"]).nunique()
+    shared = list(counts[counts > 1].index)
+    if shared:
+        say(f"speaker {shared[0]!r} (and {len(shared) - 1} more) occurs in several corpora and is taken for one person")

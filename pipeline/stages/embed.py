@@ -1,0 +1,185 @@
+"""`strata embed NAME…`: cached layers → the unified embedding of a trained model, in embeddings/<name>.zarr.
+
+The rows are those of the view that the model reads: nothing is decoded, and a grown view costs its new rows. A model
+that was trained anew makes other embeddings, so its store is made anew as well, which costs seconds. `strata embed
+--model` turns files of audio into an array instead: see `commands.predict`.
+
+`Embeddings` is what `strata downstream` reads them by.
+"""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from strata.extractors.view import View
+from strata.pipeline.errors import StageError, for_each
+from strata.pipeline.files import write_if_changed
+from strata.pipeline.progress import bar, say
+from strata.pipeline.stages import gather
+from strata.pipeline.stages.train import SEEN
+from strata.pipeline.study import keys, segments
+from strata.pipeline.study.folder import Study
+from strata.store import FeatureStore, differences
+from strata.store.lock import exclusive
+from strata.trainers.spec import Folds
+
+LAYER = "embedding"
+"""Name of the one layer of such a store."""
+PORTION = 4096
+"""Rows that are read, embedded and written at a time."""
+
+
+def run(study: Study, names: list[str]) -> None:
+    """Embeds all utterances of the named sections (of all where none is named).
+
+    Raises:
+        StageError: a model is not there, or has no embedding; the other sections have been embedded.
+    """
+    sources = gather.Sources(study)
+    for_each(study.chosen("embed", names), lambda name: _embed(study, sources, name), "embedding")
+
+
+def _embed(study: Study, sources: gather.Sources, name: str) -> None:
+    section = study.params.embed[name]
+    results = study.results(*section.experiment.split("/"))
+    predictor, config = _model(results, section.experiment)
+    _ = predictor.embedding_dim  # that it has one is the first that must hold
+    view, layers = predictor.experiment.views[0], config["layers"][predictor.experiment.views[0]]
+    _, views = sources.select([view], {}, Folds(), section.corpora)
+    cached = views[view]
+    _check(cached.store, config, view, section.experiment)
+    seen = (results / SEEN).read_bytes()
+    fingerprint = {
+        "family": "embedding",
+        "model": _digest((results / "model" / "model.safetensors").read_bytes()),
+        "seen": _digest(seen),
+        "view": view,
+        "layers": layers,
+        "upstream": _values(cached.store.header.fingerprint),
+    }
+    with exclusive(study.results("embed", name)):  # the store has a lock of its own, and may be removed
+        store = _store(study.embeddings(name), fingerprint, predictor.embedding_dim)
+        write_if_changed(store.path / SEEN, seen)  # before any row: whoever reads one must know what not to test
+        missing = store.missing(cached.keys)
+        if not missing:
+            say(f"{name}: up to date, {len(store)} embeddings")
+            return
+        with bar(len(missing), "embeddings", name) as progress:
+            for start in range(0, len(missing), PORTION):
+                part = missing[start : start + PORTION]
+                given = predictor.embed({view: cached.store.pooled(part, layers)})
+                store.append(part, given[:, None], np.zeros(len(part), np.int64))
+                progress.update(len(part))
+    say(f"{name}: {len(missing)} embeddings of {store.header.dim} numbers from {len(layers)} layers")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _values(fingerprint: Mapping[str, object]) -> dict[str, object]:
+    """A fingerprint without what changes no value: which layers are kept besides those that are read."""
+    return {field: value for field, value in fingerprint.items() if field not in ("layers", "frames")}
+
+
+def _check(store: FeatureStore, config: Mapping, view: str, experiment: str) -> None:
+    """Raises StageError unless a store holds what the model was trained on."""
+    if lost := [layer for layer in config["layers"][view] if layer not in store.layer_names]:
+        raise StageError(
+            f"view {view} has no layer {lost[0]} any more, which experiment {experiment} was trained on; run "
+            f"`strata train {experiment.split('/')[0]}`, or bring the wide store back"
+        )
+    recorded = _values(config["provenance"]["views"][view]["fingerprint"])
+    here = _values(store.header.fingerprint)
+    if recorded != here:
+        raise StageError(
+            f"view {view}: expected the values that experiment {experiment} was trained on, found others "
+            f"({differences(recorded, here, ('trained on', 'here'))}); run `strata train {experiment.split('/')[0]}`"
+        )
+
+
+def _model(results: Path, experiment: str):
+    from strata.trainers.evaluation.predictor import Predictor  # torch, only now
+
+    # metrics.json is written last: without it a training was cut short, and what lies there may not belong together.
+    if not all((results / file).exists() for file in ("metrics.json", SEEN, "model/config.json")):
+        raise StageError(
+            f"no model in {results / 'model'}: run `strata train {experiment.split('/')[0]}` first, without "
+            "`final: false`"
+        )
+    return Predictor.load(results / "model")
+
+
+def _store(path: Path, fingerprint: Mapping[str, object], dim: int) -> FeatureStore:
+    """The store of a model's embeddings; of another model's nothing is kept."""
+    if FeatureStore.exists(path):
+        store = FeatureStore.open(path)
+        if store.holds(fingerprint):
+            return store
+        say(f"{path} is of another model: made anew")
+        shutil.rmtree(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FeatureStore.create(path, fingerprint=fingerprint, layer_names=[LAYER], dim=dim)
+
+
+class Embeddings(gather.Sources):
+    """A study's manifest and embeddings, in the place of its views."""
+
+    command = "embed"
+
+    def __init__(self, study: Study):
+        super().__init__(study)
+        self._seen: dict[str, frozenset[str]] = {}
+
+    def seen(self, name: str) -> frozenset[str]:
+        """Contents of the audio that an embedding's model was trained on: also of segments of a recording that it heard
+        whole, and of what else overlaps with what it heard.
+
+        Of text views also that of other recordings of the same texts.
+        """
+        if name not in self._seen:
+            self._seen[name] = self._read_seen(name)
+        return self._seen[name]
+
+    def _read_seen(self, name: str) -> frozenset[str]:
+        store = self._open(name)
+        try:
+            heard = pd.read_parquet(io.BytesIO(self._seen_bytes(store)))
+        except OSError as error:
+            raise StageError(f"{store.path / SEEN} cannot be read ({error}); run `strata embed {name}` again") from None
+        known = keys.of(self._section(name), self.manifest)
+        trained = self.manifest["content"].isin(heard["content"])
+        # As it was then, and as it is here: a recording may have left the corpus, or its name may be of another kind.
+        spans = [segments.spans(self.manifest[trained]), *([heard] if segments.SPAN[0] in heard else [])]
+        trained |= segments.overlapping(self.manifest, pd.concat(spans)[segments.SPAN])
+        same = trained | known.isin(known[trained].dropna())
+        return frozenset(heard["content"]) | frozenset(self.manifest["content"][same])
+
+    def _seen_bytes(self, store: FeatureStore) -> bytes:
+        content = (store.path / SEEN).read_bytes()
+        if _digest(content) != store.header.fingerprint["seen"]:
+            raise OSError("it is not of this model")
+        return content
+
+    def dataset(self, table: pd.DataFrame, views: Mapping[str, gather.Cached], layers: Mapping[str, object]):
+        """See `Sources.dataset`; knows what must not be tested."""
+        seen = frozenset().union(*(self.seen(name) for name in views))
+        return replace(super().dataset(table, views, layers), seen=seen)
+
+    def _open(self, view: str) -> FeatureStore:
+        path = self.study.embeddings(view)
+        if not FeatureStore.exists(path):
+            raise StageError(f"no embeddings at {path}: run `strata embed {view}` first (or `dvc pull`)")
+        return FeatureStore.open(path)
+
+    def _section(self, view: str) -> View:
+        # Rows go by the keys of the view that the model reads.
+        read = self._open(view).header.fingerprint["view"]
+        if read not in self.study.params.views:
+            raise StageError(f"the embeddings {view} were made of view {read}, which params.yaml has no more")
+        return self.study.params.views[read]

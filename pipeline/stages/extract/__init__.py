@@ -1,0 +1,294 @@
+"""`strata extract VIEW…`: manifest → features/<view>.zarr, for the utterances that the store does not have yet.
+
+The stage finds out what is missing, hands it out in blocks (`plan`) to whoever computes them (`runners`: threads of
+this process, or Dask's workers in `cluster`; either way by `work`), and commits each block as it comes back. Whatever
+stops the run, the next one goes on behind the last block.
+"""
+
+import json
+import shutil
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+from strata import extractors
+from strata.extractors import audio
+from strata.extractors.view import TextView
+from strata.pipeline.errors import StageError, for_each
+from strata.pipeline.files import write_if_changed
+from strata.pipeline.progress import amount, bar, say, speed
+from strata.pipeline.show.tables import millions, size
+from strata.pipeline.stages.corpus import channels, corpus_of, make_absent_audio
+from strata.pipeline.stages.extract import plan, work
+from strata.pipeline.stages.extract.decoding import Recording
+from strata.pipeline.stages.extract.runners import Crashed, Runner, runner
+from strata.pipeline.stages.extract.work import Job, Report, Shape
+from strata.pipeline.study import dvcfile, fingerprints, keys, soundness
+from strata.pipeline.study.failures import Failures, judge
+from strata.pipeline.study.folder import Study
+from strata.pipeline.study.transcripts import column
+from strata.store import FeatureStore, StoreError
+from strata.store.layout import default_block_rows
+from strata.store.lock import exclusive
+
+DISK_MARGIN = 1.1
+MOST_ATTEMPTS = 4
+"""How often a block is tried whose workers are lost."""
+
+
+def run(study: Study, names: list[str]) -> None:
+    """Brings the stores of the named views (all where none is named) up to date.
+
+    Raises:
+        StageError: no manifest, a store that DVC knows but that is not here, too little disk, or a larger share of
+            failures than `extract.max_failed`; everything that could be computed has been committed by then.
+    """
+    views = study.chosen("views", names)
+    manifest = study.read_manifest()
+    for_each(views, lambda view: _extract(study, view, _rows(study, view, manifest)), "view")
+
+
+def _rows(study: Study, view: str, manifest: pd.DataFrame) -> pd.DataFrame:
+    """What there is to compute; says of a text view how many utterances have nothing for it, and who could help."""
+    section = study.params.views[view]
+    utterances = keys.rows(section, manifest)
+    if isinstance(section, TextView):
+        heard = {column(name): recogniser for name, recogniser in study.params.transcribe.items()}
+        lacking, recognised = [], False
+        for name in section.columns:
+            count = int(keys.of(section.model_copy(update={"columns": (name,)}), manifest).isna().sum())
+            if count:
+                lacking.append(f"{count} of {len(manifest)} utterances have no text in {name}")
+                if name in heard:  # that nothing was said is no reason, nor that nobody was asked to listen
+                    corpora = heard[name].corpora
+                    asked = corpus_of(manifest).isin(corpora) if corpora else manifest[name].notna() | True
+                    recognised |= bool((manifest[name].isna() & asked).any())
+        if lacking:
+            step = (
+                "; run `strata transcribe` (data/transcripts.failures.csv has what it cannot use)" if recognised else ""
+            )
+            say(f"{view}: {', '.join(lacking)}{step}")
+    return utterances.assign(channel=channels(study, utterances))
+
+
+def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
+    path, how = study.store(view), study.params.extract
+    if lacking := dvcfile.lacking(study, view):
+        raise StageError(
+            f"{lacking}: run `dvc pull` first (`dvc push` where it was made, if that has not got it), "
+            f"or `strata store drop {path}` to compute it anew"
+        )
+    job = Job.of(study, view)
+    family = study.params.views[view].family
+    own_process = family in extractors.OWN_PROCESS
+    with runner(how, job, own_process) as crew:
+        fingerprint = fingerprints.fingerprint(job, view, crew)
+        store = _open(study, view, fingerprint, crew, utterances)
+        with store.locked():
+            known = soundness.Known.read(study.folder, view)
+            known.listed = dvcfile.listed(study, view).md5
+            known.mend(store)
+            failures = Failures.read(study.extract_failures(view), fingerprint, set(utterances["content"]))
+            missing = set(store.missing(utterances["content"].tolist())) - set(failures.rows)
+            todo = utterances[utterances["content"].isin(missing)]
+            if len(todo):
+                if notice := extractors.NOTICES.get(family):
+                    say(f"{view}: {notice}")
+                _check_room(study, view, store, todo, utterances)
+                _say_cut(view, crew, store)
+                _say_mended(view, store, todo)
+                make_absent_audio(study, todo[todo["text"].isna()])
+                _fill(study, view, store, crew, todo, failures, known)
+            else:
+                done = len(utterances) - len(failures.rows)
+                say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
+            failures.write()
+            store.sweep()
+            known.write(store)
+    judge(failures, view, len(utterances), study.params.extract.max_failed, _kind(utterances))
+
+
+def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
+    path = study.store(view)
+    if FeatureStore.exists(path):
+        store = FeatureStore.open(path)
+        if store.holds(fingerprint) or len(store):
+            store.check(fingerprint)
+            return store
+        _remove_empty(path)
+        return _open(study, view, fingerprint, crew, utterances)  # by now it may be another process's
+    _refuse_renamed(study, view, fingerprint)
+    return create(path, crew.ask(work.shape), utterances)
+
+
+def _remove_empty(path: Path) -> None:
+    """Makes room for the store of another view: one that was refused before its first row left nothing behind."""
+    with exclusive(path):
+        if not len(FeatureStore.open(path)):  # nobody has begun to fill it since
+            shutil.rmtree(path)
+
+
+def create(path: Path, shape: Shape, utterances: pd.DataFrame) -> FeatureStore:
+    """An empty store for values of that shape, its blocks suited to such utterances."""
+    mean_s = utterances["duration_s"].mean()
+    return FeatureStore.create(
+        path,
+        fingerprint=shape.fingerprint,
+        layer_names=shape.layer_names,
+        dim=shape.dim,
+        frame_layers=shape.frame_layers,
+        frame_dim=shape.frame_dim,
+        frame_rate_hz=shape.frame_rate_hz,
+        block_rows=default_block_rows(shape.num_bytes(1, mean_s), mean_s),
+    )
+
+
+def _refuse_renamed(study: Study, view: str, fingerprint: Mapping) -> None:
+    """Raises StageError if the values are there under a name that params.yaml no longer has: a view was renamed."""
+    path = study.store(view)
+    for other in sorted(path.parent.glob("*.zarr")):
+        if other.stem in study.params.views:
+            continue
+        try:
+            same = FeatureStore.open(other).holds(fingerprint)
+        except StoreError:
+            continue  # what cannot be opened holds nothing worth keeping, and is in nobody's way
+        if same:
+            raise StageError(
+                f"{other} holds these very values under a name that {study.params_file} no longer has: "
+                f"`mv {other} {path}` to keep them, or `strata store drop {other}`"
+            )
+
+
+def _is_audio(rows: pd.DataFrame) -> bool:
+    return bool(rows["text"].isna().all())
+
+
+def _kind(rows: pd.DataFrame) -> str:
+    return "utterances" if _is_audio(rows) else "texts"
+
+
+def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame, utterances: pd.DataFrame) -> None:
+    """Says what a run will do, and refuses it if the disk is too small."""
+    seconds = todo["duration_s"].sum()
+    needed = Shape.of(store.header).num_bytes(len(todo), seconds)
+    hours = f", {amount(seconds)}" if _is_audio(todo) else ""
+    say(f"{view}: {len(todo)} new of {len(utterances)} {_kind(utterances)}{hours}, {size(needed)} to write")
+    free = shutil.disk_usage(store.path).free
+    if free < DISK_MARGIN * needed:
+        raise StageError(
+            f"{size(needed)} to write but only {size(free)} free at {store.path}; make room, or keep fewer "
+            f"layers or frames in views.{view}"
+        )
+
+
+def _say_cut(view: str, crew: Runner, store: FeatureStore) -> None:
+    """A word on what is not computed, where the view stops below the model's last layer."""
+    model = crew.ask(work.size)
+    if model is not None and model.parameters < model.whole:
+        parts = f"{millions(model.parameters)} of {millions(model.whole)} parameters"
+        say(f"{view}: cut after layer {store.layer_names[-1]}: {parts}")
+
+
+def _say_mended(view: str, store: FeatureStore, todo: pd.DataFrame) -> None:
+    """A word on rows that an earlier version computed from as much of a recording as its header seemed to promise."""
+    count = len({audio.of_mended(key) for key in store.keys} & set(todo["content"]))
+    if count:
+        say(f"{view}: {count} rows hold a part of their recordings, cut to lengths that headers only estimated; anew")
+
+
+def _fill(
+    study: Study,
+    view: str,
+    store: FeatureStore,
+    crew: Runner,
+    todo: pd.DataFrame,
+    failures: Failures,
+    known: soundness.Known,
+) -> None:
+    """Computes and commits what is to do, and leaves a record of it."""
+    started, before = time.monotonic(), len(store)
+    is_audio = _is_audio(todo)
+    audio_s = float(todo["duration_s"].sum())
+    try:
+        with bar(audio_s / 3600, "h audio" if is_audio else "h of speech", view) as progress:
+            _compute(store, crew, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
+    except BaseException:
+        with suppress(OSError):
+            failures.write()
+        raise
+    seconds = time.monotonic() - started
+    record = {
+        "view": view,
+        "utterances": len(store) - before,
+        "audio_s": audio_s if is_audio else None,
+        "seconds": round(seconds, 3),
+        "rows": len(store),
+        "bytes": store.num_bytes(),
+        "failures": len(failures.rows),
+    }
+    write_if_changed(study.results("extract") / f"{view}.json", json.dumps(record, indent=1).encode())
+    rate = f" ({speed(audio_s, seconds)})" if is_audio else ""
+    say(f"{view}: computed {record['utterances']} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{rate}")
+
+
+def _compute(
+    store: FeatureStore,
+    crew: Runner,
+    todo: pd.DataFrame,
+    failures: Failures,
+    known: soundness.Known,
+    progress: Callable[[float], object],
+) -> None:
+    """Keeps every hand of the crew busy, with one more block waiting for it; after an error, no new ones.
+
+    A block whose processes were lost is tried once more when all others are done: alone, so that it takes nobody along.
+    """
+    names = todo.set_index("content")[["utterance", "audio"]]
+    waiting = deque(plan.blocks(todo, Shape.of(store.header), store.header.block_rows, crew.hands))
+    doubtful: deque[list[Recording]] = deque()
+    attempts: Counter[str] = Counter()
+    errors: list[Exception] = []
+    crashes: list[Exception] = []
+
+    def hand_out() -> None:
+        while waiting and crew.pending < 2 * crew.hands:
+            crew.submit(store.reserve(), waiting.popleft(), progress)
+        if doubtful and not crew.pending:
+            crew.submit(store.reserve(), doubtful.popleft(), progress)
+
+    def accept(recordings: list[Recording], outcome: Report | Exception) -> None:
+        if isinstance(outcome, Crashed) or (isinstance(outcome, Report) and outcome.claim is None):
+            attempts[recordings[0].content] += 1
+            tried_enough = attempts[recordings[0].content] >= (2 if isinstance(outcome, Crashed) else MOST_ATTEMPTS)
+            if tried_enough:
+                crashes.append(Crashed.on(recordings))
+            else:
+                doubtful.append(recordings)
+            return
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome.keys:
+            store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
+            known.add(store, outcome.block)
+        for content, failure in outcome.failures.items():
+            failures.add(*names.loc[content], content, failure)
+
+    def trying(action: Callable, *arguments) -> None:
+        """Whatever goes wrong, the blocks that are being computed are brought in first."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            errors.append(error)
+
+    while crew.pending or ((waiting or doubtful) and not errors):
+        if not errors:
+            trying(hand_out)
+        if crew.pending:
+            for recordings, outcome in crew.finished():
+                trying(accept, recordings, outcome)
+    if errors or crashes:
+        raise (errors or [StageError("; ".join(map(str, crashes)))])[0]

@@ -1,0 +1,194 @@
+"""The work on one block: decode, compute, write. It runs where its runner puts it: a thread here, a worker elsewhere.
+
+Takes recordings, leaves the block's values in the store, and reports which utterances are there and which cannot be
+used; it never commits. What it needs to know of the study travels in `Job`, so that any process that sees the study's
+folder can do it. Knows no manifest, no lock and no other block.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from strata import extractors
+from strata.extractors import Extractor, HiddenStates, TextExtractor
+from strata.extractors.contract import SAMPLING_RATE, Size
+from strata.pipeline.errors import StageError
+from strata.pipeline.stages.extract.decoding import Recording, decoded
+from strata.pipeline.study.failures import Failure
+from strata.pipeline.study.folder import Study
+from strata.store import FeatureStore, FingerprintMismatch
+from strata.store.blocks import Rows
+from strata.store.layout import Header
+
+TOKENS_PER_S = 5.0
+"""Of a transcript, about: frames without a rate are tokens."""
+
+_MODEL = threading.Lock()
+"""Held while the model computes a block; meanwhile the next one is decoded, and the last one written."""
+_LOADING = threading.Lock()
+_loaded: dict["Job", tuple[Extractor, list[str]]] = {}
+"""The model at hand, with the state of its files; one at a time, for models are large."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be computed from every recording, and where the values go."""
+
+    folder: str
+    """The study's, absolute: every process sees it under this path."""
+    store: str
+    section: str
+    """The view, as JSON."""
+    device: str
+    batch_s: float | None
+
+    @classmethod
+    def of(cls, study: Study, view: str) -> "Job":
+        """The job of one view as params.yaml has it now."""
+        folder, how = study.folder.absolute(), study.params.extract
+        section = study.params.views[view].model_dump_json()
+        return cls(str(folder), str(Study(folder / "params.yaml").store(view)), section, how.device, how.batch_s)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a view's values look like: what a store must know before there are any."""
+
+    fingerprint: dict
+    layer_names: tuple[str, ...]
+    dim: int
+    frame_layers: tuple[str, ...]
+    frame_dim: int
+    frame_rate_hz: float
+
+    @classmethod
+    def of(cls, what: "Extractor | Header") -> "Shape":
+        """As a model, or a store made with it, says of itself."""
+        return cls(
+            dict(what.fingerprint),
+            tuple(what.layer_names),
+            what.dim,
+            tuple(what.frame_layers),
+            what.frame_dim,
+            what.frame_rate_hz,
+        )
+
+    def num_bytes(self, utterances: int, seconds: float) -> float:
+        """Bytes on disk of so many utterances that last so long together."""
+        frames = seconds * (self.frame_rate_hz or TOKENS_PER_S) * len(self.frame_layers)
+        return 4 * (utterances * len(self.layer_names) * self.dim + frames * self.frame_dim)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one block."""
+
+    block: int
+    claim: str | None = None
+    """What the store knows the writer by; None where somebody else had claimed the block, and nothing was done."""
+    keys: list[str] = field(default_factory=list)
+    """Contents of the rows that were written, in order."""
+    num_frames: list[int] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Why the others were not, by content."""
+
+
+def shape(job: Job) -> Shape:
+    """Asks the model itself; some families have to load it for that."""
+    return Shape.of(extractor(job))
+
+
+def size(job: Job) -> Size | None:
+    """How large the model is, where it knows."""
+    return extractor(job).size
+
+
+def compute(
+    job: Job, block: int, recordings: Sequence[Recording], progress: Callable[[float], object] = lambda _: None
+) -> Report:
+    """Fills a reserved block with the recordings that can be used.
+
+    Args:
+        job: of which view.
+        block: number of the block.
+        recordings: at most a block's worth.
+        progress: is told the seconds of audio that are done, now and then.
+
+    Raises:
+        StageError: the model that this process finds is not the one that the store was made with.
+    """
+    model, store = extractor(job), FeatureStore.open(job.store)
+    if not store.holds(model.fingerprint):
+        differing = ", ".join(FingerprintMismatch(job.store, store.header.fingerprint, model.fingerprint).fields)
+        raise StageError(
+            f"{socket.gethostname()} finds another model than the one that {job.store} was made with ({differing}); "
+            "give every worker the same checkpoint"
+        )
+    claim = store.claim(block)
+    if claim is None:
+        return Report(block)
+    states: dict[str, HiddenStates] = {}
+    failures: dict[str, Failure] = {}
+    portions = decoded(job.folder, recordings, model.unusable)
+    first = next(portions)
+    compute_dtype = model.fingerprint["compute_dtype"]
+    with _MODEL:
+        for portion, waveforms in chain([first], portions):
+            usable = [w for w in waveforms if not isinstance(w, Failure)]
+            results = iter(values(model, usable))
+            for recording, waveform in zip(portion, waveforms, strict=True):
+                outcome = waveform if isinstance(waveform, Failure) else checked(next(results), compute_dtype)
+                (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
+            progress(sum(recording.duration_s for recording in portion))
+    if states:
+        store.write_block(block, rows(states, store.header.frame_layers), claim)
+    return Report(block, claim, list(states), [s.num_frames for s in states.values()], failures)
+
+
+def extractor(job: Job) -> Extractor:
+    """The view's model, kept from block to block, and made anew when its files have changed."""
+    with _LOADING:
+        model, files = _loaded.get(job, (None, None))
+        if model is None or files != checkpoint_files(model.checkpoint):
+            _loaded.clear()
+            model = extractors.load(json.loads(job.section), device=job.device, batch_s=job.batch_s, folder=job.folder)
+            _loaded[job] = model, checkpoint_files(model.checkpoint)
+        return model
+
+
+def checkpoint_files(folder: Path | None) -> list[str]:
+    """Names, sizes, times and places of a checkpoint's files: what changes when they do."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
+    found = [(path, path.stat()) for path in files]
+    return [f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for path, s in found]
+
+
+def values(model: Extractor, inputs: Sequence[np.ndarray] | Sequence[str]) -> Sequence[HiddenStates]:
+    """What the model says of waveforms at 16 kHz, or of texts."""
+    if not inputs:
+        return []
+    return model.extract(inputs) if isinstance(model, TextExtractor) else model.extract(inputs, SAMPLING_RATE)
+
+
+def checked(states: HiddenStates, compute_dtype: object) -> HiddenStates | Failure:
+    """The values as they are, or a failure where some are not finite."""
+    if all(np.isfinite(values).all() for values in (states.pooled, *states.frames.values())):
+        return states
+    hint = "; float16 overflows, try bfloat16" if compute_dtype == "float16" else ""
+    return Failure(f"the model's values are not finite{hint}", lasting=True)
+
+
+def rows(states: dict[str, HiddenStates], frame_layers: Sequence[str]) -> Rows:
+    """Values by content as a store takes them."""
+    found = list(states.values())
+    return Rows(
+        keys=list(states),
+        pooled=np.stack([s.pooled for s in found]),
+        num_frames=np.array([s.num_frames for s in found], np.int32),
+        frames={layer: [s.frames[layer] for s in found] for layer in frame_layers},
+    )

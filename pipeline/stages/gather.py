@@ -1,0 +1,299 @@
+"""From the stores and the manifest to what a trainer takes: arrays and labels, one row per usable utterance."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from strata import trainers
+from strata.extractors.view import TextView, Upto, View
+from strata.pipeline.errors import StageError
+from strata.pipeline.files import write_if_changed
+from strata.pipeline.progress import say
+from strata.pipeline.stages.corpus import COLUMNS, corpus_of
+from strata.pipeline.study import dvcfile, keys, segments
+from strata.pipeline.study.folder import Study
+from strata.store import FeatureStore
+from strata.trainers.inputs.data import Dataset, class_name
+from strata.trainers.spec import Folds, Task
+
+KEPT_BYTES = 4 * 2**30
+"""Of features that are kept in memory for the next experiment; the cells of a grid share their views."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A view's store, and which of its rows are those of the selected utterances."""
+
+    store: FeatureStore
+    keys: Sequence[str]
+    """One per utterance."""
+
+
+class Sources:
+    """A study's manifest, stores and arrays, each read once however many experiments use it."""
+
+    command = "extract"
+    """What makes the stores."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self._stores: dict[str, FeatureStore] = {}
+        self._keys: dict[str, pd.Series] = {}
+        self._there: dict[str, pd.Series] = {}
+        self._arrays: dict[tuple, np.ndarray] = {}
+        self._tables: dict[bytes, tuple[pd.DataFrame, dict[str, list[str]]]] = {}
+        self._said: set[str] = set()
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row per utterance."""
+        return self.study.read_manifest()
+
+    def select(
+        self, views: Sequence[str], tasks: Mapping[str, Task], folds: Folds, corpora: Sequence[str] = ()
+    ) -> tuple[pd.DataFrame, dict[str, Cached]]:
+        """The rows that every view has and at least one task is labelled for, and the views' values of them.
+
+        Args:
+            views: the views that must have an utterance.
+            tasks: the tasks, one of which at least must be labelled.
+            folds: tells whether utterances that share a text are kept apart.
+            corpora: those whose utterances take part; all where none is named.
+
+        Raises:
+            StageError: nothing is left.
+        """
+        table = self.manifest
+        if corpora:
+            table = table[corpus_of(table).isin(corpora)]
+        has_label = [labelled(table, name, task) for name, task in tasks.items() if (task.label or name) in table]
+        usable = table[np.logical_or.reduce(has_label)] if has_label else table
+        for view in views:
+            there = self._present(view)[usable.index]
+            if not there.all():
+                self._say_once(
+                    f"{(~there).sum()} of {len(usable)} utterances are not in view {view} and are left out; "
+                    f"`strata {self.command} {view}` tells why"
+                )
+                usable = usable[there]
+        if usable.empty:
+            where = f" of {', '.join(corpora)}" if corpora else ""
+            raise StageError(f"no utterance{where} is in all of {', '.join(views)} and labelled for {', '.join(tasks)}")
+        # The cells of a grid share their rows: one table and one list of keys for all of them.
+        rows = usable.index
+        which = rows.to_numpy().tobytes()
+        if which not in self._tables:
+            self._tables[which] = (usable.reset_index(drop=True), {})
+        usable, keys_of = self._tables[which]
+        for view in views:
+            keys_of.setdefault(view, self._keys[view][rows].tolist())
+        cached = {view: Cached(self._stores[view], keys_of[view]) for view in views}
+        for view, found in cached.items():
+            section = self._section(view)
+            if isinstance(section, TextView) and folds.disjoint != section.columns[0]:
+                self._say_once(_shared_texts(view, section.columns[0], found, usable))
+        return usable, cached
+
+    def dataset(self, table: pd.DataFrame, views: Mapping[str, Cached], layers: Mapping[str, Sequence[str]]) -> Dataset:
+        """Reads the layers of every view into memory, or finds them there."""
+        return Dataset(
+            utterances=table["utterance"].tolist(),
+            contents=table["content"].tolist(),
+            labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
+            features={view: self._pooled(view, cached, layers[view]) for view, cached in views.items()},
+            corpora=corpus_of(table).tolist(),
+            segments=segments.of(table),
+        )
+
+    def _present(self, view: str) -> pd.Series:
+        """Which utterances of the manifest a view has."""
+        if view not in self._there:
+            store = self._open(view)
+            known = keys.of(self._section(view), self.manifest)
+            missing = set(store.missing(known.dropna().tolist()))
+            self._stores[view], self._keys[view] = store, known
+            self._there[view] = known.notna() & ~known.isin(missing)
+        return self._there[view]
+
+    def _open(self, view: str) -> FeatureStore:
+        if dvcfile.lacking(self.study, view):  # a box that never extracts: another one has pushed it
+            dvcfile.pull(self.study, view)
+        store = FeatureStore.open(self.study.store(view))
+        wanted = getattr(self._section(view), "layers", "all")
+        wanted = range(wanted.upto + 1) if isinstance(wanted, Upto) else wanted
+        if wanted != "all" and {str(layer) for layer in wanted} != set(store.layer_names):
+            raise StageError(
+                f"view {view}: params.yaml asks for the layers {', '.join(map(str, wanted))}, the store has "
+                f"{', '.join(store.layer_names)}; write what it has, or give what you ask for a view of its own"
+            )
+        return store
+
+    def _section(self, view: str) -> View:
+        return self.study.params.views[view]
+
+    def _pooled(self, view: str, cached: Cached, layers: Sequence[str]) -> np.ndarray:
+        wanted = (view, tuple(layers), tuple(cached.keys))
+        if wanted not in self._arrays:
+            self._arrays[wanted] = cached.store.pooled(cached.keys, layers)
+            while sum(array.nbytes for array in self._arrays.values()) > KEPT_BYTES and len(self._arrays) > 1:
+                del self._arrays[next(iter(self._arrays))]  # the one that was read first
+        return self._arrays[wanted]
+
+    def _say_once(self, line: str) -> None:
+        if line and line not in self._said:
+            self._said.add(line)
+            say(line)
+
+
+def labelled(table: pd.DataFrame, name: str, task: Task) -> pd.Series:
+    """Which utterances have a label of a task; none where the manifest does not have such a label."""
+    column = task.label or name
+    known = table[column].notna() if column in table else pd.Series(False, index=table.index)
+    return known & corpus_of(table).isin(task.corpora) if task.corpora else known
+
+
+def _shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -> str:
+    """A warning where several recordings have one text: folds keep recordings apart, and not what is said in them."""
+    recordings = table.groupby(pd.Series(cached.keys, index=table.index))["content"].transform("nunique")
+    shared = int((recordings > 1).sum())
+    if not shared:
+        return ""
+    return (
+        f"{view}: {shared} of {len(table)} utterances share their text with another recording, so a text that is "
+        f"tested may have been trained on; `folds: {{disjoint: {column}}}` keeps texts apart"
+    )
+
+
+def synthetic_corpora(study: Study, table: pd.DataFrame) -> list[str]:
+    """Those among the corpora of these utterances in which nobody ever spoke."""
+    used = set(corpus_of(table))
+    return [name for name, corpus in study.params.corpora.items() if corpus.synthetic and name in used]
+
+
+def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple[str, ...]:
+    """The layers that an experiment's `layers` means in one store.
+
+    `last` is the model's output: `last_hidden_state` where the store has it, else the highest hidden state.
+    """
+    names = store.layer_names
+    if wanted == "all":
+        return tuple(name for name in names if name != "last_hidden_state") or names
+    if wanted == "last":
+        return (max(names, key=_height),)
+    wanted = tuple(str(name) for name in wanted)
+    if absent := [name for name in wanted if name not in names]:
+        raise StageError(
+            f"view {store.path.name.removesuffix('.zarr')} has no layer {absent[0]!r}; it has {', '.join(names)}"
+        )
+    return wanted
+
+
+def _height(layer: str) -> float:
+    return float(layer) if layer.isdigit() else float("inf") if layer == "last_hidden_state" else -1.0
+
+
+def identity(
+    section: object,
+    tasks: Mapping[str, Task],
+    folds: Folds,
+    table: pd.DataFrame,
+    views: Mapping[str, Cached],
+    more: object = None,
+) -> str:
+    """A hash of all that a result follows from: configuration, labels that it uses, cached values, trainers' code, and
+    what `more` there is that JSON can hold."""
+    digest = hashlib.blake2b(digest_size=16)
+    configuration = [
+        section.model_dump(mode="json"),
+        {name: task.model_dump(mode="json") for name, task in tasks.items()},
+        more,
+    ]
+    digest.update(json.dumps(configuration, sort_keys=True).encode())
+    # Whatever order the rows have: see `trainers.inputs.data.Dataset.rank`.
+    order = np.lexsort([table["content"].to_numpy(str), table["utterance"].to_numpy(str)])
+    table = table.iloc[order]
+    labels = {task.label or name for name, task in tasks.items()} | folds.labels
+    labels -= {"audio"}  # not where it lies: the recordings are told by their segments
+    for name in ["utterance", "content", *sorted(labels & set(table.columns))]:
+        values = table[name].map(class_name, na_action="ignore").astype(object)
+        digest.update(json.dumps([name, values.where(values.notna(), None).tolist()]).encode())
+    spans = segments.spans(table)
+    recordings, names = pd.factorize(spans.pop("recording"))
+    if len(names) < len(table):  # files that are each one utterance are told by their contents
+        digest.update(json.dumps([recordings.tolist(), spans.to_numpy().tolist()]).encode())
+    for view, cached in views.items():
+        found = [cached.keys[row] for row in order]
+        digest.update(json.dumps([view, dict(cached.store.header.fingerprint), found], sort_keys=True).encode())
+    digest.update(_code())
+    return digest.hexdigest()
+
+
+@cache
+def _code() -> bytes:
+    """Identity of the code that selects and trains."""
+    files = [Path(__file__), *sorted(Path(trainers.__file__).parent.rglob("*.py"))]
+    return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=16).digest()
+
+
+def provenance(study: Study, views: Mapping[str, Cached]) -> dict[str, object]:
+    """Where a result comes from: audio, weights, code and library versions."""
+    return {
+        "views": {
+            view: {"fingerprint": dict(cached.store.header.fingerprint), "rows": len(cached.store)}
+            for view, cached in views.items()
+        },
+        "manifest": _manifest_hash(study.manifest, study.manifest.stat().st_mtime_ns),
+        "versions": {name: version(name) for name in ("strata-speech", "torch", "scikit-learn", "POT", "numpy")},
+        "code": _code_version(),
+    }
+
+
+@cache
+def _code_version() -> str:
+    """The git commit of this code where it runs from a checkout, marked if edited since; else the installed version."""
+    import subprocess
+
+    here = Path(trainers.__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return version("strata-speech")
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    except OSError:  # no git on this machine
+        return version("strata-speech")
+    return found.stdout.strip() or version("strata-speech")
+
+
+def up_to_date(study: Study, file: Path, cell: str) -> bool:
+    """Whether a result file came from the very same configuration, data and code.
+
+    One that did follows from the manifest of today as much as from that of its training, which may have had other
+    utterances or labels besides: the file then names today's, so that no two results seem to be of different states.
+    """
+    try:
+        found = json.loads(file.read_text())
+        if found["cell"] != cell:
+            return False
+        recorded = found["provenance"]["manifest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if recorded != (today := _manifest_hash(study.manifest, study.manifest.stat().st_mtime_ns)):
+        found["provenance"]["manifest"] = today
+        write_if_changed(file, (json.dumps(found, indent=1) + "\n").encode())
+    return True
+
+
+@lru_cache(maxsize=8)
+def _manifest_hash(path: Path, _mtime_ns: int) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def shape_note(data: Dataset) -> str:
+    """What a trainer was given, for a person."""
+    sizes = ", ".join(f"{view} {f.shape[1]}×{f.shape[2]}" for view, f in data.features.items())
+    return f"{len(data)} utterances, {sizes}, {np.sum([f.nbytes for f in data.features.values()]) / 1e6:.1f} MB"

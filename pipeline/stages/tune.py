@@ -1,0 +1,158 @@
+"""`strata tune NAME…`: a search over fields of an experiment → results/tune/<name>/tune.json.
+
+Every trial is noted in `trials.jsonl` beside it as soon as it is over. A search that is killed goes on there, with the
+trial that it was busy with; one that is given more `trials` goes on from those it has. What is found is said, and
+written nowhere else: to take it over into params.yaml is for whoever reads it.
+
+The first fold alone is searched, and its test part is asked once, of the best. With k folds the tests of the others
+contain utterances by which the best was found: of the experiment that it becomes, that one test is the honest figure
+(or `folds: {given: …}`, whose only test it then is).
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import joblib
+from strata.pipeline.errors import for_each
+from strata.pipeline.files import write_if_changed
+from strata.pipeline.progress import bar, say
+from strata.pipeline.stages import gather
+from strata.pipeline.stages.journal import Journal
+from strata.pipeline.study import yaml12
+from strata.pipeline.study.folder import Study
+from strata.store.lock import exclusive
+from strata.trainers.inputs.data import Dataset
+from strata.trainers.search.space import Space
+from strata.trainers.spec import Experiment, Section, Tune
+
+if TYPE_CHECKING:
+    from strata.trainers.search.tuning import Outcome, Trial
+
+OBJECTIVE = "mean validation score over the tasks, higher is better"
+
+
+class _Subject(Section):
+    """What the trials of a search follow from, beside data and code."""
+
+    tune: Tune
+    experiment: Experiment
+
+
+def run(study: Study, names: list[str]) -> None:
+    """Runs the named searches (all where none is named) whose inputs have changed, or that are to have more trials.
+
+    Raises:
+        StageError: one could not be run; the others have been.
+    """
+    for_each(study.chosen("tune", names), lambda name: _tune(study, name), "search")
+
+
+def _tune(study: Study, name: str) -> None:
+    space = study.params.space(name)
+    how, base = space.how, space.base
+    folder = study.results("tune", name)
+    tasks = {task: study.params.tasks[task] for task in base.tasks}
+    sources = gather.Sources(study)
+    table, views = sources.select(space.views, tasks, base.folds, base.corpora)
+
+    def identity(trials: int, experiment: str) -> str:
+        section = how.model_copy(update={"trials": trials, "experiment": experiment})
+        subject = _Subject(tune=section, experiment=base.model_copy(update={"final": False}))
+        return gather.identity(subject, tasks, base.folds, table, views)
+
+    cell = identity(space.num_trials, how.experiment)
+    if gather.up_to_date(study, folder / "tune.json", cell):
+        say(f"{name}: up to date")
+        return
+    layers = {
+        (view, str(wanted)): gather.layer_names(views[view].store, wanted)
+        for wanted in space.layers
+        for view in space.views
+    }
+
+    def dataset(experiment: Experiment) -> Dataset:
+        used = {view: layers[view, str(experiment.layers)] for view in experiment.views}
+        return sources.dataset(table, {view: views[view] for view in used}, used)
+
+    from strata.trainers.search import tuning  # torch and Optuna, only now that there is something to train
+
+    provenance = gather.provenance(study, views)
+    provenance["versions"]["optuna"] = version("optuna")
+    with exclusive(folder / "tune"), Journal(folder / "trials.jsonl", identity(1, ""), name) as journal:
+        total = space.num_trials
+        done = [tuning.Trial(**step) for step in journal.steps[:total]]
+        going_on = f"; {len(done)} are there" if done else ""
+        say(f"{name}: {total} trials of {how.experiment}, {gather.shape_note(dataset(base))}{going_on}")
+        if how.prune and not tuning.prunes(space):
+            say(f"{name}: with a model per task no one loss tells of a trial; none is pruned")
+        with bar(total, "trials", name) as progress:
+            progress.update(len(done))
+            best = max((trial.value for trial in done if trial.state == "complete"), default=None)
+
+            def note(trial: "Trial") -> None:
+                nonlocal best
+                journal.note(vars(trial))
+                progress.update()
+                if trial.state == "complete" and (best is None or trial.value > best):
+                    best = trial.value
+                    say(f"{name}: trial {trial.number}: {best:.4f} with {_described(trial.params)}")
+
+            workers = study.params.train.workers or joblib.cpu_count()
+            try:
+                outcome = tuning.search(space, tasks, dataset, done, note, workers)
+            except tuning.NothingFound:  # nothing to go on from: another run shall try, not repeat this line
+                journal.path.unlink()
+                raise
+        record = {
+            "name": name,
+            "experiment": how.experiment,
+            "search": how.search,
+            "space": how.model_dump(mode="json")["space"],
+            "objective": OBJECTIVE,
+            **_record(outcome),
+            "config": {"tune": how.model_dump(mode="json"), "experiment": base.model_dump(mode="json")},
+            "seconds": round(outcome.seconds, 3),
+            "provenance": provenance,
+            "cell": cell,
+        }
+        write_if_changed(folder / "tune.json", (json.dumps(record, indent=1) + "\n").encode())
+    _tell(name, space, outcome)
+
+
+def _record(outcome: "Outcome") -> dict[str, object]:
+    """What was found, for whoever reads the file."""
+    best, start = outcome.best, outcome.start
+    return {
+        "trials": [{key: value for key, value in vars(trial).items() if key != "losses"} for trial in outcome.trials],
+        "best": {"number": best.number, "params": best.params, "value": best.value},
+        "start": start and {"params": start.params, "value": start.value},
+        "test": {"tasks": outcome.test, "mean": outcome.test_mean},
+        "importance": outcome.importance,
+    }
+
+
+def _tell(name: str, space: Space, outcome: "Outcome") -> None:
+    best, start, base = outcome.best, outcome.start, space.base
+    as_it_stands = ", its present values lie outside the space and were not tried"
+    if start is not None:
+        as_it_stands = "" if start.value is None else f", {start.value:.4f} as it stands"
+    say(
+        f"{name}: best is trial {best.number} of {len(outcome.trials)}: {best.value:.4f} on validation data"
+        f"{as_it_stands}; {outcome.test_mean:.4f} on the test data of this fold ({outcome.seconds:.1f} s)"
+    )
+    if not base.folds.given:
+        say(
+            f"{name}: that test is the honest one; the other {base.folds.k - 1} folds test utterances that the search "
+            "has seen (`folds: {given: …}` names a split that all keep to)"
+        )
+    if start is not None and start.value is not None and best.value <= start.value:
+        say(f"{name}: nothing was better than experiments.{space.how.experiment} as it stands")
+        return
+    fragment = yaml12.dump(space.fragment(best.params), flow=True)
+    say(f"{name}: to take it, write into experiments.{space.how.experiment}: {fragment.strip()}")
+
+
+def _described(params: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {f'{value:.4g}' if isinstance(value, float) else value}" for key, value in params.items())

@@ -1,0 +1,1 @@
+"""Cross-validated experiments, verification, comparisons, and what answers for new utterances."""

@@ -1,0 +1,275 @@
+"""Experiments, cross-validated: features and labels in; scores, out-of-fold predictions and a final model out.
+
+One experiment or the hundreds of cells of a grid: `plan` says which models one needs, `training.jobs` trains those of
+all of them side by side, and `run_all` puts each experiment's answers together as soon as they are there.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from strata.trainers.evaluation.predictor import Predictor, answers
+from strata.trainers.folds import Fold, cross_validation, digest, hold_out, record, refuse_untestable
+from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
+from strata.trainers.spec import Experiment, Task
+from strata.trainers.tasks.metrics import chance, scores, summary
+from strata.trainers.training.jobs import Job, Trained, told, train_all
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment leaves behind."""
+
+    metrics: dict[str, object]
+    """`tasks`: {task: {metric: {mean, sd, folds}}}, `kinds`, `primary`, `chance`, `classes`, `folds`, …"""
+    predictions: pd.DataFrame
+    """One row per utterance and seed, predicted by the model of the fold that did not train on it."""
+    curves: pd.DataFrame
+    """Losses by seed, fold, model (`task_group`) and epoch."""
+    predictor: Predictor | None
+    """Trained on all utterances but a validation share; for new audio, not for scores. None where not asked for."""
+    seconds: float
+    """Of training, summed over the models."""
+    seen: Sequence[str]
+    """Contents of the audio that the predictor was trained on, validation included."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one experiment needs to be trained."""
+
+    experiment: Experiment
+    utterances: Sequence[str]
+    contents: Sequence[str]
+    goals: Sequence[Targets]
+    folds: Sequence[Fold]
+    jobs: Sequence[Job]
+    order: np.ndarray
+    """All utterances by their names: see `Dataset.rank`."""
+
+
+def run(
+    experiment: Experiment,
+    tasks: Mapping[str, Task],
+    data: Dataset,
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
+) -> Outcome:
+    """Trains and scores every fold, then one model on everything; see `run_all`.
+
+    Raises:
+        TrainingError: labels or folds that cannot work, raised before any training; or a loss that never was finite.
+    """
+    (found,) = run_all([lambda: plan(experiment, tasks, data)], progress, workers)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def run_all(
+    plans: Iterable[Callable[[], Plan]], progress: Callable[[], None] = lambda: None, workers: int = 1
+) -> Iterator[Outcome | Exception]:
+    """Trains many experiments, their models side by side; gives each outcome as soon as its last model is there.
+
+    The same data and experiment give the same result to the bit on one machine, whatever the number of workers and
+    whatever else is trained. Whatever goes wrong with one is given in the place of its outcome, and the others are
+    trained.
+
+    Args:
+        plans: each makes one plan, called when there soon is a worker for it.
+        progress: called after each trained model.
+        workers: processes that train models side by side.
+
+    Returns:
+        In the order of the plans what came of each: the error of one that could not be trained.
+    """
+    begun: deque[Plan | Exception] = deque()
+
+    def jobs() -> Iterator[Job]:
+        for make in plans:
+            try:
+                begun.append(make())
+            except MemoryError:
+                begun.append(TrainingError("its features do not fit into memory; take fewer layers or utterances"))
+            except Exception as error:
+                begun.append(error if isinstance(error, ValueError | OSError) else told(error))
+            else:
+                yield from begun[-1].jobs
+
+    found: list[Trained] = []
+    for trained in train_all(jobs(), workers):
+        while isinstance(begun[0], Exception):
+            yield begun.popleft()
+        found.append(trained)
+        progress()
+        if len(found) == len(begun[0].jobs):
+            yield _outcome_or_error(begun.popleft(), found)
+            found = []
+    yield from begun
+
+
+def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Plan:
+    """The models that an experiment needs.
+
+    Args:
+        experiment: what to train.
+        tasks: the tasks it names.
+        data: features [utterances, layers, dim] of the views it names.
+
+    Raises:
+        TrainingError: labels or folds that cannot work.
+    """
+    refuse_untestable(experiment.folds, {name: tasks[name] for name in experiment.tasks})
+    goals = [targets(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
+    groups = [goals] if experiment.joint else [[goal] for goal in goals]
+    found = cross_validation(data.labels, data.contents, experiment.folds, data.seen, data.corpora, data.segments)
+    folds = [fold.ordered(data.rank) for fold in found]
+    for number, fold in enumerate(folds):
+        for part, rows in vars(fold).items():
+            if not len(rows):
+                cure = "name one for it in the corpus's own split" if experiment.folds.given else "lower folds.k"
+                raise TrainingError(
+                    f"fold {number} of {len(folds)} has no utterances in its {part} part; {cure}, or add data"
+                )
+    for goal in goals:
+        if not any(goal.known[fold.test].any() and goal.known[fold.train].any() for fold in folds):
+            raise TrainingError(
+                f"task {goal.name}: no fold has labels to train and to test on; label more, or drop the task"
+            )
+    features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
+    jobs = [
+        Job(experiment, features, group, seed, fold.train, fold.valid, fold.test, number)
+        for seed in experiment.seeds
+        for number, fold in enumerate(folds)
+        for group in groups
+    ]
+    if experiment.final:
+        split = experiment.folds
+        # Where the corpus names its own test split, that split stays unseen for ever.
+        sides = (folds[0].train, folds[0].valid)
+        if not split.given:
+            kept = hold_out(data.labels, data.contents, split, np.arange(len(data)), split.validation, data.segments)
+            sides = [rows[np.argsort(data.rank[rows])] for rows in kept]
+        nobody = np.empty(0, np.int64)
+        jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, nobody, None) for group in groups]
+    for job in jobs:
+        if not any(goal.known[job.valid].any() for goal in job.goals):
+            raise TrainingError(
+                f"task {', '.join(goal.name for goal in job.goals)}: no validation utterance is labelled, so nothing "
+                "says when to stop; label more, or try folds.stratify or fewer folds"
+            )
+        for goal in job.goals:
+            if job.fold is None and not goal.known[job.train].any():
+                raise TrainingError(
+                    f"task {goal.name}: no utterance that the final model is trained on is labelled; label more, drop "
+                    "the task, or ask for no such model (final: false)"
+                )
+    return Plan(experiment, data.utterances, data.contents, goals, folds, jobs, np.argsort(data.rank))
+
+
+def num_models(experiment: Experiment) -> int:
+    """How many models `run` trains at most."""
+    folds = 1 if experiment.folds.given else experiment.folds.k
+    return (folds * len(experiment.seeds) + experiment.final) * (1 if experiment.joint else len(experiment.tasks))
+
+
+def _outcome_or_error(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
+    try:
+        return _outcome(plan, trained)
+    except Exception as error:
+        return told(error)
+
+
+def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
+    """What the models of a plan come to; the first error among them, where one could not be trained."""
+    if errors := [each.error for each in trained if each.error]:
+        return errors[0]
+    tables: dict[tuple[int, int], pd.DataFrame] = {}
+    curves, models = [], []
+    for job, found in zip(plan.jobs, trained, strict=True):
+        if job.fold is None:
+            models.append(found.model)
+            continue
+        empty = pd.DataFrame({"utterance": np.take(plan.utterances, job.test), "fold": job.fold, "seed": job.seed})
+        table = tables.setdefault((job.seed, job.fold), empty)
+        for goal in job.goals:
+            _add_answers(table, goal, found.answers[goal.name], job)
+        curves.append(_curve_table(found.curve, job))
+    predictions = pd.concat(tables.values(), ignore_index=True)
+    shapes = [f.shape[1:] for f in plan.jobs[0].features]
+    return Outcome(
+        metrics=_metrics(plan, predictions),
+        predictions=predictions,
+        curves=pd.concat(curves, ignore_index=True),
+        predictor=Predictor(models, plan.experiment, plan.goals, shapes) if models else None,
+        seconds=sum(each.seconds for each in trained),
+        seen=_seen(plan),
+    )
+
+
+def _seen(plan: Plan) -> list[str]:
+    final = next((job for job in plan.jobs if job.fold is None), None)
+    rows = [] if final is None else np.concatenate([final.train, final.valid])
+    return sorted({plan.contents[row] for row in rows})
+
+
+def _curve_table(curve: list, job: Job) -> pd.DataFrame:
+    table = pd.DataFrame(curve, columns=["epoch", "train_loss", "valid_loss"])
+    return table.assign(seed=job.seed, fold=job.fold, task_group=" + ".join(goal.name for goal in job.goals))
+
+
+def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, job: Job) -> None:
+    """Adds `<task>.true`, `.predicted` and, for classes, `.probabilities` in the order of the classes.
+
+    A head that no training label has reached has no answers: what it says are its random weights.
+    """
+    predicted, probabilities = answers(goal, output)
+    if not goal.known[job.train].any():
+        nothing = np.nan if probabilities is None else -1
+        predicted = np.full_like(predicted, nothing)
+        probabilities = None if probabilities is None else np.full_like(probabilities, np.nan)
+    table[f"{goal.name}.true"] = goal.names(goal.values[job.test])
+    table[f"{goal.name}.predicted"] = goal.names(predicted)
+    if probabilities is not None:
+        table[f"{goal.name}.probabilities"] = list(probabilities)
+
+
+def _is_scored(table: pd.DataFrame, goal: Targets) -> pd.Series:
+    """Which utterances are labelled, and answered by a head that was trained."""
+    return table[[f"{goal.name}.true", f"{goal.name}.predicted"]].notna().all(axis=1)
+
+
+def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
+    tasks, by_chance = {}, {}
+    for goal in plan.goals:
+        kind, primary = goal.task.kind, goal.task.primary
+        per_fold = []
+        for _, table in predictions.groupby(["seed", "fold"]):
+            table = table[_is_scored(table, goal)]
+            true, predicted = (goal.numbers(table[f"{goal.name}.{what}"]) for what in ("true", "predicted"))
+            per_fold.append(scores(kind, true, predicted) if len(true) else {})
+        names = next(list(fold) for fold in per_fold if fold)
+        tasks[goal.name] = {name: summary([fold.get(name) for fold in per_fold]) for name in names}
+        known = goal.known
+        sides = [(goal.values[f.train][known[f.train]], goal.values[f.test][known[f.test]]) for f in plan.folds]
+        guesses = [chance(kind, train, test, primary) if len(train) and len(test) else None for train, test in sides]
+        by_chance[goal.name] = {primary: summary(guesses)["mean"]}
+    return {
+        "setup": plan.experiment.setup,
+        "views": plan.experiment.views,
+        "tasks": tasks,
+        "kinds": {goal.name: goal.task.kind for goal in plan.goals},
+        "primary": {goal.name: goal.task.primary for goal in plan.goals},
+        "chance": by_chance,
+        "classes": {goal.name: list(goal.classes) for goal in plan.goals if goal.classes},
+        "num_utterances": int(predictions["utterance"].nunique()),
+        "num_tested": {
+            goal.name: int(predictions["utterance"][_is_scored(predictions, goal)].nunique()) for goal in plan.goals
+        },
+        "num_folds": len(plan.folds),
+        "folds": record(plan.folds, plan.contents),
+        "truth": {goal.name: digest([*goal.classes, goal.values[plan.order].tolist()]) for goal in plan.goals},
+        "seeds": plan.experiment.seeds,
+    }

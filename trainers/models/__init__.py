@@ -1,0 +1,1 @@
+"""What a paper calls its model, made of modules."""

@@ -1,0 +1,1 @@
+"""The parts of heads: encoders, layer poolings, fusions."""

@@ -1,0 +1,1 @@
+"""What is chosen by validation data: grids, search spaces, hyperparameters, layers."""

@@ -1,0 +1,260 @@
+"""A view's layers, eliminated in every fold and once more on all utterances: the stage's one call into the trainers.
+
+Which layers go is for `search.elimination`, how models are trained for `training.together` and `training.fit`; this
+module says which models a round needs, scores them, and puts the outcome together. Every round trains from scratch
+with given seeds, so that a round that was written down stands for its training: a killed elimination goes on there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from joblib import delayed
+from strata.trainers.evaluation.predictor import answers
+from strata.trainers.folds import Fold, cross_validation, hold_out, refuse_untestable
+from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
+from strata.trainers.models.unified import UnifiedEmbedding
+from strata.trainers.search.elimination import LayerElimination, Round
+from strata.trainers.spec import Elimination, Pooling, Task
+from strata.trainers.tasks.losses import task_loss
+from strata.trainers.tasks.metrics import score
+from strata.trainers.training.fit import EVALUATION_BATCH, fit, outputs
+from strata.trainers.training.jobs import refuse_not_finite, side_by_side
+from strata.trainers.training.together import Ran, Run, Together
+from threadpoolctl import threadpool_limits
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which round."""
+
+    pooling: Pooling
+    fold: int | None
+    """None: on all utterances."""
+    number: int
+    """From 1."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an elimination leaves behind."""
+
+    folds: Sequence[Fold]
+    nested: Mapping[Pooling, Sequence[LayerElimination]]
+    """For each pooling the elimination in each fold."""
+    whole: Mapping[Pooling, LayerElimination]
+    """For each pooling the one on all utterances; where the corpus gives its own split, that of its one fold."""
+
+    @property
+    def pooling(self) -> Pooling:
+        """The pooling chosen, by validation data alone."""
+        return _chosen(self.whole)
+
+    @property
+    def chosen(self) -> LayerElimination:
+        """The elimination whose layers are kept."""
+        return self.whole[self.pooling]
+
+    def nested_choices(self) -> list[tuple[Pooling, Round]]:
+        """What each fold chose by its own validation data, whose test score is thus nobody's choice."""
+        choices = []
+        for number in range(len(self.folds)):
+            here = {pooling: found[number] for pooling, found in self.nested.items()}
+            pooling = _chosen(here)
+            choices.append((pooling, here[pooling].best_))
+        return choices
+
+
+def _chosen(found: Mapping[Pooling, LayerElimination]) -> Pooling:
+    """The pooling with the best validation score; of equal ones that with fewer layers, then the first named."""
+    best = {pooling: (each.scores_.max(), -len(each.kept_)) for pooling, each in found.items()}
+    return max(best, key=best.get)
+
+
+def eliminate(
+    how: Elimination,
+    tasks: Mapping[str, Task],
+    data: Dataset,
+    layer_names: Sequence[str],
+    done: Mapping[Key, Round] | None = None,
+    note: Callable[[Key, Round], None] = lambda key, found: None,
+    workers: int = 1,
+) -> Outcome:
+    """Runs the elimination on one view.
+
+    Args:
+        how: the section of params.yaml.
+        tasks: the tasks it names.
+        data: features [utterances, layers, dim] of the view it names, all layers.
+        layer_names: names of those layers.
+        done: rounds that an earlier call with the same arguments has noted.
+        note: called with every round as soon as its models are trained.
+        workers: processes that train models side by side, where they cannot be trained together.
+
+    Raises:
+        TrainingError: labels or folds that cannot work; a training that diverged; a worker process that was ended from
+            outside.
+    """
+    refuse_untestable(how.folds, {name: tasks[name] for name in how.tasks})
+    goals = [targets(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
+    found = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora, segments=data.segments)
+    folds = [fold.ordered(data.rank) for fold in found]
+    splits: dict[int | None, Fold] = dict(enumerate(folds))
+    if not how.folds.given:  # else the corpus's test data stays unseen, and its one fold is all there is
+        everyone, share = np.arange(len(data)), how.folds.validation
+        kept = hold_out(data.labels, data.contents, how.folds, everyone, share, data.segments)
+        splits[None] = Fold(*kept, np.empty(0, np.int64)).ordered(data.rank)
+    for goal in goals:
+        for fold in splits.values():
+            parts = [fold.train, fold.valid, *([fold.test] if len(fold.test) else [])]
+            if not all(goal.known[part].any() for part in parts):
+                raise TrainingError(
+                    f"task {goal.name}: a part of a fold has no labelled utterance; label more, lower folds.k, "
+                    "or drop the task"
+                )
+    values = np.ascontiguousarray(data.features[how.view])
+    rounds = _Rounds(how, goals, values, splits, list(layer_names), done or {}, note, workers)
+    found = {pooling: rounds.run(pooling) for pooling in how.poolings}
+    whole = None if None in splits else 0
+    return Outcome(
+        folds,
+        nested={pooling: [each[number] for number in range(len(folds))] for pooling, each in found.items()},
+        whole={pooling: each[whole] for pooling, each in found.items()},
+    )
+
+
+def num_rounds(how: Elimination, num_layers: int) -> int:
+    """How many rounds `eliminate` runs, over all folds and poolings."""
+    folds = 1 if how.folds.given else how.folds.k + 1
+    return folds * num_layers * len(how.poolings)
+
+
+@dataclass
+class _Rounds:
+    """The rounds of all folds, one after the other."""
+
+    how: Elimination
+    goals: Sequence[Targets]
+    values: np.ndarray
+    splits: Mapping[int | None, Fold]
+    layer_names: Sequence[str]
+    done: Mapping[Key, Round]
+    note: Callable[[Key, Round], None]
+    workers: int
+    together: Together = field(init=False)
+
+    def __post_init__(self):
+        self.together = Together(self.how, self.goals, self.values, list(self.splits.values()))
+
+    def run(self, pooling: Pooling) -> dict[int | None, LayerElimination]:
+        """The elimination of every fold, round by round in step: models of one round have one shape."""
+        found = {fold: LayerElimination() for fold in self.splits}
+        for each in found.values():
+            each.begin(self.layer_names)
+        for number in range(1, len(self.layer_names) + 1):
+            keys = {fold: Key(pooling, fold, number) for fold in self.splits}
+            missing = {fold: each.remaining_ for fold, each in found.items() if keys[fold] not in self.done}
+            new = self._train(pooling, missing) if missing else {}
+            for fold, each in found.items():
+                if fold in new:
+                    self.note(keys[fold], new[fold])
+                each.take(new[fold] if fold in new else self.done[keys[fold]])
+        return found
+
+    def _train(self, pooling: Pooling, layers: Mapping[int | None, tuple[str, ...]]) -> dict[int | None, Round]:
+        """One round in each of some folds: what the models of all seeds show on the layers that remain there."""
+        order = list(self.splits)
+        numbers = {name: number for number, name in enumerate(self.layer_names)}
+        runs = [
+            Run(order.index(fold), tuple(numbers[name] for name in remaining), seed)
+            for fold, remaining in layers.items()
+            for seed in self.how.seeds
+        ]
+        trained = self._trained(pooling, runs)
+        for ran in trained:
+            refuse_not_finite(ran.answers)
+        found = {}
+        for place, (fold, remaining) in enumerate(layers.items()):
+            many = len(self.how.seeds)
+            found[fold] = self._round(self.splits[fold], remaining, trained[place * many : (place + 1) * many])
+        return found
+
+    def _trained(self, pooling: Pooling, runs: Sequence[Run]) -> list[Ran]:
+        how = self.how
+        by_weights = pooling == "weighted" and how.importance_of(pooling) == "weights"
+        if by_weights and how.balancing == "equal" and how.batches == "shuffled":
+            return self.together.train(runs)
+        folds = list(self.splits.values())
+        calls = (delayed(train_alone)(how, pooling, self.goals, self.values, folds[run.fold], run) for run in runs)
+        found = list(side_by_side(calls, min(self.workers, len(runs))))
+        if errors := [each for each in found if isinstance(each, Exception)]:
+            raise errors[0]
+        return found
+
+    def _round(self, fold: Fold, layers: Sequence[str], ran: Sequence[Ran]) -> Round:
+        """The mean over the seeds."""
+        valid = [self._scores(each, fold.valid, slice(0, len(fold.valid))) for each in ran]
+        test = [self._scores(each, fold.test, slice(len(fold.valid), None)) for each in ran if len(fold.test)]
+        weights = [dict(zip(layers, each.weights.tolist(), strict=True)) for each in ran]
+        means, spread = zip(*(_summary(found) for found in (weights, valid, test)), strict=True)
+        return Round(*means, dict(zip(("weights", "valid", "test"), spread, strict=True)))
+
+    def _scores(self, ran: Ran, rows: np.ndarray, part: slice) -> dict[str, float]:
+        result = {}
+        for goal in self.goals:
+            known = goal.known[rows]
+            predicted, _ = answers(goal, ran.answers[goal.name][part])
+            result[goal.name] = score(goal.task, goal.values[rows][known], predicted[known])
+        return result | {"mean": float(np.mean(list(result.values())))}
+
+
+def _summary(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Means and standard deviations by name; nothing of nothing, and no standard deviation of one."""
+    names = found[0] if found else ()
+    mean = {name: float(np.mean([each[name] for each in found])) for name in names}
+    if len(found) < 2:
+        return mean, {}
+    return mean, {name: float(np.std([each[name] for each in found], ddof=1)) for name in names}
+
+
+def train_alone(
+    how: Elimination, pooling: Pooling, goals: Sequence[Targets], values: np.ndarray, fold: Fold, run: Run
+) -> Ran:
+    """Trains one run by the loop of all heads: what `training.together` does for many, for any pooling."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            torch.manual_seed(run.seed)
+            sizes = {goal.name: goal.num_outputs for goal in goals}
+            model = UnifiedEmbedding(len(run.layers), values.shape[2], how, sizes, pooling, run.layers)
+            model.prepare([values], fold.train)
+            x = torch.from_numpy(values if values.flags.writeable else values.copy())
+            curve = fit(model, [x], goals, fold.train, fold.valid, how, run.seed)
+            given = outputs(model, [x], np.concatenate([fold.valid, fold.test]))
+            if how.importance_of(pooling) == "weights":
+                weights = model.pooling.weights.detach().numpy()
+            else:
+                weights = _losses_without(model, goals, x, fold)
+            return Ran(weights, given, curve)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def _losses_without(model: UnifiedEmbedding, goals: Sequence[Targets], x: torch.Tensor, fold: Fold) -> np.ndarray:
+    """[layers]: how much the validation loss rises when a layer is held at its training mean, nothing trained anew."""
+    model.eval()
+    labels = [torch.from_numpy(goal.scaled(fold.train)[0])[fold.valid] for goal in goals]
+    parts_of = torch.from_numpy(fold.valid).split(EVALUATION_BATCH)
+
+    def loss(without: int | None = None) -> float:
+        parts = [model.answer(model.hidden(x[rows], without)) for rows in parts_of]
+        return sum(
+            goal.task.weight * task_loss(goal.task.effective_loss, torch.cat([p[goal.name] for p in parts]), label)
+            for goal, label in zip(goals, labels, strict=True)
+        ).item()
+
+    with_all = loss()
+    return np.array([loss(layer) - with_all for layer in range(len(model.layers))])

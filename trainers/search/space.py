@@ -1,0 +1,206 @@
+"""What a search may try: an experiment's section, and what some of its fields take instead.
+
+    space: {learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}, batch_size: [32, 64], fusion.epsilon: [0.1, 0.01]}
+
+Every value is put into the section and checked before anything is trained. Turns sections into sections, as
+`search.grid` does; how values are chosen is for `search.tuning`, and nothing here knows of it.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from strata.trainers.search.grid import reason, with_field
+from strata.trainers.spec import Experiment, Range, Tune
+
+FIXED = ("corpora", "tasks", "folds", "seeds", "final", "grid")
+"""Fields that say what is asked and of whom: trials that differ in them could not be compared."""
+_MOST = 1000
+"""Combinations with other fields' values in which a value is looked for a place, at most."""
+
+
+class Space:
+    """The experiments that a search can come to, each told by the values of the fields searched.
+
+    Attributes:
+        how: the search's section.
+        base: the experiment that it starts from.
+        axes: for each field, in the order in which they are put into the section, its values or its interval; numbers
+            written as text (`1e-4`, which is none in YAML) are numbers here.
+        whole: fields with an interval of whole numbers.
+    """
+
+    def __init__(self, how: Tune, base: Experiment):
+        """Checks all values.
+
+        Raises:
+            ValueError: a grid, a field that cannot be searched, or a value that it cannot take.
+        """
+        if base.grid:
+            raise ValueError(f"experiment {how.experiment} is a grid; a search starts from a section without one")
+        self.how, self.base = how, base
+        self._section = base.model_dump(mode="json", exclude_unset=True)  # what was left out stays left out
+        fields = list(how.space)
+        for field in fields:
+            _check_field(field)
+        for field, earlier in itertools.permutations(fields, 2):
+            if earlier.startswith(f"{field}.") and fields.index(earlier) < fields.index(field):
+                raise ValueError(f"space.{field} would overwrite space.{earlier}; write it first")
+        # A name alone stands for the list that holds it, as in a grid.
+        self.axes: dict[str, Range | list] = {
+            field: [[value] if isinstance(value, str) else value for value in wanted] if field == "views" else wanted
+            for field, wanted in how.space.items()
+        }
+        self.whole: set[str] = set()
+        for field, wanted in self.axes.items():
+            if isinstance(wanted, Range):
+                self._check_range(field, wanted)
+            else:
+                self.axes[field] = self._values(field, wanted)
+
+    def experiment(self, params: Mapping[str, object]) -> Experiment:
+        """The base with some fields replaced.
+
+        Raises:
+            ValueError: values that do not go together.
+        """
+        try:
+            return Experiment.model_validate(self._with(params))
+        except ValidationError as error:
+            raise ValueError(reason(error)) from None
+
+    @property
+    def num_trials(self) -> int:
+        """How many a search runs."""
+        return len(self.combinations()) if self.how.search == "grid" else self.how.trials
+
+    def combinations(self) -> list[dict[str, object]]:
+        """Of a grid all of them; the last field turns fastest."""
+        return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
+
+    @property
+    def start(self) -> dict[str, object] | None:
+        """The values that make the base as it stands; None where it does not lie in the space."""
+        found = {}
+        here = self.base.model_dump(mode="json")
+        for field, axis in self.axes.items():
+            if isinstance(axis, Range):
+                value = _at(here, field)
+                if not isinstance(value, int | float) or not _holds(axis, value):
+                    return None
+                found[field] = value
+                continue
+            same = [value for value in axis if self._or_none({field: value}) == here]
+            if not same:
+                return None
+            found[field] = same[0]
+        return found if self._or_none(found) == here else None
+
+    @property
+    def views(self) -> list[str]:
+        """All views that a trial may ask for."""
+        lists = self.axes.get("views", [self.base.views])
+        return list(dict.fromkeys(view for views in lists for view in views))
+
+    @property
+    def layers(self) -> list:
+        """All that `layers` may be."""
+        return list(self.axes.get("layers", [self.base.layers]))
+
+    def fragment(self, params: Mapping[str, object]) -> dict[str, object]:
+        """What to write into the base's section, so that it is `experiment(params)`."""
+        section = self._with(params)
+        return {field: section[field] for field in dict.fromkeys(field.split(".")[0] for field in params)}
+
+    def _with(self, params: Mapping[str, object]) -> dict:
+        section = self._section
+        for field in self.how.space:  # in this order, whatever the order of the values
+            if field in params:
+                section = with_field(section, field.split("."), params[field])
+        return section
+
+    def _or_none(self, params: Mapping[str, object]) -> dict | None:
+        try:
+            return self.experiment(params).model_dump(mode="json")
+        except ValueError:
+            return None
+
+    def _values(self, field: str, wanted: list) -> list:
+        """The values of a list, each as the section takes it."""
+        if not wanted:
+            raise ValueError(f"space.{field} names no value")
+        found = [self._taken(field, value) for value in wanted]
+        if len({json.dumps(value, sort_keys=True) for value in found}) < len(found):
+            raise ValueError(f"space.{field} must name each value once; got {wanted}")
+        scalars = (str, int, float, type(None))
+        return [new if isinstance(new, scalars) else old for old, new in zip(wanted, found, strict=True)]
+
+    def _check_range(self, field: str, wanted: Range) -> None:
+        ends = [self._taken(field, end) for end in (wanted.low, wanted.high)]
+        if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
+            raise ValueError(f"space.{field}: an interval is for numbers; give a list of values")
+        if all(isinstance(end, int) for end in ends):
+            self.whole.add(field)
+            if wanted.step and wanted.step != int(wanted.step):
+                raise ValueError(f"space.{field}: expected a whole step of whole numbers, found {wanted.step}")
+
+    def _taken(self, field: str, value: object) -> object:
+        """The value as the field takes it, beside the base's values or, if need be, beside others of the space.
+
+        Raises:
+            ValueError: it cannot be.
+        """
+        error = None
+        for others in self._surroundings(field):
+            try:
+                return _at(self.experiment({**others, field: value}).model_dump(mode="json"), field)
+            except ValueError as found:
+                error = error or found  # beside the base's own values: it says most
+        raise ValueError(f"space.{field}: {value!r} cannot be; {error}")
+
+    def _surroundings(self, field: str) -> Iterator[dict[str, object]]:
+        """Values of the other fields beside which a value is tried."""
+        yield {}
+        others = {name: axis for name, axis in self.axes.items() if name != field}
+        lists = [axis if isinstance(axis, list) else [axis.low] for axis in others.values()]
+        for values in itertools.islice(itertools.product(*lists), _MOST):
+            yield dict(zip(others, values, strict=True))
+
+
+def _check_field(field: str) -> None:
+    known = list(_searchable())
+    if field in known:
+        return
+    top = field.split(".")[0]
+    if top in FIXED:
+        raise ValueError(f"space.{field}: {top} is the same in all trials; what can be searched: {', '.join(known)}")
+    close = get_close_matches(field, known, n=1)
+    hint = f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    raise ValueError(f"space.{field}: no field of an experiment that can be searched{hint}")
+
+
+def _searchable() -> Iterator[str]:
+    for name, field in Experiment.model_fields.items():
+        if name in FIXED:
+            continue
+        yield name
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from (f"{name}.{inner}" for inner in part.model_fields)
+
+
+def _at(section: Mapping, field: str) -> object:
+    """The value of a field, or of a field's field; None where that section is not there."""
+    for part in field.split("."):
+        section = section.get(part) if isinstance(section, Mapping) else None
+    return section
+
+
+def _holds(interval: Range, value: int | float) -> bool:
+    if not interval.low <= value <= interval.high:
+        return False
+    steps = (value - interval.low) / interval.step if interval.step else 0.0
+    return abs(steps - round(steps)) < 1e-9

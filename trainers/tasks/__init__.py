@@ -1,0 +1,1 @@
+"""What is predicted: losses and metrics of each kind of task."""

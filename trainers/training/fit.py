@@ -1,0 +1,144 @@
+"""The training loop: index batches over features that lie in memory, Adam, early stopping on validation data.
+
+Which utterances make a batch is asked of `inputs.batches`, how the tasks' losses are weighed of `training.balancing`.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from strata.trainers.inputs.batches import batches
+from strata.trainers.inputs.data import Targets, TrainingError
+from strata.trainers.spec import Optimisation
+from strata.trainers.tasks.losses import task_loss
+from strata.trainers.training.balancing import BALANCINGS, shared_parameters, weighted_sum
+from torch import Tensor, nn
+
+EVALUATION_BATCH = 256
+
+
+def fit(
+    model: nn.Module,
+    features: Sequence[Tensor],
+    targets: Sequence[Targets],
+    train: np.ndarray,
+    valid: np.ndarray,
+    how: Optimisation,
+    seed: int,
+    watch: Callable[[int, float], None] = lambda epoch, valid_loss: None,
+) -> list[tuple[int, float, float]]:
+    """Trains `model` in place and leaves it with the weights of its best validation epoch.
+
+    Args:
+        model: takes one tensor per view, gives one output per task; has `target_mean` and `target_scale` to be fitted,
+            and may tell its `shared_parameters()`: see `training.balancing`.
+        features: each [utterances, layers, dim].
+        targets: one per task, in the order of `model.tasks`.
+        train: utterance numbers to learn from.
+        valid: utterance numbers that decide when to stop.
+        how: epochs, batches, learning rate, penalties, balancing of the tasks.
+        seed: of the order of batches, and of random weights.
+        watch: called after every epoch with its number and its validation loss; what it raises ends the training.
+
+    Raises:
+        TrainingError: the loss was never finite; or batches too small to be balanced.
+
+    Returns:
+        (epoch, training loss, validation loss) of every epoch; losses are sums over the tasks by their own weights,
+        whatever the balancing, so that no learned weight decides when to stop and any two trainings can be compared.
+    """
+    goals = _scaled(model, targets, train)
+    weights = [target.task.weight for target in targets]
+    known = np.stack([target.known for target in targets])
+    balancing = BALANCINGS[how.balancing](weights, seed)
+    if balancing.needs_start:
+        rows = torch.from_numpy(train)
+        with torch.no_grad():
+            before = _losses(_answers(model, features, rows), targets, goals, rows)
+        balancing.start(before, shared_parameters(model))
+    optimiser = _optimiser(model, balancing, how)
+    train_batches = batches(how.batches, train, known, how.batch_size, seed)
+    known, valid_rows = torch.from_numpy(known), torch.from_numpy(valid)
+    curve, best, best_loss = [], None, np.inf
+    for epoch in range(1, how.epochs + 1):
+        model.train()
+        total, seen = 0.0, 0
+        for rows in train_batches:
+            losses = _losses(model(*(f[rows] for f in features)), targets, goals, rows)
+            optimiser.zero_grad(set_to_none=True)
+            balancing(losses, known[:, rows].any(1)).backward()
+            _add_l1(model, how.l1)
+            optimiser.step()
+            total += weighted_sum([loss.detach() for loss in losses], weights).item() * len(rows)
+            seen += len(rows)
+        with torch.inference_mode():
+            # One loss over all of them: parts would weigh a task by where its labelled utterances happen to lie.
+            losses = _losses(_answers(model, features, valid_rows), targets, goals, valid_rows)
+            valid_loss = weighted_sum(losses, weights).item()
+        curve.append((epoch, total / seen, valid_loss))
+        watch(epoch, valid_loss)
+        if valid_loss < best_loss:
+            best_loss, best = valid_loss, (epoch, copy.deepcopy(model.state_dict()))
+        elif best is not None and epoch - best[0] >= how.patience:
+            break
+    if best is None:
+        raise TrainingError(f"training diverged: no finite validation loss in {epoch} epochs; lower learning_rate")
+    model.load_state_dict(best[1])
+    return curve
+
+
+@torch.inference_mode()
+def outputs(model: nn.Module, features: Sequence[Tensor], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Every task's answers for `rows`: logits [rows, outputs], or float64 values in the label's unit [rows, 1]."""
+    answers = _answers(model, features, torch.from_numpy(rows))
+    scales = zip(model.tasks, model.target_mean, model.target_scale, strict=True)
+    return {task: in_unit(answers[task], mean, scale).numpy() for task, mean, scale in scales}
+
+
+def in_unit(outputs: Tensor, mean: float | Tensor, scale: float | Tensor) -> Tensor:
+    """Inverse of `Targets.scaled` for what a model gives: values in the label's unit, float64; logits as they are."""
+    return outputs if (mean, scale) == (0, 1) else outputs.double() * scale + mean
+
+
+def _answers(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """The model's outputs for all rows, computed part by part."""
+    model.eval()
+    parts = [model(*(f[part] for f in features)) for part in rows.split(EVALUATION_BATCH)]
+    return {task: torch.cat([part[task] for part in parts]) for task in model.tasks}
+
+
+def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> list[Tensor]:
+    """Targets as the losses take them; tells the model the scale of regression targets in the training data."""
+    goals = []
+    for i, target in enumerate(targets):
+        values, model.target_mean[i], model.target_scale[i] = target.scaled(train)
+        goals.append(torch.from_numpy(values))
+    return goals
+
+
+def _losses(answers: dict[str, Tensor], targets, goals, rows) -> list[Tensor]:
+    """Every task's loss, before any weighing."""
+    each = zip(targets, goals, strict=True)
+    return [task_loss(target.task.effective_loss, answers[target.name], goal[rows]) for target, goal in each]
+
+
+def _optimiser(model: nn.Module, balancing: nn.Module, how: Optimisation) -> torch.optim.Adam:
+    """Adam over the model, with λ2 Σw², and over what the balancing learns, without.
+
+    Adam's weight decay adds its factor times w to the gradient, and λ2 Σw² has the derivative 2 λ2 w: the same update
+    as by backpropagation, without a pass over all weights.
+    """
+    groups = [{"params": list(model.parameters()), "weight_decay": 2 * how.l2}]
+    if learned := list(balancing.parameters()):
+        groups.append({"params": learned})
+    return torch.optim.Adam(groups, lr=how.learning_rate, fused=True)
+
+
+def _add_l1(model: nn.Module, l1: float) -> None:
+    """Adds the derivative of λ1 Σ|w|, λ1 sign(w), to the gradients; what no loss reaches has none, and stays."""
+    if l1:
+        reached = [parameter for parameter in model.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in reached]
+        with torch.no_grad():
+            torch._foreach_add_(gradients, torch._foreach_sign(reached), alpha=l1)
