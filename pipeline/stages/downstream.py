@@ -19,6 +19,8 @@ from strata.pipeline.progress import say
 from strata.pipeline.stages import gather, train, trials
 from strata.pipeline.stages.corpus import corpus_of
 from strata.pipeline.stages.embed import LAYER, Embeddings
+from strata.pipeline.stages.identity import identity_of, up_to_date
+from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study.folder import Study
 from strata.store.lock import exclusive
 from strata.trainers.spec import Downstream, Task, Verification
@@ -150,8 +152,8 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
     listed = None
     if section.trials is not None:
         listed = trials.read(study.folder / section.trials, table["utterance"].tolist())
-    identity = gather.identity(section, tasks, section.folds, table, views, listed)
-    if gather.up_to_date(study, folder / "metrics.json", identity) and (folder / "trials.parquet").exists():
+    identity = identity_of(section, tasks, section.folds, table, views, listed)
+    if up_to_date(study, folder / "metrics.json", identity) and (folder / "trials.parquet").exists():
         say(f"downstream/{name}: up to date")
         return
     from strata.trainers.evaluation.verification import verify
@@ -170,7 +172,7 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
         "layers": {view: [LAYER]},
         "config": section.model_dump(mode="json"),
         "seconds": {"total": round(time.monotonic() - started, 3)},
-        "provenance": gather.provenance(study, views),
+        "provenance": provenance_of(study, views),
         "cell": identity,
     }
     (folder / "metrics.json").unlink(missing_ok=True)

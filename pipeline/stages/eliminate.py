@@ -17,7 +17,9 @@ from strata.pipeline.errors import for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
 from strata.pipeline.stages import gather
+from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
+from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study.folder import Study
 from strata.store.lock import exclusive
 
@@ -44,8 +46,8 @@ def _eliminate(study: Study, name: str) -> None:
     tasks = {task: study.params.tasks[task] for task in section.tasks}
     sources = gather.Sources(study)
     table, views = sources.select([section.view], tasks, section.folds, section.corpora)
-    cell = gather.identity(section, tasks, section.folds, table, views)
-    if gather.up_to_date(study, folder / "elimination.json", cell):
+    cell = identity_of(section, tasks, section.folds, table, views)
+    if up_to_date(study, folder / "elimination.json", cell):
         say(f"{name}: up to date")
         return
     from strata.trainers.search import rounds  # torch, only now that there is something to train
@@ -53,7 +55,7 @@ def _eliminate(study: Study, name: str) -> None:
 
     layers = gather.layer_names(views[section.view].store, "all")
     data = sources.dataset(table, views, {section.view: layers})
-    provenance = gather.provenance(study, views)
+    provenance = provenance_of(study, views)
     with exclusive(folder / "eliminate"), Journal(folder / "rounds.jsonl", cell, name) as journal:
         total = rounds.num_rounds(section, len(layers))
         done = {rounds.Key(**step["key"]): Round(**step["found"]) for step in journal.steps}

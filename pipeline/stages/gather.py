@@ -1,25 +1,19 @@
 """From the stores and the manifest to what a trainer takes: arrays and labels, one row per usable utterance."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
-from importlib.metadata import version
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from strata import trainers
 from strata.extractors.view import TextView, Upto, View
 from strata.pipeline.errors import StageError
-from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import say
 from strata.pipeline.stages.corpus import COLUMNS, corpus_of
 from strata.pipeline.study import dvcfile, keys, segments
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore
-from strata.trainers.inputs.data import Dataset, class_name
+from strata.trainers.inputs.data import Dataset
 from strata.trainers.spec import Folds, Task
 
 KEPT_BYTES = 4 * 2**30
@@ -196,101 +190,6 @@ def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple
 
 def _height(layer: str) -> float:
     return float(layer) if layer.isdigit() else float("inf") if layer == "last_hidden_state" else -1.0
-
-
-def identity(
-    section: object,
-    tasks: Mapping[str, Task],
-    folds: Folds,
-    table: pd.DataFrame,
-    views: Mapping[str, Cached],
-    more: object = None,
-) -> str:
-    """A hash of all that a result follows from: configuration, labels that it uses, cached values, trainers' code, and
-    what `more` there is that JSON can hold."""
-    digest = hashlib.blake2b(digest_size=16)
-    configuration = [
-        section.model_dump(mode="json"),
-        {name: task.model_dump(mode="json") for name, task in tasks.items()},
-        more,
-    ]
-    digest.update(json.dumps(configuration, sort_keys=True).encode())
-    # Whatever order the rows have: see `trainers.inputs.data.Dataset.rank`.
-    order = np.lexsort([table["content"].to_numpy(str), table["utterance"].to_numpy(str)])
-    table = table.iloc[order]
-    labels = {task.label or name for name, task in tasks.items()} | folds.labels
-    labels -= {"audio"}  # not where it lies: the recordings are told by their segments
-    for name in ["utterance", "content", *sorted(labels & set(table.columns))]:
-        values = table[name].map(class_name, na_action="ignore").astype(object)
-        digest.update(json.dumps([name, values.where(values.notna(), None).tolist()]).encode())
-    spans = segments.spans(table)
-    recordings, names = pd.factorize(spans.pop("recording"))
-    if len(names) < len(table):  # files that are each one utterance are told by their contents
-        digest.update(json.dumps([recordings.tolist(), spans.to_numpy().tolist()]).encode())
-    for view, cached in views.items():
-        found = [cached.keys[row] for row in order]
-        digest.update(json.dumps([view, dict(cached.store.header.fingerprint), found], sort_keys=True).encode())
-    digest.update(_code())
-    return digest.hexdigest()
-
-
-@cache
-def _code() -> bytes:
-    """Identity of the code that selects and trains."""
-    files = [Path(__file__), *sorted(Path(trainers.__file__).parent.rglob("*.py"))]
-    return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=16).digest()
-
-
-def provenance(study: Study, views: Mapping[str, Cached]) -> dict[str, object]:
-    """Where a result comes from: audio, weights, code and library versions."""
-    return {
-        "views": {
-            view: {"fingerprint": dict(cached.store.header.fingerprint), "rows": len(cached.store)}
-            for view, cached in views.items()
-        },
-        "manifest": _manifest_hash(study.manifest, study.manifest.stat().st_mtime_ns),
-        "versions": {name: version(name) for name in ("strata-speech", "torch", "scikit-learn", "POT", "numpy")},
-        "code": _code_version(),
-    }
-
-
-@cache
-def _code_version() -> str:
-    """The git commit of this code where it runs from a checkout, marked if edited since; else the installed version."""
-    import subprocess
-
-    here = Path(trainers.__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return version("strata-speech")
-    try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
-    except OSError:  # no git on this machine
-        return version("strata-speech")
-    return found.stdout.strip() or version("strata-speech")
-
-
-def up_to_date(study: Study, file: Path, cell: str) -> bool:
-    """Whether a result file came from the very same configuration, data and code.
-
-    One that did follows from the manifest of today as much as from that of its training, which may have had other
-    utterances or labels besides: the file then names today's, so that no two results seem to be of different states.
-    """
-    try:
-        found = json.loads(file.read_text())
-        if found["cell"] != cell:
-            return False
-        recorded = found["provenance"]["manifest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    if recorded != (today := _manifest_hash(study.manifest, study.manifest.stat().st_mtime_ns)):
-        found["provenance"]["manifest"] = today
-        write_if_changed(file, (json.dumps(found, indent=1) + "\n").encode())
-    return True
-
-
-@lru_cache(maxsize=8)
-def _manifest_hash(path: Path, _mtime_ns: int) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def shape_note(data: Dataset) -> str:

@@ -22,6 +22,8 @@ from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
 from strata.pipeline.stages import gather
 from strata.pipeline.stages.corpus import corpus_of
+from strata.pipeline.stages.identity import identity_of, up_to_date
+from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study import segments
 from strata.pipeline.study.folder import Study
 from strata.store.lock import exclusive
@@ -68,7 +70,7 @@ class Cell:
             table=table,
             views=views,
             layers={view: gather.layer_names(cached.store, experiment.layers) for view, cached in views.items()},
-            identity=gather.identity(experiment, tasks, experiment.folds, table, views),
+            identity=identity_of(experiment, tasks, experiment.folds, table, views),
         )
 
     def folder(self, study: Study) -> Path:
@@ -79,7 +81,7 @@ class Cell:
         """Whether its results are there, all of them, and follow from what there is now."""
         folder, wanted = self.folder(study), (*TABLES, *(MODEL if self.experiment.final else ()))
         there = all((folder / f).exists() for f in wanted)
-        return there and gather.up_to_date(study, folder / "metrics.json", self.identity)
+        return there and up_to_date(study, folder / "metrics.json", self.identity)
 
 
 def run(study: Study, names: list[str]) -> None:
@@ -156,7 +158,7 @@ def train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: 
 
 def _write(study: Study, cell: Cell, outcome) -> None:
     folder = cell.folder(study)
-    provenance = gather.provenance(study, cell.views)
+    provenance = provenance_of(study, cell.views)
     metrics = {
         "experiment": cell.title,
         **outcome.metrics,

@@ -19,7 +19,9 @@ from strata.pipeline.errors import for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
 from strata.pipeline.stages import gather
+from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
+from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.folder import Study
 from strata.store.lock import exclusive
@@ -60,10 +62,10 @@ def _tune(study: Study, name: str) -> None:
     def identity(trials: int, experiment: str) -> str:
         section = how.model_copy(update={"trials": trials, "experiment": experiment})
         subject = _Subject(tune=section, experiment=base.model_copy(update={"final": False}))
-        return gather.identity(subject, tasks, base.folds, table, views)
+        return identity_of(subject, tasks, base.folds, table, views)
 
     cell = identity(space.num_trials, how.experiment)
-    if gather.up_to_date(study, folder / "tune.json", cell):
+    if up_to_date(study, folder / "tune.json", cell):
         say(f"{name}: up to date")
         return
     layers = {
@@ -78,7 +80,7 @@ def _tune(study: Study, name: str) -> None:
 
     from strata.trainers.search import tuning  # torch and Optuna, only now that there is something to train
 
-    provenance = gather.provenance(study, views)
+    provenance = provenance_of(study, views)
     provenance["versions"]["optuna"] = version("optuna")
     with exclusive(folder / "tune"), Journal(folder / "trials.jsonl", identity(1, ""), name) as journal:
         total = space.num_trials

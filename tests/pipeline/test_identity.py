@@ -5,7 +5,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from strata.pipeline.stages import gather
+from strata.pipeline.stages import identity
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def result(tmp_path):
 def test_a_result_that_is_up_to_date_names_the_manifest_of_today(result):
     """It follows from it as well, so nothing may say that it was made from another state."""
     study, file = result
-    assert gather.up_to_date(study, file, "c311")
+    assert identity.up_to_date(study, file, "c311")
     found = json.loads(file.read_text())
     today = hashlib.blake2b(b"today's rows", digest_size=16).hexdigest()
     assert found == {"cell": "c311", "provenance": {"manifest": today, "code": "1"}, "tasks": {}}
@@ -31,8 +31,8 @@ def test_a_result_of_something_else_keeps_what_it_names(result):
     """And is not up to date; nor is one that cannot be read."""
     study, file = result
     before = file.read_text()
-    assert not gather.up_to_date(study, file, "other")
+    assert not identity.up_to_date(study, file, "other")
     assert file.read_text() == before
     file.write_text("{")
-    assert not gather.up_to_date(study, file, "c311")
-    assert not gather.up_to_date(study, file.with_name("absent.json"), "c311")
+    assert not identity.up_to_date(study, file, "c311")
+    assert not identity.up_to_date(study, file.with_name("absent.json"), "c311")
