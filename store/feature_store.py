@@ -169,7 +169,7 @@ class FeatureStore(BlockStore):
             StoreError: an unknown key or layer.
             CorruptStore: bytes on disk are not what was committed; the message names view, block and rows.
         """
-        rows, selected = self._row_numbers(keys), self._layer_numbers(layers)
+        rows, selected = self.row_numbers(keys), self._layer_numbers(layers)
         values = np.empty((len(rows), len(selected), self.header.dim), np.float32)
 
         def read(block: int, positions: np.ndarray, within: np.ndarray) -> None:
@@ -185,7 +185,7 @@ class FeatureStore(BlockStore):
     @_finding_moved_rows
     def num_frames(self, keys: Sequence[str] | None = None) -> np.ndarray:
         """Valid frames behind each pooled row, int32 [keys]."""
-        rows = self._row_numbers(keys)
+        rows = self.row_numbers(keys)
         values = np.empty(len(rows), np.int32)
 
         def read(block: int, positions: np.ndarray, within: np.ndarray) -> None:
@@ -208,7 +208,7 @@ class FeatureStore(BlockStore):
             raise StoreError(
                 f"{self.place}: no frames of layer {layer!r} were kept (kept: {kept}); list it in the view's `frames`"
             )
-        rows = self._row_numbers(keys)
+        rows = self.row_numbers(keys)
         result: list[np.ndarray] = [np.empty(0)] * len(rows)
 
         def read(block: int, positions: np.ndarray, within: np.ndarray) -> None:
@@ -235,13 +235,40 @@ class FeatureStore(BlockStore):
                 shape=(len(positions), num_layers, self.header.dim),
                 dtype=np.float32,
             )
-            for _, positions in self._by_block(self._row_numbers(None))
+            for _, positions in self._by_block(self.row_numbers(None))
         ]
         if parts:
             return dask.array.concatenate(parts)
         nothing = (0, num_layers, self.header.dim)
         # Its chunks are said: left to itself dask divides by the rows, of which there are none.
         return dask.array.zeros(nothing, np.float32, chunks=nothing)
+
+    def zarr(self):
+        """The store as zarr-python's own arrays, read-only: a `zarr.Group` of `pooled`, `num_frames`, `key`, `frames`.
+
+        `row_numbers` says whose row is whose; those of no key are NaN. A row that a repair moves is not found again.
+        """
+        from strata.store import zarr_arrays
+
+        return zarr_arrays.group(self.storage)
+
+    def row_numbers(self, keys: Sequence[str] | None = None) -> np.ndarray:
+        """Where the rows of `keys` (all where not given) lie in the arrays of `zarr`, int64 [keys].
+
+        Raises:
+            StoreError: an unknown key.
+        """
+        if keys is None:
+            return np.fromiter(self._rows.values(), np.int64, len(self._rows))
+        if isinstance(keys, str):
+            raise StoreError(f"{self.place}: expected a list of keys, got the text {keys!r}")
+        absent = self.missing(keys)
+        if absent:
+            raise StoreError(
+                f"{self.place}: {len(absent)} of {len(keys)} utterances have no row, the first {absent[0]!r}; "
+                f"run `strata extract {self.view}`"
+            )
+        return np.fromiter((self._rows[key] for key in keys), np.int64, len(keys))
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -319,19 +346,6 @@ class FeatureStore(BlockStore):
         rows = self.__dict__.get("_rows", {})
         return not {row // self.header.block_rows for row in rows.values()} <= set(self.committed())
 
-    def _row_numbers(self, keys: Sequence[str] | None) -> np.ndarray:
-        if keys is None:
-            return np.fromiter(self._rows.values(), np.int64, len(self._rows))
-        if isinstance(keys, str):
-            raise StoreError(f"{self.place}: expected a list of keys, got the text {keys!r}")
-        absent = self.missing(keys)
-        if absent:
-            raise StoreError(
-                f"{self.place}: {len(absent)} of {len(keys)} utterances have no row, the first {absent[0]!r}; "
-                f"run `strata extract {self.view}`"
-            )
-        return np.fromiter((self._rows[key] for key in keys), np.int64, len(keys))
-
     def _layer_numbers(self, layers: Sequence[Layer] | None) -> np.ndarray:
         names = self.layer_names
         if isinstance(layers, str):
@@ -377,8 +391,8 @@ def _read_pooled(storage: Storage, keys: Sequence[str], layers: Sequence[Layer] 
 
 def _slice_if_contiguous(numbers: np.ndarray) -> slice | np.ndarray:
     first = int(numbers[0]) if len(numbers) else 0
-    contiguous = np.array_equal(numbers, np.arange(first, first + len(numbers)))
-    return slice(first, first + len(numbers)) if contiguous else numbers
+    run = slice(first, first + len(numbers))
+    return run if np.array_equal(numbers, np.arange(run.start, run.stop)) else numbers
 
 
 def _jsonable(mapping: Mapping[str, object]) -> dict:

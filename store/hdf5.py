@@ -288,10 +288,11 @@ class _Export:
 
     def check_layout(self, store: FeatureStore) -> None:
         """Raises StoreError, naming the fields, unless the store has a place for every value of the file."""
-        own = ("fingerprint", "block_rows")  # the one was checked, the other is each store's own affair
-        mine = {name: value for name, value in self.header.items() if name not in own}
-        theirs = {name: value for name, value in _header(store).items() if name not in own}
-        differing = [f"{name}: {theirs[name]} there, {mine[name]} in it" for name in mine if mine[name] != theirs[name]]
+        names = self.header.keys() - {"fingerprint", "block_rows"}  # the one was checked, the other is each store's own
+        theirs = _header(store)
+        differing = [
+            f"{n}: {theirs[n]} there, {self.header[n]} in it" for n in sorted(names) if self.header[n] != theirs[n]
+        ]
         if differing:
             raise StoreError(
                 f"{store.path} is laid out unlike {self.file} ({'; '.join(differing)}); import it to another path"

@@ -31,6 +31,12 @@ class ObjectStorage(Storage):
     def __reduce__(self):
         return ObjectStorage, (self.place,)
 
+    def bucket(self):
+        """The same place as obstore has it, every name counted from the store's own folder."""
+        from obstore.store import from_url
+
+        return from_url(self.place)
+
     def names(self, below: str = "") -> list[str]:
         """See `Storage.names`."""
         import obstore

@@ -132,5 +132,6 @@ def test_its_code_runs_on_stores_of_published_widths(dim, tmp_path, monkeypatch)
                 exec(line, scope)
         np.testing.assert_array_equal(said["store.pooled"], pooled[:, [7, 8]])
         np.testing.assert_array_equal(said["store.dask"].compute(scheduler="synchronous"), pooled)
+        np.testing.assert_array_equal(said["store.zarr"][store.row_numbers(keys)], pooled)
         for found, expected in zip(said["store.frames"], frames, strict=True):
             np.testing.assert_array_equal(found, expected)

@@ -47,6 +47,23 @@ def test_dask_sees_the_same_rows_in_the_same_order(store, small):
     assert lazy.shape == (30, 2, small.dim)
 
 
+def test_a_store_is_handed_over_as_arrays_of_zarr(place, small):
+    """Read-only, every value where `row_numbers` says, what is no row not a number."""
+    store = small.create(place)
+    keys, pooled, counts, frames = small.rows(13, seed=1)
+    store.append(keys[:5], pooled[:5], counts[:5], {"1": frames["1"][:5]})
+    store.append(keys[5:], pooled[5:], counts[5:], {"1": frames["1"][5:]})
+    arrays, rows = store.zarr(), store.row_numbers(keys[::-1])
+    np.testing.assert_array_equal(arrays["pooled"][:][rows], pooled[::-1])
+    np.testing.assert_array_equal(arrays["num_frames"][:][rows], counts[::-1])
+    assert np.isnan(np.delete(arrays["pooled"][:], rows, axis=0)).all()
+    np.testing.assert_array_equal(arrays["frames/1/000000"][:], np.concatenate(frames["1"][:5]))
+    with pytest.raises(ValueError, match="read-only"):
+        arrays["pooled"][0] = 0
+    with pytest.raises(StoreError, match="1 of 1 utterances have no row"):
+        store.row_numbers(["absent"])
+
+
 @pytest.mark.parametrize("dim", [1, 80, 88, 256, 384, 512, 768, 1024, 1027, 1280, 6373])
 def test_dask_takes_every_width(tmp_path, small, dim):
     """Those of the published models and beside them, with rows and before the first."""
