@@ -288,11 +288,9 @@ class _Export:
 
     def check_layout(self, store: FeatureStore) -> None:
         """Raises StoreError, naming the fields, unless the store has a place for every value of the file."""
-        names = self.header.keys() - {"fingerprint", "block_rows"}  # the one was checked, the other is each store's own
-        theirs = _header(store)
-        differing = [
-            f"{n}: {theirs[n]} there, {self.header[n]} in it" for n in sorted(names) if self.header[n] != theirs[n]
-        ]
+        own = ("fingerprint", "block_rows")  # the one was checked, the other is each store's own affair
+        pairs = [(name, there, self.header[name]) for name, there in _header(store).items() if name not in own]
+        differing = [f"{name}: {there} there, {mine} in it" for name, there, mine in pairs if there != mine]
         if differing:
             raise StoreError(
                 f"{store.path} is laid out unlike {self.file} ({'; '.join(differing)}); import it to another path"

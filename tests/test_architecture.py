@@ -19,9 +19,7 @@ BACKENDS = {
     "tensorflow_hub": {"extractors/tfhub.py"},
     "speechbrain": {"extractors/speechbrain.py"},
     "transformers": {"extractors/transformers/checkpoints.py"},
-    "zarr": {
-        "store/zarr_arrays.py"
-    },  # hands a store over; else it is written and read by hand, and held to Zarr by tests
+    "zarr": {"store/zarr_arrays.py"},  # which hands a store over; else its bytes are read and written by hand
     "obstore": {"store/objects.py"},
     "distributed": {"pipeline/stages/extract/cluster.py"},
     "opensmile": {"extractors/opensmile.py"},
