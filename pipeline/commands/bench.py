@@ -24,8 +24,7 @@ from strata.extractors import speed
 from strata.extractors.contract import Size
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.progress import say
-from strata.pipeline.report import notices
-from strata.pipeline.show import tables
+from strata.pipeline.show import notices, tables
 from strata.pipeline.stages import extract as stage
 from strata.pipeline.stages.corpus import channels, make_absent_audio
 from strata.pipeline.stages.extract import plan, work

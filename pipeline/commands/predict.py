@@ -23,7 +23,7 @@ from strata.pipeline.commands.answers import Answered, Lines, Table, single
 from strata.pipeline.commands.upstreams import Upstream
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
-from strata.pipeline.report import notices
+from strata.pipeline.show import notices
 from strata.pipeline.stages.extract.decoding import ahead, waveform
 from strata.pipeline.study.failures import Failure
 from strata.trainers.evaluation.predictor import Predictor

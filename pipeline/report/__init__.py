@@ -38,9 +38,9 @@ def build(study: Path, params: Mapping) -> Path:
 
 def summary(study: Path, params: Mapping) -> str:
     """The comparison of the experiments, and the layers kept, as plain text for a terminal."""
-    from strata.pipeline.report import collect, notices
+    from strata.pipeline.report import collect, terminal
 
-    return notices.summary(collect.collect(Path(study), params))
+    return terminal.summary(collect.collect(Path(study), params))
 
 
 def run(study: Study, only_summary: bool = False) -> None:

@@ -16,6 +16,7 @@ from shlex import quote
 from typing import Any
 
 import pandas as pd
+from strata import extractors
 from strata.extractors.recogniser import parse
 from strata.pipeline.report import downstream
 from strata.pipeline.results import experiments
@@ -23,6 +24,8 @@ from strata.pipeline.results.eliminations import Elimination, read_elimination
 from strata.pipeline.results.experiments import Experiment
 from strata.pipeline.results.reading import Gap, json_object, mapping, read
 from strata.pipeline.results.searches import Search, read_search
+from strata.pipeline.show import notices
+from strata.pipeline.show.notices import Notice
 from strata.pipeline.study.transcripts import merged
 
 
@@ -72,6 +75,12 @@ class Study:
     def views_of(self, family: str) -> list[str]:
         """Views of a family, by `params.yaml` or by what an experiment recorded of its own views."""
         return self._views(lambda view: _get(view, "family") == family)
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What must be said beside its numbers."""
+        families = {family: self.views_of(family) for family in extractors.NOTICES}
+        return notices.about(self.synthetic_corpora, self.miniature_views) + notices.licences(families)
 
     @property
     def results(self) -> tuple[Experiment | Elimination | Search, ...]:

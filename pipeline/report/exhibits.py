@@ -14,6 +14,7 @@ from strata.pipeline.results.eliminations import Elimination
 from strata.pipeline.results.experiments import Experiment
 from strata.pipeline.results.reading import Gap, attempt
 from strata.pipeline.results.searches import Search
+from strata.pipeline.show.names import natural_order, short
 from strata.pipeline.show.tables import Table, counted
 
 
@@ -143,7 +144,7 @@ def _answers(found: Experiment, task: str) -> tuple[list[figures.Figure], list[T
         return [figures.scatter(answers, found.name, task)], []
     true, predicted = (answers[side].map(class_name) for side in ("true", "predicted"))
     known = map(class_name, found.classes.get(task, ()))
-    classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=scores.natural_order)]))
+    classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=natural_order)]))
     counts = scores.confusions(true, predicted, classes, answers["weight"])
     many = len(classes) > figures.COUNTED_CLASSES
     tables = [scores.frequent_confusions(counts, classes, task)] if many else []
@@ -154,4 +155,4 @@ def _curves(found: Experiment) -> list[figures.Figure]:
     if found.curves is None or found.curves.empty:
         return []
     groups = found.curves.groupby("task_group", sort=False)
-    return [figures.training_curves(group, found.name, figures.short(name, 60)) for name, group in groups]
+    return [figures.training_curves(group, found.name, short(name, 60)) for name, group in groups]

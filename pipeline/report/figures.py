@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib import figure as canvas
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
-from strata.pipeline.report.scores import natural_order
 from strata.pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
+from strata.pipeline.show.names import natural_order, short
 from strata.pipeline.show.tables import counted, noun
 
 MOST_POINTS = 1_500
@@ -40,13 +40,6 @@ class Figure:
     caption: str
     width: float
     """In CSS pixels; the caption is set to it."""
-
-
-def short(name: object, width: int = 16) -> str:
-    """A user's name for something, cut to fit an axis; in the middle, since names of a kind differ at their ends."""
-    text = " ".join(str(name).split())
-    head = width // 2
-    return text if len(text) <= width else f"{text[:head]}…{text[head + 1 - width :]}"
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str], name: str, task: str) -> Figure:

@@ -12,11 +12,12 @@ import numpy as np
 from matplotlib import axes as plots
 from matplotlib import figure as canvas
 from matplotlib.ticker import MaxNLocator
-from strata.pipeline.report.figures import Figure, short
+from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.layer_tables import spread_of
 from strata.pipeline.report.poolings import NAMES
 from strata.pipeline.report.svg import INK, MUTED, SERIES, draw
 from strata.pipeline.results.eliminations import Elimination, Round
+from strata.pipeline.show.names import short
 from strata.pipeline.show.tables import counted
 
 LINES = ("-", "--", ":")

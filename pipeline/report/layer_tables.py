@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from strata.pipeline.report.poolings import NAMES
-from strata.pipeline.report.scores import layer_ranges
-from strata.pipeline.results.eliminations import Elimination, layer_height, num_seeds
+from strata.pipeline.results.eliminations import Elimination, num_seeds
+from strata.pipeline.show.names import layer_height, layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, duration, is_number, millions, number, size
 
 DIGITS = 4

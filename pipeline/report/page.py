@@ -24,7 +24,6 @@ from strata.pipeline.report import (
     tsne,
 )
 from strata.pipeline.report.collect import Study
-from strata.pipeline.report.notices import notices
 from strata.pipeline.results.reading import attempt
 from strata.pipeline.show.tables import Table, duration, noun, number
 
@@ -69,7 +68,7 @@ def render(study: Study) -> str:
         script=Markup(script),
         script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
         title=study.folder.resolve().name,
-        notices=notices(study),
+        notices=study.notices,
         gaps=gaps,
         totals=_totals(study),
         beaten=attempt(gaps, "the models that a linear probe beats", lambda: probes.beaten(study.experiments)) or [],

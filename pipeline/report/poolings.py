@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from strata.pipeline.report import footnotes, spreads, testsets
-from strata.pipeline.report.scores import layer_ranges
 from strata.pipeline.results import ranking
 from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.names import layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, is_number
 
 NAMES = {

@@ -6,15 +6,14 @@ below the rule the score of answering without looking. Knows no files and no HTM
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from strata.pipeline.report import footnotes, spreads, testsets
 from strata.pipeline.results import ranking
-from strata.pipeline.results.eliminations import layer_height
 from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.show.names import natural_order
 from strata.pipeline.show.tables import Cell, Column, Table, is_number, number
 
 
@@ -193,20 +192,3 @@ def answers(experiment: Experiment, task: str) -> pd.DataFrame:
     if "utterance" not in table:
         return found.assign(weight=1.0 / max(1, len(experiment.seeds)))
     return found.assign(weight=1.0 / table["utterance"].map(table["utterance"].value_counts()))
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """Sorting key that puts `speaker 9` before `speaker 10`."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]
-
-
-def layer_ranges(kept: Iterable[str]) -> str:
-    """Layers in the model's order, three and more that follow each other in the model drawn together: `0–14, 17`."""
-    runs: list[list[str]] = []
-    for layer in sorted(kept, key=layer_height):
-        if runs and layer_height(layer) == layer_height(runs[-1][-1]) + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)

@@ -13,10 +13,11 @@ from matplotlib import axes as plots
 from matplotlib import figure as canvas
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-from strata.pipeline.report.figures import Figure, short
+from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.search_tables import value
 from strata.pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
 from strata.pipeline.results.searches import Search, Trial
+from strata.pipeline.show.names import short
 from strata.pipeline.show.tables import counted, is_number, number
 
 SMALL = (300, 240)

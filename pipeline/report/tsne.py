@@ -17,8 +17,8 @@ import pandas as pd
 from strata.pipeline.report import figures, projections
 from strata.pipeline.report.collect import Study
 from strata.pipeline.report.projections import FEWEST_POINTS, Job
-from strata.pipeline.report.scores import natural_order
 from strata.pipeline.results.reading import Gap, mapping, reason
+from strata.pipeline.show.names import natural_order
 
 MANY_VALUES = 12
 """Distinct numbers from which a numeric label is a quantity, drawn in fifths."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from strata.pipeline.results.reading import json_object, mapping, texts
+from strata.pipeline.show.names import layer_height
 from strata.pipeline.show.tables import is_number
 
 
@@ -140,11 +141,6 @@ def known_spreads(content: Mapping) -> tuple[str, ...]:
     one_seed = num_seeds(mapping(content.get("config"))) == 1
     one_fold = len(mapping(content.get("nested")).get("kept") or ()) < 2
     return ("weights_sd", "valid_sd") * (not one_seed) + ("test_sd",) * (not (one_seed and one_fold))
-
-
-def layer_height(layer: str) -> float:
-    """Where a layer stands in its model: its number; infinity for what comes after all of them, -1 without a number."""
-    return float(layer) if layer.isdecimal() else float("inf") if layer == "last_hidden_state" else -1.0
 
 
 def read_elimination(path: Path) -> Elimination:

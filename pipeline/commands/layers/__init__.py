@@ -18,8 +18,8 @@ from strata.pipeline.commands.layers.outcome import Outcome, section_of
 from strata.pipeline.commands.layers.saving import Saving
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import say
-from strata.pipeline.report import notices
-from strata.pipeline.report.scores import layer_ranges
+from strata.pipeline.show import notices
+from strata.pipeline.show.names import layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, is_number, millions, number, plain, size
 from strata.pipeline.study import where
 from strata.pipeline.study.folder import Study
@@ -82,7 +82,7 @@ def _worth(study: Study, section: View) -> str:
     synthetic = [name for name, corpus in study.params.corpora.items() if corpus.synthetic]
     miniatures = [name for name, view in study.params.views.items() if view == section]
     reasons = notices.about(synthetic, miniatures if section.source.startswith(PREFIX) else [])
-    return "\n".join(f"{notice.tag.capitalize()}: {notice.sentence}" for notice in reasons)
+    return "\n".join(notice.line for notice in reasons)
 
 
 # -- the outcome ---------------------------------------------------------------------------------------------------

@@ -19,8 +19,7 @@ from strata.pipeline.commands.layers.outcome import Outcome, with_layers
 from strata.pipeline.errors import StageError
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
-from strata.pipeline.report.scores import layer_ranges
-from strata.pipeline.results.eliminations import layer_height
+from strata.pipeline.show.names import layer_height, layer_ranges
 from strata.pipeline.show.tables import size
 from strata.pipeline.stages.extract.work import Job
 from strata.pipeline.study import dvcfile, fingerprints, params, soundness, yaml12

@@ -12,7 +12,8 @@ from strata.extractors.miniatures import PREFIX
 from strata.extractors.sources import LOCAL_DIRECTORY
 from strata.extractors.view import View, parse
 from strata.pipeline.errors import StageError
-from strata.pipeline.results.eliminations import known_spreads, layer_height
+from strata.pipeline.results.eliminations import known_spreads
+from strata.pipeline.show.names import layer_height
 from strata.pipeline.study.folder import Study
 
 FILE = "elimination.json"

@@ -468,12 +468,3 @@ def test_importing_the_report_loads_nothing_heavy():
     heavy = "{'matplotlib', 'pandas', 'jinja2', 'sklearn', 'zarr'}"
     code = f"import sys, pipeline.report; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_long_name_keeps_the_end_that_tells_it_apart():
-    """Speakers of one corpus share how their names begin."""
-    from strata.pipeline.report.figures import short
-
-    assert short("a speaker with a long name 27") == "a speake…name 27"
-    assert len(short("x" * 99, 9)) == 9
-    assert short(" two\nlines ") == "two lines"

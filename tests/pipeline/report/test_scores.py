@@ -121,23 +121,6 @@ def test_the_most_frequent_confusions_count_utterances_not_seeds(full):
     assert found.notes == ("Utterances are means over the seeds.",)
 
 
-@pytest.mark.parametrize(
-    ("kept", "written"),
-    [
-        (range(25), "0–24"),
-        ([*range(15), 17], "0–14, 17"),
-        ([3, 4, 9], "3, 4, 9"),
-        ([24], "24"),
-        ([0, 2, 4], "0, 2, 4"),
-        (["last_hidden_state", 10, 9, 8], "8–10, last_hidden_state"),
-        (["mfcc"], "mfcc"),
-    ],
-)
-def test_kept_layers_are_written_as_ranges(kept, written):
-    """In the model's order, whatever the order they come in."""
-    assert scores.layer_ranges([str(i) for i in reversed(kept)]) == written
-
-
 def test_an_elimination_says_what_it_kept_and_what_that_saves(full):
     """Seven of thirteen layers, the six above them never needed again."""
     elimination = collect(full.folder, full.params).eliminations[0]
@@ -165,12 +148,6 @@ def test_what_a_cut_saves_follows_from_the_layers_numbers(full, layers, chosen, 
     elimination = collect(full.folder, full.params).eliminations[1]
     assert layer_tables.kept_layers(elimination).startswith(kept)
     assert layer_tables.unneeded_layers(elimination) == saved
-
-
-def test_classes_sort_as_people_count():
-    """Speaker 9 comes before speaker 10, and names that begin with a number can be told from those that do not."""
-    names = ["speaker 10", "speaker 9", "7", "b", "10"]
-    assert sorted(names, key=scores.natural_order) == ["7", "10", "b", "speaker 9", "speaker 10"]
 
 
 def test_the_terminal_gets_the_same_table(full):
