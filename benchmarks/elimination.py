@@ -14,9 +14,11 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 import torch
-from strata.pipeline.stages import corpus, extract, gather
+from strata.pipeline.stages import corpus, extract
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.layers import layer_names
+from strata.pipeline.study.sources import Sources
 from strata.trainers.folds import cross_validation
 from strata.trainers.inputs.data import Dataset, targets
 from strata.trainers.search.rounds import Key, eliminate
@@ -93,9 +95,9 @@ def _features(folder: Path) -> tuple[Dataset, list[str]]:
     study = Study(folder / "params.yaml")
     corpus.run(study)
     extract.run(study, [])
-    sources = gather.Sources(study)
+    sources = Sources(study)
     table, views = sources.select(["wavlm"], TASKS, Folds(given="split"))
-    layers = gather.layer_names(views["wavlm"].store, "all")
+    layers = layer_names(views["wavlm"].store, "all")
     return sources.dataset(table, views, {"wavlm": layers}), list(layers)
 
 

@@ -1,8 +1,13 @@
 """Files that other stages depend on: written whole or not at all, and only when their content changes."""
 
+import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FAILURE_COLUMNS = ["utterance", "audio", "reason"]
 
@@ -23,3 +28,10 @@ def failure_table(failures: Iterable[Mapping], extra: tuple[str, ...] = ()) -> b
     import pandas as pd
 
     return pd.DataFrame(list(failures), columns=[*FAILURE_COLUMNS, *extra]).to_csv(index=False).encode()
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Writes a Parquet file, whole or not at all."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_if_changed(path, buffer.getvalue())

@@ -21,7 +21,7 @@ BACKENDS = {
     "transformers": {"extractors/transformers/checkpoints.py"},
     "zarr": {"store/zarr_arrays.py"},  # which hands a store over; else its bytes are read and written by hand
     "obstore": {"store/objects.py"},
-    "distributed": {"pipeline/stages/extract/cluster.py"},
+    "distributed": {"pipeline/extraction/cluster.py"},
     "opensmile": {"extractors/opensmile.py"},
     "h5py": {"store/hdf5.py"},
     "optuna": {

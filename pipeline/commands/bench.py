@@ -23,17 +23,18 @@ from strata import extractors
 from strata.extractors import speed
 from strata.extractors.contract import Size
 from strata.pipeline.errors import StageError, for_each
+from strata.pipeline.extraction import plan, work
+from strata.pipeline.extraction.decoding import Recording, decoded
+from strata.pipeline.extraction.dispatch import runner_for
+from strata.pipeline.extraction.runners import Runner
+from strata.pipeline.extraction.work import Extraction
 from strata.pipeline.progress import say
 from strata.pipeline.show import notices, tables
 from strata.pipeline.stages import extract as stage
-from strata.pipeline.stages.corpus import channels, make_absent_audio
-from strata.pipeline.stages.extract import plan, work
-from strata.pipeline.stages.extract.decoding import Recording, decoded
-from strata.pipeline.stages.extract.runners import Runner, runner
-from strata.pipeline.stages.extract.work import Job
 from strata.pipeline.study import keys
 from strata.pipeline.study.failures import Failure
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.manifest import channels, make_absent_audio
 from strata.store import FeatureStore
 from strata.store.lock import exclusive
 
@@ -43,7 +44,7 @@ MOST_ROUNDS = 50
 BLOCK_S = 2.0
 """A block that computes for longer than this is cut into smaller ones, so that there are some to overlap."""
 FEWEST_BLOCKS = 4
-"""For each hand, in the pass through the runner."""
+"""For each worker, in the pass through the runner."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Measurement:
     phases: Phases
     hours_per_hour: float
     """Of audio, through decode, compute and write at the same time."""
-    hands: int
+    num_workers: int
     """Blocks that were computed at the same time."""
     is_text: bool
     """Whether it read texts, whose duration is estimated."""
@@ -157,21 +158,23 @@ def sample(utterances: pd.DataFrame, seconds: float) -> pd.DataFrame:
 def _measured(study: Study, view: str, chosen: pd.DataFrame) -> Measurement:
     how, family = study.params.extract, study.params.views[view].family
     with _scratch(study) as folder:
-        job = replace(Job.of(study, view), store=str(folder / f"{view}.zarr"))
-        with runner(how, job, family in extractors.OWN_PROCESS) as crew:
-            shape = crew.ask(work.shape)
-            store = stage.create(Path(job.store), shape, chosen)
+        extraction = replace(Extraction.of(study, view), store=str(folder / f"{view}.zarr"))
+        with runner_for(how, extraction, family in extractors.OWN_PROCESS) as runner:
+            shape = runner.ask(work.shape)
+            store = stage.create(Path(extraction.store), shape, chosen)
             with store.locked():
-                blocks = list(plan.blocks(chosen, shape, store.header.block_rows, crew.hands))
-                phases = crew.ask(_Question(tuple((store.reserve(), tuple(block)) for block in blocks)))
-                rate = _pass(store, crew, list(_handed_out(blocks, phases.compute_s, crew.hands)))
-            hands = crew.hands
+                blocks = list(plan.blocks(chosen, shape, store.header.block_rows, runner.num_workers))
+                phases = runner.ask(_Question(tuple((store.reserve(), tuple(block)) for block in blocks)))
+                rate = _pass(store, runner, list(_handed_out(blocks, phases.compute_s, runner.num_workers)))
+            num_workers = runner.num_workers
     synthetic = [name for name, corpus in study.params.corpora.items() if corpus.synthetic]
     is_miniature = str(getattr(study.params.views[view], "source", "")).startswith("miniature:")
     reasons = notices.about(synthetic, [view] if is_miniature else [])
     sentences = tuple(f"{notice.tag.capitalize()}: {notice.sentence}" for notice in reasons)
     audio_s = float(chosen["duration_s"].sum())
-    return Measurement(view, len(chosen), audio_s, phases, rate, hands, bool(chosen["text"].notna().any()), sentences)
+    return Measurement(
+        view, len(chosen), audio_s, phases, rate, num_workers, bool(chosen["text"].notna().any()), sentences
+    )
 
 
 @contextmanager
@@ -194,10 +197,10 @@ class _Question:
     blocks: tuple[tuple[int, tuple[Recording, ...]], ...]
     """Reserved block and recordings of each."""
 
-    def __call__(self, job: Job) -> Phases:
-        model, store = work.extractor(job), FeatureStore.open(job.store)
+    def __call__(self, extraction: Extraction) -> Phases:
+        model, store = work.extractor(extraction), FeatureStore.open(extraction.store)
         claims = [store.claim(block) for block, _ in self.blocks]
-        waveforms = [self._usable(job, recordings, model) for _, recordings in self.blocks]
+        waveforms = [self._usable(extraction, recordings, model) for _, recordings in self.blocks]
         usable = [waveform for block in waveforms for waveform in block]
         unusable = sum(len(recordings) for _, recordings in self.blocks) - len(usable)
         if not usable:
@@ -209,7 +212,7 @@ class _Question:
         speed.forget_peak(model.device)
         times: list[tuple[float, float, float]] = []
         while sum(compute_s for _, compute_s, _ in times) < LEAST_S and len(times) < MOST_ROUNDS:
-            times.append(tuple(map(sum, zip(*self._round(job, model, store, claims), strict=True))))
+            times.append(tuple(map(sum, zip(*self._round(extraction, model, store, claims), strict=True))))
         decode_s, compute_s, write_s = (statistics.median(phase) for phase in zip(*times, strict=True))
         dtype = str(model.fingerprint["compute_dtype"])
         return Phases(
@@ -228,16 +231,18 @@ class _Question:
         )
 
     @staticmethod
-    def _usable(job: Job, recordings: Sequence[Recording], model: extractors.Extractor) -> list[np.ndarray]:
-        portions = decoded(job.folder, recordings, model.unusable)
+    def _usable(
+        extraction: Extraction, recordings: Sequence[Recording], model: extractors.Extractor
+    ) -> list[np.ndarray]:
+        portions = decoded(extraction.folder, recordings, model.unusable)
         return [waveform for _, portion in portions for waveform in portion if not isinstance(waveform, Failure)]
 
     def _round(
-        self, job: Job, model: extractors.Extractor, store: FeatureStore, claims: Sequence[str]
+        self, extraction: Extraction, model: extractors.Extractor, store: FeatureStore, claims: Sequence[str]
     ) -> Iterator[tuple[float, float, float]]:
         """Seconds of decode, compute and write for each block, one after the other."""
         for (block, recordings), claim in zip(self.blocks, claims, strict=True):
-            waveforms, decode_s = _timed(lambda r=recordings: self._usable(job, r, model))
+            waveforms, decode_s = _timed(lambda r=recordings: self._usable(extraction, r, model))
             if not waveforms:
                 yield decode_s, 0.0, 0.0
                 continue
@@ -254,31 +259,31 @@ def _timed(action: Callable[[], object]) -> tuple:
     return result, time.perf_counter() - start
 
 
-def _handed_out(blocks: Sequence[list[Recording]], compute_s: float, hands: int) -> Iterator[list[Recording]]:
-    """The sample in blocks for the runner: some for each hand, and again and again where it is small."""
+def _handed_out(blocks: Sequence[list[Recording]], compute_s: float, num_workers: int) -> Iterator[list[Recording]]:
+    """The sample in blocks for the runner: some for each worker, and again and again where it is small."""
     pieces = max(1, min(8, ceil(compute_s / len(blocks) / BLOCK_S)))
     parts = []
     for block in blocks:
         rows = ceil(len(block) / pieces)
         parts += [block[start : start + rows] for start in range(0, len(block), rows)]
-    passes = ceil(max(FEWEST_BLOCKS * hands / len(parts), LEAST_S * hands / compute_s))
-    return islice(cycle(parts), min(passes, MOST_ROUNDS * hands) * len(parts))
+    passes = ceil(max(FEWEST_BLOCKS * num_workers / len(parts), LEAST_S * num_workers / compute_s))
+    return islice(cycle(parts), min(passes, MOST_ROUNDS * num_workers) * len(parts))
 
 
-def _pass(store: FeatureStore, crew: Runner, blocks: Sequence[list[Recording]]) -> float:
-    """Hours of audio per hour when the crew computes all blocks, each with one more waiting as in an extraction."""
+def _pass(store: FeatureStore, runner: Runner, blocks: Sequence[list[Recording]]) -> float:
+    """Hours of audio per hour when the runner computes all blocks, each with one more waiting as in an extraction."""
     warm = min(blocks, key=lambda block: sum(recording.duration_s for recording in block))
-    _compute(store, crew, [warm] * (crew.hands if crew.hands > 1 else 0))  # others have no model yet
-    _, elapsed_s = _timed(lambda: _compute(store, crew, blocks))
+    _compute(store, runner, [warm] * (runner.num_workers if runner.num_workers > 1 else 0))  # others have no model yet
+    _, elapsed_s = _timed(lambda: _compute(store, runner, blocks))
     return sum(recording.duration_s for block in blocks for recording in block) / elapsed_s
 
 
-def _compute(store: FeatureStore, crew: Runner, blocks: Sequence[list[Recording]]) -> None:
+def _compute(store: FeatureStore, runner: Runner, blocks: Sequence[list[Recording]]) -> None:
     waiting = deque(blocks)
-    while waiting or crew.pending:
-        while waiting and crew.pending < 2 * crew.hands:
-            crew.submit(store.reserve(), waiting.popleft(), lambda _: None)
-        for _, outcome in crew.finished():
+    while waiting or runner.pending:
+        while waiting and runner.pending < 2 * runner.num_workers:
+            runner.submit(store.reserve(), waiting.popleft(), lambda _: None)
+        for _, outcome in runner.finished():
             if isinstance(outcome, Exception):
                 raise outcome
             if outcome.keys:
@@ -302,7 +307,7 @@ def _table(measurement: Measurement) -> tables.Table:
         "matrix rate reached while computing": rate,
     }
     rounds = f"median of {phases.rounds} rounds" if phases.rounds > 1 else "one round"
-    blocks = f"{measurement.hands} block{'s' * (measurement.hands > 1)}"
+    blocks = f"{measurement.num_workers} block{'s' * (measurement.num_workers > 1)}"
     notes = [
         f"{measurement.utterances} utterances, {measurement.audio_s:.0f} s of audio.",
         f"All overlapping: through the runner of `strata extract`, {blocks} computed at a time.",

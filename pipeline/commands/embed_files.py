@@ -10,8 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from strata.pipeline.commands import predict, upstreams
+from strata.pipeline.commands import predict
 from strata.pipeline.errors import StageError
+from strata.pipeline.extraction import upstreams
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import say
 from strata.pipeline.study.failures import Failure

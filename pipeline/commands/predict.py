@@ -2,7 +2,7 @@
 
 Reads a model that `strata train` wrote, which is all that it needs besides the views' checkpoints: no study, no store.
 Files are decoded ahead of the models, portion by portion, and answered in their order; what is printed, and how, is
-for `commands.answers`. A file that cannot be used gets a line that says why, and the others their answers.
+for `commands.predictions`. A file that cannot be used gets a line that says why, and the others their answers.
 """
 
 import os
@@ -18,13 +18,13 @@ from strata import extractors
 from strata.extractors import audio
 from strata.extractors.contract import SAMPLING_RATE, unusable
 from strata.extractors.miniatures import PREFIX
-from strata.pipeline.commands import upstreams
-from strata.pipeline.commands.answers import Answered, Lines, Table, single
-from strata.pipeline.commands.upstreams import Upstream
+from strata.pipeline.commands.predictions import Answered, Lines, Table, single
 from strata.pipeline.errors import StageError
+from strata.pipeline.extraction import upstreams
+from strata.pipeline.extraction.decoding import ahead, waveform
+from strata.pipeline.extraction.upstreams import Upstream
 from strata.pipeline.progress import say
 from strata.pipeline.show import notices
-from strata.pipeline.stages.extract.decoding import ahead, waveform
 from strata.pipeline.study.failures import Failure
 from strata.trainers.evaluation.predictor import Predictor
 

@@ -16,8 +16,8 @@ from strata.pipeline.results.experiments import Experiment
 from strata.pipeline.results.reading import mapping
 from strata.pipeline.results.searches import Search
 from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number, size
-from strata.pipeline.stages.corpus import corpus_of
 from strata.pipeline.study import yaml12
+from strata.pipeline.study.manifest import corpus_of
 
 MOST_FAILURES = 200
 """Rows of a failures file that the page repeats; the file holds the rest."""

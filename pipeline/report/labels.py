@@ -11,7 +11,7 @@ import pandas as pd
 from strata.pipeline.report import figures
 from strata.pipeline.report.collect import Study
 from strata.pipeline.results.reading import Gap, attempt
-from strata.pipeline.stages.corpus import corpus_of
+from strata.pipeline.study.manifest import corpus_of
 
 GROUPS = ("gender", "sex")
 """Labels that split a quantity whatever the kind of their task; those of binary tasks do so by their kind."""

@@ -113,8 +113,8 @@ def _listed(value: Any) -> list:
 def _job(study: Study, wanted: Wanted, labels: list[str]) -> tuple[Job, pd.Index]:
     """What is to be laid out for a view and layer, and the manifest's rows that its points stand for."""
     from strata.extractors.view import parse
-    from strata.pipeline.stages.gather import layer_names
     from strata.pipeline.study import keys
+    from strata.pipeline.study.layers import layer_names
     from strata.store import FeatureStore
 
     path = study.folder / "features" / f"{wanted.view}.zarr"

@@ -21,13 +21,9 @@ from strata.pipeline.progress import bar, say
 from strata.pipeline.study import dvcfile
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.kept import Kept
+from strata.pipeline.study.manifest import COLUMNS, corpus_of
 from strata.trainers.inputs.data import class_name
 
-COLUMNS = [
-    *("utterance", "audio", "start_s", "duration_s", "sampling_rate", "content", "audio_content"),
-    *("speaker", "split", "transcript"),
-]
-"""Columns of every manifest, in order; one column per label follows."""
 LISTED = "data/corpus.failures.csv"
 """Where unusable recordings are listed, below the study's folder."""
 
@@ -89,27 +85,6 @@ def _found_or_kept(inspector: "_Inspector", kept: Kept, corpus: str, section: Se
     if error is not None:
         raise error
     return found, unusable, ""
-
-
-def corpus_of(manifest: pd.DataFrame) -> pd.Series:
-    """The corpus of each utterance: the part of its id before the first slash."""
-    return manifest["utterance"].str.split("/", n=1).str[0].rename("corpus")
-
-
-def channels(study: Study, rows: pd.DataFrame) -> pd.Series:
-    """Which channel of its file each utterance is, as the section of its corpus has it now; None: the mean of all."""
-    chosen = {corpus: section.channel for corpus, section in study.params.corpora.items()}
-    found = [chosen.get(corpus) for corpus in corpus_of(rows)]
-    return pd.Series(found, index=rows.index, dtype=object, name="channel")
-
-
-def make_absent_audio(study: Study, rows: pd.DataFrame) -> None:
-    """Makes what recordings of synthetic corpora are absent: the manifest may have come from DVC's cache."""
-    for corpus, section in study.params.corpora.items():
-        own = rows[rows["utterance"].str.startswith(f"{corpus}/")]
-        if section.synthetic and not all((study.folder / path).exists() for path in own["audio"]):
-            for _ in adapter(section.adapter).utterances(section, study.folder):
-                pass  # each file is there when its utterance is yielded
 
 
 class _Inspector:

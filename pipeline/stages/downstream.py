@@ -1,6 +1,6 @@
 """`strata downstream NAME…`: frozen embeddings and labels → results/downstream/<name>/ (wavCSE §3, phase 2).
 
-A section is a single-layer model, trained and written as an experiment is (`stages.train`), or a verification
+A section is a single-layer model, trained and written as an experiment is (`stages.cells`), or a verification
 (`trainers.evaluation.verification`). What the corpora lack is skipped, with a line and `skipped.json` in the place of
 scores: one recipe names all tasks, whatever corpora are at hand. Audio that the embedding's model was trained on is
 never tested; where that is all there is, the section is skipped too.
@@ -14,14 +14,16 @@ from difflib import get_close_matches
 
 import pandas as pd
 from strata.pipeline.errors import Errors
-from strata.pipeline.files import write_if_changed
+from strata.pipeline.files import write_if_changed, write_table
 from strata.pipeline.progress import say
-from strata.pipeline.stages import gather, train, trials
-from strata.pipeline.stages.corpus import corpus_of
-from strata.pipeline.stages.embed import LAYER, Embeddings
+from strata.pipeline.stages import trials
+from strata.pipeline.stages.cells import TABLES, Cell, train
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.provenance import provenance_of
+from strata.pipeline.study.embeddings import LAYER, Embeddings
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.manifest import corpus_of
+from strata.pipeline.study.sources import labelled
 from strata.store.lock import exclusive
 from strata.trainers.spec import Downstream, Task, Verification
 
@@ -47,7 +49,7 @@ def run(study: Study, names: list[str]) -> None:
 
 def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
     sources = Embeddings(study)
-    cells: list[train.Cell] = []
+    cells: list[Cell] = []
     for name in names:
         with errors.of(f"downstream {name}"):
             section = study.params.downstream[name]
@@ -59,7 +61,7 @@ def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
             if not (tasks := _tasks(study, sources, name, section, corpora)):
                 continue
             here = section.model_copy(update={"corpora": corpora, "tasks": tasks})
-            cell = train.Cell.of(sources, f"downstream/{name}", {}, here)
+            cell = Cell.of(sources, f"downstream/{name}", {}, here)
             if _is_all_seen(study, sources, name, cell.views, cell.table):
                 continue
             if cell.is_up_to_date(study):
@@ -69,7 +71,7 @@ def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
                 cells.append(cell)
             (study.results("downstream", name) / SKIPPED).unlink(missing_ok=True)
     if cells:
-        train.train(study, sources, cells, errors)
+        train(study, sources, cells, errors)
 
 
 def _corpora(study: Study, name: str, section: Downstream | Verification) -> list[str]:
@@ -87,7 +89,7 @@ def _tasks(study: Study, sources: Embeddings, name: str, section: Downstream, co
     """The tasks of a section that the corpora label; none, and the section is skipped, where they label none."""
     manifest = sources.manifest[corpus_of(sources.manifest).isin(corpora)]
     tasks = {task: study.params.tasks[task] for task in section.tasks}
-    found = [task for task, how in tasks.items() if gather.labelled(manifest, task, how).any()]
+    found = [task for task, how in tasks.items() if labelled(manifest, task, how).any()]
     lacking = [task for task in tasks if task not in found]
     labels = [tasks[task].label or task for task in lacking]
     reason = f"no utterance of {', '.join(corpora)} is labelled for {', '.join(lacking)}"
@@ -126,13 +128,13 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def _skip(study: Study, name: str, reason: str) -> None:
     folder = study.results("downstream", name)
     # What is there is of corpora that are not: the report must not show it.
-    for file in ("metrics.json", *train.TABLES, "trials.parquet"):
+    for file in ("metrics.json", *TABLES, "trials.parquet"):
         (folder / file).unlink(missing_ok=True)
     write_if_changed(folder / SKIPPED, (json.dumps({"name": name, "reason": reason}, indent=1) + "\n").encode())
     say(f"downstream/{name}: skipped, {reason}")
 
 
-def _say_seen(sources: Embeddings, cell: train.Cell) -> None:
+def _say_seen(sources: Embeddings, cell: Cell) -> None:
     seen = _seen(sources, cell.views)
     if shared := int(cell.table["content"].isin(seen).sum()):
         say(f"{cell.title}: {shared} of {len(cell.table)} utterances have trained the embedding and are never tested")
@@ -141,7 +143,7 @@ def _say_seen(sources: Embeddings, cell: train.Cell) -> None:
 def _verify(study: Study, sources: Embeddings, name: str, section: Verification, corpora: Sequence[str]) -> None:
     tasks = {section.verify: Task(kind="classification", corpora=list(corpora))}
     manifest = sources.manifest
-    if not gather.labelled(manifest, section.verify, tasks[section.verify]).any():
+    if not labelled(manifest, section.verify, tasks[section.verify]).any():
         hint = "" if section.verify in manifest else _nearest(section.verify, manifest.columns)
         _skip(study, name, f"no utterance of {', '.join(corpora)} is labelled for {section.verify}{hint}")
         return
@@ -176,7 +178,7 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
         "cell": identity,
     }
     (folder / "metrics.json").unlink(missing_ok=True)
-    train.write_table(folder / "trials.parquet", outcome.trials)
+    write_table(folder / "trials.parquet", outcome.trials)
     write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     (folder / SKIPPED).unlink(missing_ok=True)
     eer = outcome.metrics["tasks"][section.verify]["eer"]["mean"]

@@ -16,11 +16,12 @@ import joblib
 from strata.pipeline.errors import for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
-from strata.pipeline.stages import gather
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.layers import layer_names
+from strata.pipeline.study.sources import Sources, shape_note
 from strata.store.lock import exclusive
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _eliminate(study: Study, name: str) -> None:
         say(f"{name}: up to date; view {section.view} has been narrowed to the layers that it kept")
         return
     tasks = {task: study.params.tasks[task] for task in section.tasks}
-    sources = gather.Sources(study)
+    sources = Sources(study)
     table, views = sources.select([section.view], tasks, section.folds, section.corpora)
     cell = identity_of(section, tasks, section.folds, table, views)
     if up_to_date(study, folder / "elimination.json", cell):
@@ -53,14 +54,14 @@ def _eliminate(study: Study, name: str) -> None:
     from strata.trainers.search import rounds  # torch, only now that there is something to train
     from strata.trainers.search.elimination import Round
 
-    layers = gather.layer_names(views[section.view].store, "all")
+    layers = layer_names(views[section.view].store, "all")
     data = sources.dataset(table, views, {section.view: layers})
     provenance = provenance_of(study, views)
     with exclusive(folder / "eliminate"), Journal(folder / "rounds.jsonl", cell, name) as journal:
         total = rounds.num_rounds(section, len(layers))
         done = {rounds.Key(**step["key"]): Round(**step["found"]) for step in journal.steps}
         going_on = f"; {len(done)} of {total} rounds are there" if done else ""
-        say(f"{name}: {gather.shape_note(data)}{going_on}")
+        say(f"{name}: {shape_note(data)}{going_on}")
         started = time.monotonic()
         with bar(total, "rounds", name) as progress:
             progress.update(len(done))

@@ -3,33 +3,23 @@
 The rows are those of the view that the model reads: nothing is decoded, and a grown view costs its new rows. A model
 that was trained anew makes other embeddings, so its store is made anew as well, which costs seconds. `strata embed
 --model` turns files of audio into an array instead: see `commands.predict`.
-
-`Embeddings` is what `strata downstream` reads them by.
 """
 
-import hashlib
-import io
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from strata.extractors.view import View
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
-from strata.pipeline.stages import gather
-from strata.pipeline.stages.train import SEEN
-from strata.pipeline.study import keys, segments
+from strata.pipeline.study.embeddings import LAYER, SEEN, digest
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.sources import Sources
 from strata.store import FeatureStore, differences
 from strata.store.lock import exclusive
 from strata.trainers.spec import Folds
 
-LAYER = "embedding"
-"""Name of the one layer of such a store."""
 PORTION = 4096
 """Rows that are read, embedded and written at a time."""
 
@@ -40,11 +30,11 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: a model is not there, or has no embedding; the other sections have been embedded.
     """
-    sources = gather.Sources(study)
+    sources = Sources(study)
     for_each(study.chosen("embed", names), lambda name: _embed(study, sources, name), "embedding")
 
 
-def _embed(study: Study, sources: gather.Sources, name: str) -> None:
+def _embed(study: Study, sources: Sources, name: str) -> None:
     section = study.params.embed[name]
     results = study.results(*section.experiment.split("/"))
     predictor, config = _model(results, section.experiment)
@@ -56,8 +46,8 @@ def _embed(study: Study, sources: gather.Sources, name: str) -> None:
     seen = (results / SEEN).read_bytes()
     fingerprint = {
         "family": "embedding",
-        "model": _digest((results / "model" / "model.safetensors").read_bytes()),
-        "seen": _digest(seen),
+        "model": digest((results / "model" / "model.safetensors").read_bytes()),
+        "seen": digest(seen),
         "view": view,
         "layers": layers,
         "upstream": _values(cached.store.header.fingerprint),
@@ -76,10 +66,6 @@ def _embed(study: Study, sources: gather.Sources, name: str) -> None:
                 store.append(part, given[:, None], np.zeros(len(part), np.int64))
                 progress.update(len(part))
     say(f"{name}: {len(missing)} embeddings of {store.header.dim} numbers from {len(layers)} layers")
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _values(fingerprint: Mapping[str, object]) -> dict[str, object]:
@@ -125,61 +111,3 @@ def _store(path: Path, fingerprint: Mapping[str, object], dim: int) -> FeatureSt
         shutil.rmtree(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FeatureStore.create(path, fingerprint=fingerprint, layer_names=[LAYER], dim=dim)
-
-
-class Embeddings(gather.Sources):
-    """A study's manifest and embeddings, in the place of its views."""
-
-    command = "embed"
-
-    def __init__(self, study: Study):
-        super().__init__(study)
-        self._seen: dict[str, frozenset[str]] = {}
-
-    def seen(self, name: str) -> frozenset[str]:
-        """Contents of the audio that an embedding's model was trained on: also of segments of a recording that it heard
-        whole, and of what else overlaps with what it heard.
-
-        Of text views also that of other recordings of the same texts.
-        """
-        if name not in self._seen:
-            self._seen[name] = self._read_seen(name)
-        return self._seen[name]
-
-    def _read_seen(self, name: str) -> frozenset[str]:
-        store = self._open(name)
-        try:
-            heard = pd.read_parquet(io.BytesIO(self._seen_bytes(store)))
-        except OSError as error:
-            raise StageError(f"{store.path / SEEN} cannot be read ({error}); run `strata embed {name}` again") from None
-        known = keys.of(self._section(name), self.manifest)
-        trained = self.manifest["content"].isin(heard["content"])
-        # As it was then, and as it is here: a recording may have left the corpus, or its name may be of another kind.
-        spans = [segments.spans(self.manifest[trained]), *([heard] if segments.SPAN[0] in heard else [])]
-        trained |= segments.overlapping(self.manifest, pd.concat(spans)[segments.SPAN])
-        same = trained | known.isin(known[trained].dropna())
-        return frozenset(heard["content"]) | frozenset(self.manifest["content"][same])
-
-    def _seen_bytes(self, store: FeatureStore) -> bytes:
-        content = (store.path / SEEN).read_bytes()
-        if _digest(content) != store.header.fingerprint["seen"]:
-            raise OSError("it is not of this model")
-        return content
-
-    def dataset(self, table: pd.DataFrame, views: Mapping[str, gather.Cached], layers: Mapping[str, object]):
-        """See `Sources.dataset`; knows what must not be tested."""
-        seen = frozenset().union(*(self.seen(name) for name in views))
-        return replace(super().dataset(table, views, layers), seen=seen)
-
-    def _open(self, view: str) -> FeatureStore:
-        path = self.study.embeddings(view)
-        if not FeatureStore.exists(path):
-            raise StageError(f"no embeddings at {path}: run `strata embed {view}` first (or `dvc pull`)")
-        return FeatureStore.open(path)
-
-    def _section(self, view: str) -> View:
-        # Rows go by the keys of the view that the model reads.
-        read = self._open(view).header.fingerprint["view"]
-        if read not in self.study.params.views:
-            raise StageError(f"the embeddings {view} were made of view {read}, which params.yaml has no more")
-        return self.study.params.views[read]

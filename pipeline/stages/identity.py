@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from strata import trainers
 from strata.pipeline.files import write_if_changed
-from strata.pipeline.stages.gather import Cached
 from strata.pipeline.stages.provenance import manifest_hash
 from strata.pipeline.study import segments
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.sources import Cached
 from strata.trainers.inputs.data import class_name
 from strata.trainers.spec import Folds, Task
 
@@ -59,7 +59,7 @@ def _code() -> bytes:
     """Identity of the code that selects and trains."""
     files = [
         Path(__file__),
-        Path(__file__).with_name("gather.py"),
+        Path(segments.__file__).with_name("sources.py"),
         *sorted(Path(trainers.__file__).parent.rglob("*.py")),
     ]
     return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=16).digest()

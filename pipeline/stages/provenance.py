@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from strata import trainers
-from strata.pipeline.stages.gather import Cached
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.sources import Cached
 
 
 def provenance_of(study: Study, views: Mapping[str, Cached]) -> dict[str, object]:

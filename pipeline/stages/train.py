@@ -1,87 +1,19 @@
 """`strata train EXPERIMENT…`: cached layers and labels → results/<experiment>/: scores, predictions, a model.
 
 A grid's cells lie below their experiment, `results/<experiment>/<cell>/`, each complete in itself and trained when what
-it follows from has changed. The models of all cells are trained side by side, in the order of the cells, and a cell is
-written when its last model is there: a run that is killed loses the models that it was busy with, those of one cell or,
-on many cores, of a few.
+it follows from has changed. The models of all cells are trained side by side, in the order of the cells: see
+`stages.cells`.
 """
 
-import io
-import json
-import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
-import joblib
-import pandas as pd
 from strata.pipeline.errors import Errors
-from strata.pipeline.files import write_if_changed
-from strata.pipeline.progress import bar, say
-from strata.pipeline.stages import gather
-from strata.pipeline.stages.corpus import corpus_of
-from strata.pipeline.stages.identity import identity_of, up_to_date
-from strata.pipeline.stages.provenance import provenance_of
-from strata.pipeline.study import segments
+from strata.pipeline.progress import say
+from strata.pipeline.stages.cells import Cell, train
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.sources import Sources
 from strata.store.lock import exclusive
-from strata.trainers.spec import Experiment, Task
-
-TABLES = ("predictions.parquet", "curves.parquet")
-SEEN = "seen.parquet"
-"""What audio the model was trained on, by content and as stretches of recordings: who uses its embeddings must not test
-on it."""
-MODEL = ("model/config.json", "model/model.safetensors", SEEN)
-"""What stands beside metrics.json."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One experiment of params.yaml, or one of those that a grid stands for, with its data."""
-
-    title: str
-    """`<experiment>`, or `<experiment>/<cell>`."""
-    grid: Mapping[str, str]
-    """For each field of the grid the part of the cell's name that tells its value."""
-    experiment: Experiment
-    tasks: Mapping[str, Task]
-    table: pd.DataFrame
-    views: Mapping[str, gather.Cached]
-    layers: Mapping[str, Sequence[str]]
-    identity: str
-    """A hash of all that its results follow from."""
-
-    @classmethod
-    def of(cls, sources: gather.Sources, title: str, grid: Mapping[str, str], experiment: Experiment) -> "Cell":
-        """Finds the utterances and their labels; reads no features.
-
-        Raises:
-            ValueError, OSError: no utterances, an absent or broken store, a layer that a view does not have.
-        """
-        tasks = {task: sources.study.params.tasks[task] for task in experiment.tasks}
-        table, views = sources.select(experiment.views, tasks, experiment.folds, experiment.corpora)
-        return cls(
-            title=title,
-            grid=grid,
-            experiment=experiment,
-            tasks=tasks,
-            table=table,
-            views=views,
-            layers={view: gather.layer_names(cached.store, experiment.layers) for view, cached in views.items()},
-            identity=identity_of(experiment, tasks, experiment.folds, table, views),
-        )
-
-    def folder(self, study: Study) -> Path:
-        """Where its results lie."""
-        return study.results(*self.title.split("/"))
-
-    def is_up_to_date(self, study: Study) -> bool:
-        """Whether its results are there, all of them, and follow from what there is now."""
-        folder, wanted = self.folder(study), (*TABLES, *(MODEL if self.experiment.final else ()))
-        there = all((folder / f).exists() for f in wanted)
-        return there and up_to_date(study, folder / "metrics.json", self.identity)
 
 
 def run(study: Study, names: list[str]) -> None:
@@ -102,7 +34,7 @@ def run(study: Study, names: list[str]) -> None:
 
 
 def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
-    sources = gather.Sources(study)
+    sources = Sources(study)
     todo: list[Cell] = []
     for name in names:
         cells = study.params.cells(name)
@@ -125,75 +57,3 @@ def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
         todo += new
     if todo:
         train(study, sources, todo, errors)
-
-
-def train(study: Study, sources: gather.Sources, cells: Sequence[Cell], errors: Errors) -> None:
-    """Trains cells side by side and writes each one's results as soon as they are there."""
-    from strata.trainers.evaluation import experiment as trainer  # torch, only now that there is something to train
-
-    def plan(cell: Cell):
-        data = sources.dataset(cell.table, cell.views, cell.layers)
-        if not cell.grid:
-            say(f"{cell.title} ({cell.experiment.setup}): {gather.shape_note(data)}")
-        return trainer.plan(cell.experiment, cell.tasks, data)
-
-    started, done = time.monotonic(), 0
-    total = sum(trainer.num_models(cell.experiment) for cell in cells)
-    title = cells[0].title if len(cells) == 1 else f"{len(cells)} experiments"
-    with bar(total, "models", title) as progress:
-        plans = [lambda cell=cell: plan(cell) for cell in cells]
-        # Each worker imports PyTorch, which takes as long as some models: no more of them than there are models.
-        workers = min(study.params.train.workers or joblib.cpu_count(), total)
-        outcomes = trainer.run_all(plans, progress.update, workers)
-        for cell, outcome in zip(cells, outcomes, strict=True):
-            with errors.of(f"experiment {cell.title}"):
-                if isinstance(outcome, Exception):
-                    raise outcome
-                _write(study, cell, outcome)
-                done += 1
-    hours = (time.monotonic() - started) / 3600
-    if done > 1:
-        say(f"{done} experiments in {hours * 60:.1f} min, {done / hours:,.0f} an hour")
-
-
-def _write(study: Study, cell: Cell, outcome) -> None:
-    folder = cell.folder(study)
-    provenance = provenance_of(study, cell.views)
-    metrics = {
-        "experiment": cell.title,
-        **outcome.metrics,
-        "corpora": list(corpus_of(cell.table).unique()),
-        "grid": cell.grid,
-        "layers": cell.layers,
-        "config": cell.experiment.model_dump(mode="json"),
-        "seconds": {"total": round(outcome.seconds, 3)},
-        "provenance": provenance,
-        "cell": cell.identity,
-    }
-    # metrics.json is written last: it says that the rest is there and belongs together.
-    (folder / "metrics.json").unlink(missing_ok=True)
-    shutil.rmtree(folder / "model", ignore_errors=True)
-    (folder / SEEN).unlink(missing_ok=True)
-    write_table(folder / TABLES[0], outcome.predictions)
-    write_table(folder / TABLES[1], outcome.curves)
-    if outcome.predictor:
-        sections = {view: study.params.views[view].model_dump(mode="json") for view in cell.views}
-        synthetic = gather.synthetic_corpora(study, cell.table)
-        extra = {"views": sections, "layers": cell.layers, "synthetic_corpora": synthetic, "provenance": provenance}
-        outcome.predictor.save(folder / "model", extra)
-        heard = cell.table[cell.table["content"].isin(outcome.seen)].drop_duplicates("content")
-        heard = pd.concat([heard["content"], segments.spans(heard)], axis=1)
-        write_table(folder / SEEN, heard.sort_values("content", ignore_index=True))
-    write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
-    scores = ", ".join(
-        f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"
-        for task, metric in outcome.metrics["primary"].items()
-    )
-    say(f"{cell.title}: {scores} ({outcome.seconds:.1f} s)")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Writes a Parquet file, whole or not at all."""
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    write_if_changed(path, buffer.getvalue())

@@ -14,13 +14,13 @@ import pandas as pd
 from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE, UnusableAudio
 from strata.pipeline.errors import StageError, for_each
+from strata.pipeline.extraction.decoding import Recording, decoded
 from strata.pipeline.files import failure_table, write_if_changed
 from strata.pipeline.progress import amount, bar, say, speed
-from strata.pipeline.stages.corpus import channels, corpus_of, make_absent_audio
-from strata.pipeline.stages.extract.decoding import Recording, decoded
 from strata.pipeline.study import dvcfile, fingerprints
 from strata.pipeline.study.failures import Failure, Failures, judge
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.manifest import channels, corpus_of, make_absent_audio
 from strata.pipeline.study.transcripts import Transcripts, as_json, doubt, memory
 from strata.store.lock import exclusive
 

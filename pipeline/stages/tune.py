@@ -18,12 +18,13 @@ import joblib
 from strata.pipeline.errors import for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
-from strata.pipeline.stages import gather
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.layers import layer_names
+from strata.pipeline.study.sources import Sources, shape_note
 from strata.store.lock import exclusive
 from strata.trainers.inputs.data import Dataset
 from strata.trainers.search.space import Space
@@ -56,7 +57,7 @@ def _tune(study: Study, name: str) -> None:
     how, base = space.how, space.base
     folder = study.results("tune", name)
     tasks = {task: study.params.tasks[task] for task in base.tasks}
-    sources = gather.Sources(study)
+    sources = Sources(study)
     table, views = sources.select(space.views, tasks, base.folds, base.corpora)
 
     def identity(trials: int, experiment: str) -> str:
@@ -69,9 +70,7 @@ def _tune(study: Study, name: str) -> None:
         say(f"{name}: up to date")
         return
     layers = {
-        (view, str(wanted)): gather.layer_names(views[view].store, wanted)
-        for wanted in space.layers
-        for view in space.views
+        (view, str(wanted)): layer_names(views[view].store, wanted) for wanted in space.layers for view in space.views
     }
 
     def dataset(experiment: Experiment) -> Dataset:
@@ -86,7 +85,7 @@ def _tune(study: Study, name: str) -> None:
         total = space.num_trials
         done = [tuning.Trial(**step) for step in journal.steps[:total]]
         going_on = f"; {len(done)} are there" if done else ""
-        say(f"{name}: {total} trials of {how.experiment}, {gather.shape_note(dataset(base))}{going_on}")
+        say(f"{name}: {total} trials of {how.experiment}, {shape_note(dataset(base))}{going_on}")
         if how.prune and not tuning.prunes(space):
             say(f"{name}: with a model per task no one loss tells of a trial; none is pruned")
         with bar(total, "trials", name) as progress:

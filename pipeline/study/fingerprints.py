@@ -16,22 +16,10 @@ from typing import TYPE_CHECKING
 from strata import extractors
 from strata.extractors.sources import LOCAL_DIRECTORY
 from strata.pipeline.files import write_if_changed
-from strata.pipeline.stages.extract import work
-from strata.pipeline.stages.extract.runners import Runner
-from strata.pipeline.stages.extract.work import Job
 
 if TYPE_CHECKING:
     from strata.extractors import Extractor
     from strata.extractors.transformers.recogniser import Recogniser
-
-
-def fingerprint(job: Job, view: str, crew: Runner) -> Mapping[str, object]:
-    """The fingerprint of a view's values, from memory, or from whoever computes them.
-
-    Raises:
-        ViewError: the view cannot be loaded.
-    """
-    return remembered(Path(job.folder), view, job.section, lambda: crew.ask(look))
 
 
 def remembered(folder: Path, name: str, section: str, look: Callable[[], Mapping[str, object]]) -> Mapping[str, object]:
@@ -84,19 +72,21 @@ def _memory(folder: Path, name: str) -> Path:
     return folder / ".strata" / "fingerprints" / f"{name}.json"
 
 
-def look(job: Job) -> dict[str, object]:
-    """Makes the extractor: its fingerprint, and all that it follows from."""
-    return seen(work.extractor(job), job.section)
-
-
 def seen(model: "Extractor | Recogniser", section: str) -> dict[str, object]:
     """A model's fingerprint, and all that it follows from."""
     checkpoint = None if model.checkpoint is None else str(model.checkpoint.absolute())
     return {"fingerprint": model.fingerprint, "checkpoint": checkpoint, "causes": _causes(section, checkpoint)}
 
 
+def checkpoint_files(folder: Path | None) -> list[str]:
+    """Names, sizes, times and places of a checkpoint's files: what changes when they do."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
+    found = [(path, path.stat()) for path in files]
+    return [f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for path, s in found]
+
+
 def _causes(section: str, checkpoint: str | None) -> list[str]:
-    return [section, _code(), *work.checkpoint_files(Path(checkpoint) if checkpoint else None)]
+    return [section, _code(), *checkpoint_files(Path(checkpoint) if checkpoint else None)]
 
 
 _NUM_OTHER_CAUSES = 2

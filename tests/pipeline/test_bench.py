@@ -9,8 +9,8 @@ import pytest
 from strata.pipeline.commands import bench
 
 FIELDS = {
-    "view", "utterances", "audio_s", "hours_per_hour", "hands", "notices", "decode_s", "compute_s", "write_s", "rounds",
-    "unusable", "device", "batch_s", "compute_dtype", "peak_bytes", "operations", "matrix_rate", "size",
+    "view", "utterances", "audio_s", "hours_per_hour", "num_workers", "notices", "decode_s", "compute_s", "write_s",
+    "rounds", "unusable", "device", "batch_s", "compute_dtype", "peak_bytes", "operations", "matrix_rate", "size",
     "share_of_matrix_rate", "is_text",
 }  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_workers_are_measured_as_workers(listed):
     """With `extract.workers: 2` the blocks go to two processes."""
     listed.params["extract"] = {"workers": 2}
     listed.write_params()
-    assert measured(listed, "mfcc")[0]["hands"] == 2
+    assert measured(listed, "mfcc")[0]["num_workers"] == 2
 
 
 def test_the_sample_has_the_durations_of_the_corpus():

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 import pytest
-from strata.pipeline.stages.extract import cluster, work
-from strata.pipeline.stages.extract.work import Job, Recording
+from strata.pipeline.extraction import cluster, work
+from strata.pipeline.extraction.work import Extraction, Recording
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore
 
@@ -190,12 +190,12 @@ def test_a_block_that_somebody_has_claimed_is_left_alone(study):
     """As when Dask runs it a second time because its first worker seemed dead."""
     study.succeeds("corpus")
     study.succeeds("extract", "mfcc")
-    job = Job.of(Study(study.folder / "params.yaml"), "mfcc")
-    store = FeatureStore.open(job.store)
+    extraction = Extraction.of(Study(study.folder / "params.yaml"), "mfcc")
+    store = FeatureStore.open(extraction.store)
     with store.locked():
         block = store.reserve()
         assert store.claim(block)
-        report = work.compute(job, block, [Recording("0" * 32, "recordings/000.wav", 0.0, 0.3)])
+        report = work.compute(extraction, block, [Recording("0" * 32, "recordings/000.wav", 0.0, 0.3)])
     assert report.claim is None
     assert not report.keys
     assert not (store.path / f"pooled/c/{block}").exists()
@@ -206,11 +206,11 @@ def test_blocks_that_come_back_taken_are_given_out_again(study, monkeypatch):
     study.succeeds("corpus")
     compute, attempts = work.compute, []
 
-    def taken_at_first(job, block, recordings, progress):
+    def taken_at_first(extraction, block, recordings, progress):
         attempts.append(block)
         if len(attempts) == 1:
-            FeatureStore.open(job.store).claim(block)
-        return compute(job, block, recordings, progress)
+            FeatureStore.open(extraction.store).claim(block)
+        return compute(extraction, block, recordings, progress)
 
     monkeypatch.setattr(work, "compute", taken_at_first)
     assert "computed 24 utterances" in study.succeeds("extract", "mfcc")
@@ -219,15 +219,15 @@ def test_blocks_that_come_back_taken_are_given_out_again(study, monkeypatch):
 
 KILLER = """
 import os
-from strata.pipeline.stages.extract import work
+from strata.pipeline.extraction import work
 
 compute = work.compute
 
 
-def compute_unless_fatal(job, block, recordings, progress=None):
+def compute_unless_fatal(extraction, block, recordings, progress=None):
     if any(recording.duration_s > 1 for recording in recordings):
         os._exit(9)
-    return compute(job, block, recordings)
+    return compute(extraction, block, recordings)
 
 
 work.compute = compute_unless_fatal

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from strata.pipeline.stages.corpus import COLUMNS, _manifest
+from strata.pipeline.stages.corpus import _manifest
+from strata.pipeline.study.manifest import COLUMNS
 from strata.trainers.inputs.data import targets
 from strata.trainers.spec import Task
 

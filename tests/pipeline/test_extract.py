@@ -357,16 +357,16 @@ def test_how_an_extraction_runs_changes_no_value(framed):
 
 def test_a_worker_with_another_model_is_refused(study, tmp_path):
     """A machine whose checkpoint is not the one that the store was made with writes nothing."""
-    from strata.pipeline.stages.extract.work import Job, compute
+    from strata.pipeline.extraction.work import Extraction, compute
     from strata.pipeline.study.folder import Study
 
     study.succeeds("corpus")
     study.succeeds("extract", "wavlm")
     section = json.dumps({"family": "transformers", "source": "miniature:hubert"})
-    job = Job.of(Study(study.folder / "params.yaml"), "wavlm")
+    extraction = Extraction.of(Study(study.folder / "params.yaml"), "wavlm")
     store = opened(study, "wavlm")
     with store.locked(), pytest.raises(StageError, match=r"another model .*config, masking|give every worker"):
-        compute(Job(job.folder, job.store, section, "cpu", None), store.reserve(), [])
+        compute(Extraction(extraction.folder, extraction.store, section, "cpu", None), store.reserve(), [])
 
 
 # -- only what is missing ------------------------------------------------------------------------------------------

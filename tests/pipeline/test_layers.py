@@ -19,9 +19,9 @@ from strata.pipeline import cli
 from strata.pipeline.commands import layers
 from strata.pipeline.commands.layers import narrowing, saving
 from strata.pipeline.commands.layers.outcome import Outcome, with_layers
+from strata.pipeline.extraction.work import values
 from strata.pipeline.report import layer_tables
 from strata.pipeline.results.eliminations import read_elimination
-from strata.pipeline.stages.extract.work import values
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore, narrow
 

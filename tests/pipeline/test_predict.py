@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from strata import extractors
 from strata.extractors import speechbrain
 from strata.pipeline import cli
-from strata.pipeline.commands import predict, upstreams
-from strata.pipeline.commands.answers import Answer, Answered, Lines, Table
+from strata.pipeline.commands import predict
+from strata.pipeline.commands.predictions import Answer, Answered, Lines, Table
 from strata.pipeline.corpora.folder import Folder
-from strata.pipeline.stages.extract.decoding import ahead
+from strata.pipeline.extraction import upstreams
+from strata.pipeline.extraction.decoding import ahead
 from strata.pipeline.study.failures import Failure
 from strata.store import FeatureStore
 from strata.trainers.evaluation.predictor import Predictor

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from strata.pipeline.stages.corpus import COLUMNS
+from strata.pipeline.study.manifest import COLUMNS
 from strata.store import FeatureStore
 
 

@@ -44,7 +44,7 @@ def test_the_same_error_is_told_once(count, told):
 
 
 STAGES = {
-    "train": ("strata.pipeline.stages.train.Cell.of", "experiment", "experiments"),
+    "train": ("strata.pipeline.stages.cells.Cell.of", "experiment", "experiments"),
     "eliminate": ("strata.pipeline.stages.eliminate._eliminate", "elimination", "eliminate"),
     "tune": ("strata.pipeline.stages.tune._tune", "search", "tune"),
     "embed": ("strata.pipeline.stages.embed._embed", "embedding", "embed"),

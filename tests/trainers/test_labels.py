@@ -87,7 +87,7 @@ def test_metrics_do_not_depend_on_where_labels_lie(shift):
 
 def test_predict_tells_all_digits():
     """In JSON the answer is the value itself."""
-    from strata.pipeline.commands.answers import single
+    from strata.pipeline.commands.predictions import single
 
     goal = targets("t", REGRESSION, pd.DataFrame({"t": [1.7e9, 1.7e9 + 1]}))
     told = [single(goal, np.array([1.7e9 + i / 2]), None, 0).as_json()["answer"] for i in range(3)]

@@ -17,11 +17,12 @@ from strata.extractors.view import LAST_HIDDEN_STATE, Upto, View
 from strata.pipeline.commands.layers import editing
 from strata.pipeline.commands.layers.outcome import Outcome, with_layers
 from strata.pipeline.errors import StageError
+from strata.pipeline.extraction import work
+from strata.pipeline.extraction.work import Extraction
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
 from strata.pipeline.show.names import layer_height, layer_ranges
 from strata.pipeline.show.tables import size
-from strata.pipeline.stages.extract.work import Job
 from strata.pipeline.study import dvcfile, fingerprints, params, soundness, yaml12
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore, differences, narrow
@@ -219,10 +220,12 @@ def expected(study: Study, outcome: Outcome, kept: View) -> dict[str, object]:
     """
     names = [str(layer) for layer in kept.layers]
     derived = {**outcome.fingerprint, "layers": names, "frames": [str(layer) for layer in kept.frames]}
-    job = replace(Job.of(study, outcome.view), section=kept.model_dump_json())
+    extraction = replace(Extraction.of(study, outcome.view), section=kept.model_dump_json())
     try:
         with local_only():
-            found = fingerprints.remembered(Path(job.folder), outcome.view, job.section, lambda: fingerprints.look(job))
+            found = fingerprints.remembered(
+                Path(extraction.folder), outcome.view, extraction.section, lambda: work.look(extraction)
+            )
     except CheckpointAbsent:
         return derived  # whoever reports the outcome has said so
     found = json.loads(json.dumps(dict(found)))

@@ -16,7 +16,7 @@ from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.sources import local_only
 from strata.extractors.view import View
 from strata.pipeline.commands.layers.outcome import Outcome, with_layers
-from strata.pipeline.stages.extract import work
+from strata.pipeline.extraction import work
 from strata.pipeline.study.folder import Study
 
 UTTERANCE_S = 4.0

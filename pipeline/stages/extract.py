@@ -18,17 +18,18 @@ from strata import extractors
 from strata.extractors import audio
 from strata.extractors.view import TextView
 from strata.pipeline.errors import StageError, for_each
+from strata.pipeline.extraction import plan, work
+from strata.pipeline.extraction.decoding import Recording
+from strata.pipeline.extraction.dispatch import runner_for
+from strata.pipeline.extraction.runners import Crashed, Runner
+from strata.pipeline.extraction.work import BlockResult, Extraction, Shape
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import amount, bar, say, speed
 from strata.pipeline.show.tables import millions, size
-from strata.pipeline.stages.corpus import channels, corpus_of, make_absent_audio
-from strata.pipeline.stages.extract import plan, work
-from strata.pipeline.stages.extract.decoding import Recording
-from strata.pipeline.stages.extract.runners import Crashed, Runner, runner
-from strata.pipeline.stages.extract.work import Job, Report, Shape
-from strata.pipeline.study import dvcfile, fingerprints, keys, soundness
+from strata.pipeline.study import dvcfile, keys, soundness
 from strata.pipeline.study.failures import Failures, judge
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.manifest import channels, corpus_of, make_absent_audio
 from strata.pipeline.study.transcripts import column
 from strata.store import FeatureStore, StoreError
 from strata.store.layout import default_block_rows
@@ -81,12 +82,12 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             f"{lacking}: run `dvc pull` first (`dvc push` where it was made, if that has not got it), "
             f"or `strata store drop {path}` to compute it anew"
         )
-    job = Job.of(study, view)
+    extraction = Extraction.of(study, view)
     family = study.params.views[view].family
     own_process = family in extractors.OWN_PROCESS
-    with runner(how, job, own_process) as crew:
-        fingerprint = fingerprints.fingerprint(job, view, crew)
-        store = _open(study, view, fingerprint, crew, utterances)
+    with runner_for(how, extraction, own_process) as runner:
+        fingerprint = runner.fingerprint(view)
+        store = _open(study, view, fingerprint, runner, utterances)
         with store.locked():
             known = soundness.Known.read(study.folder, view)
             known.listed = dvcfile.listed(study, view).md5
@@ -98,10 +99,10 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 if notice := extractors.NOTICES.get(family):
                     say(f"{view}: {notice}")
                 _check_room(study, view, store, todo, utterances)
-                _say_cut(view, crew, store)
+                _say_cut(view, runner, store)
                 _say_mended(view, store, todo)
                 make_absent_audio(study, todo[todo["text"].isna()])
-                _fill(study, view, store, crew, todo, failures, known)
+                _fill(study, view, store, runner, todo, failures, known)
             else:
                 done = len(utterances) - len(failures.rows)
                 say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
@@ -111,7 +112,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     judge(failures, view, len(utterances), study.params.extract.max_failed, _kind(utterances))
 
 
-def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterances: pd.DataFrame) -> FeatureStore:
+def _open(study: Study, view: str, fingerprint: Mapping, runner: Runner, utterances: pd.DataFrame) -> FeatureStore:
     path = study.store(view)
     if FeatureStore.exists(path):
         store = FeatureStore.open(path)
@@ -119,9 +120,9 @@ def _open(study: Study, view: str, fingerprint: Mapping, crew: Runner, utterance
             store.check(fingerprint)
             return store
         _remove_empty(path)
-        return _open(study, view, fingerprint, crew, utterances)  # by now it may be another process's
+        return _open(study, view, fingerprint, runner, utterances)  # by now it may be another process's
     _refuse_renamed(study, view, fingerprint)
-    return create(path, crew.ask(work.shape), utterances)
+    return create(path, runner.ask(work.shape), utterances)
 
 
 def _remove_empty(path: Path) -> None:
@@ -185,9 +186,9 @@ def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame
         )
 
 
-def _say_cut(view: str, crew: Runner, store: FeatureStore) -> None:
+def _say_cut(view: str, runner: Runner, store: FeatureStore) -> None:
     """A word on what is not computed, where the view stops below the model's last layer."""
-    model = crew.ask(work.size)
+    model = runner.ask(work.size)
     if model is not None and model.parameters < model.whole:
         parts = f"{millions(model.parameters)} of {millions(model.whole)} parameters"
         say(f"{view}: cut after layer {store.layer_names[-1]}: {parts}")
@@ -204,7 +205,7 @@ def _fill(
     study: Study,
     view: str,
     store: FeatureStore,
-    crew: Runner,
+    runner: Runner,
     todo: pd.DataFrame,
     failures: Failures,
     known: soundness.Known,
@@ -215,7 +216,7 @@ def _fill(
     audio_s = float(todo["duration_s"].sum())
     try:
         with bar(audio_s / 3600, "h audio" if is_audio else "h of speech", view) as progress:
-            _compute(store, crew, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
+            _compute(store, runner, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
     except BaseException:
         with suppress(OSError):
             failures.write()
@@ -237,31 +238,31 @@ def _fill(
 
 def _compute(
     store: FeatureStore,
-    crew: Runner,
+    runner: Runner,
     todo: pd.DataFrame,
     failures: Failures,
     known: soundness.Known,
     progress: Callable[[float], object],
 ) -> None:
-    """Keeps every hand of the crew busy, with one more block waiting for it; after an error, no new ones.
+    """Keeps every worker busy, with one more block waiting for it; after an error, no new ones.
 
     A block whose processes were lost is tried once more when all others are done: alone, so that it takes nobody along.
     """
     names = todo.set_index("content")[["utterance", "audio"]]
-    waiting = deque(plan.blocks(todo, Shape.of(store.header), store.header.block_rows, crew.hands))
+    waiting = deque(plan.blocks(todo, Shape.of(store.header), store.header.block_rows, runner.num_workers))
     doubtful: deque[list[Recording]] = deque()
     attempts: Counter[str] = Counter()
     errors: list[Exception] = []
     crashes: list[Exception] = []
 
     def hand_out() -> None:
-        while waiting and crew.pending < 2 * crew.hands:
-            crew.submit(store.reserve(), waiting.popleft(), progress)
-        if doubtful and not crew.pending:
-            crew.submit(store.reserve(), doubtful.popleft(), progress)
+        while waiting and runner.pending < 2 * runner.num_workers:
+            runner.submit(store.reserve(), waiting.popleft(), progress)
+        if doubtful and not runner.pending:
+            runner.submit(store.reserve(), doubtful.popleft(), progress)
 
-    def accept(recordings: list[Recording], outcome: Report | Exception) -> None:
-        if isinstance(outcome, Crashed) or (isinstance(outcome, Report) and outcome.claim is None):
+    def accept(recordings: list[Recording], outcome: BlockResult | Exception) -> None:
+        if isinstance(outcome, Crashed) or (isinstance(outcome, BlockResult) and outcome.claim is None):
             attempts[recordings[0].content] += 1
             tried_enough = attempts[recordings[0].content] >= (2 if isinstance(outcome, Crashed) else MOST_ATTEMPTS)
             if tried_enough:
@@ -284,11 +285,11 @@ def _compute(
         except Exception as error:
             errors.append(error)
 
-    while crew.pending or ((waiting or doubtful) and not errors):
+    while runner.pending or ((waiting or doubtful) and not errors):
         if not errors:
             trying(hand_out)
-        if crew.pending:
-            for recordings, outcome in crew.finished():
+        if runner.pending:
+            for recordings, outcome in runner.finished():
                 trying(accept, recordings, outcome)
     if errors or crashes:
         raise (errors or [StageError("; ".join(map(str, crashes)))])[0]

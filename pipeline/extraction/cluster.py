@@ -22,11 +22,11 @@ from glob import glob
 
 import distributed
 from strata.pipeline.errors import StageError
+from strata.pipeline.extraction import work
+from strata.pipeline.extraction.decoding import Recording
+from strata.pipeline.extraction.runners import Crashed, Progress, Result, Runner
+from strata.pipeline.extraction.work import BlockResult, Extraction
 from strata.pipeline.progress import say
-from strata.pipeline.stages.extract import work
-from strata.pipeline.stages.extract.decoding import Recording
-from strata.pipeline.stages.extract.runners import Answer, Crashed, Progress, Runner
-from strata.pipeline.stages.extract.work import Job, Report
 from strata.pipeline.study.params import ExtractStage
 
 PATIENCE_S = 30
@@ -49,16 +49,16 @@ class _Submitted:
 class Cluster(Runner):
     """Workers in processes of their own."""
 
-    def __init__(self, job: Job, how: ExtractStage, own_process: bool):
-        super().__init__(job)
+    def __init__(self, extraction: Extraction, how: ExtractStage, own_process: bool):
+        super().__init__(extraction)
         self._how = how
         self._own_process = own_process
         self._pending: dict[distributed.Future, _Submitted] = {}
         self._to_close: list = []
 
     @property
-    def hands(self) -> int:
-        """See `Runner.hands`."""
+    def num_workers(self) -> int:
+        """See `Runner.num_workers`."""
         return len(self._workers())
 
     @property
@@ -66,12 +66,12 @@ class Cluster(Runner):
         """See `Runner.pending`."""
         return len(self._pending)
 
-    def ask(self, question: Callable[[Job], Answer]) -> Answer:
+    def ask(self, question: Callable[[Extraction], Result]) -> Result:
         """See `Runner.ask`."""
         for _ in range(MOST_QUESTIONS):
             with self._talking():
                 workers = self._pinned()
-                future = self._client.submit(_ask, self.job, question, pure=False, workers=workers or None)
+                future = self._client.submit(_ask, self.extraction, question, pure=False, workers=workers or None)
                 self._wait({future: frozenset(workers)})
                 error = future.exception() if future.done() else None
             if isinstance(error, distributed.KilledWorker):
@@ -80,16 +80,20 @@ class Cluster(Runner):
                 raise error
             if future.done():
                 return future.result()
-        raise Crashed(f"loading the model of {self.job.section} ended every worker that tried: too little memory?")
+        raise Crashed(
+            f"loading the model of {self.extraction.section} ended every worker that tried: too little memory?"
+        )
 
     def submit(self, block: int, recordings: Sequence[Recording], progress: Progress) -> None:
         """See `Runner.submit`."""
         with self._talking():
             workers = self._pinned()
-            future = self._client.submit(_compute, self.job, block, recordings, pure=False, workers=workers or None)
+            future = self._client.submit(
+                _compute, self.extraction, block, recordings, pure=False, workers=workers or None
+            )
             self._pending[future] = _Submitted(block, recordings, progress, frozenset(workers))
 
-    def finished(self) -> list[tuple[Sequence[Recording], Report | Exception]]:
+    def finished(self) -> list[tuple[Sequence[Recording], BlockResult | Exception]]:
         """See `Runner.finished`. A block all of whose workers are gone comes back unclaimed."""
         try:
             with self._talking():
@@ -154,7 +158,7 @@ class Cluster(Runner):
             processes=True,
             dashboard_address="localhost:0",  # None means port 8787, and a warning where another cluster has it
             scheduler_kwargs={"dashboard": False},
-            local_directory=os.path.join(self.job.folder, ".strata", "dask"),
+            local_directory=os.path.join(self.extraction.folder, ".strata", "dask"),
             silence_logs=logging.CRITICAL,
             env={"OMP_NUM_THREADS": threads},  # Dask would give every worker one
         )
@@ -190,35 +194,35 @@ class Cluster(Runner):
 
     def _outcome(
         self, future: distributed.Future, submitted: _Submitted
-    ) -> tuple[Sequence[Recording], Report | Exception]:
+    ) -> tuple[Sequence[Recording], BlockResult | Exception]:
         if not future.done():
             future.cancel()
-            return submitted.recordings, Report(submitted.block)
+            return submitted.recordings, BlockResult(submitted.block)
         error = future.exception()
         if isinstance(error, distributed.KilledWorker):
             return submitted.recordings, Crashed.on(submitted.recordings)
         if error is not None:
             return submitted.recordings, error
-        report = future.result()
-        if report.claim is not None:
+        result = future.result()
+        if result.claim is not None:
             submitted.progress(sum(recording.duration_s for recording in submitted.recordings))
-        return submitted.recordings, report
+        return submitted.recordings, result
 
 
-def _ask(job: Job, question: Callable[[Job], Answer]) -> Answer:
-    _take_own_device(job)
-    return question(job)
+def _ask(extraction: Extraction, question: Callable[[Extraction], Result]) -> Result:
+    _take_own_device(extraction)
+    return question(extraction)
 
 
-def _compute(job: Job, block: int, recordings: Sequence[Recording]) -> Report:
-    _take_own_device(job)
-    return work.compute(job, block, recordings)
+def _compute(extraction: Extraction, block: int, recordings: Sequence[Recording]) -> BlockResult:
+    _take_own_device(extraction)
+    return work.compute(extraction, block, recordings)
 
 
-def _take_own_device(job: Job) -> None:
+def _take_own_device(extraction: Extraction) -> None:
     """Of several GPUs, each worker that was started here sees one: before PyTorch or TensorFlow look for them."""
     name = distributed.get_worker().name
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = named.split(",") if named else [str(i) for i in range(len(glob("/proc/driver/nvidia/gpus/*")))]
-    if job.device == "auto" and isinstance(name, int) and len(devices) > 1:
+    if extraction.device == "auto" and isinstance(name, int) and len(devices) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[name % len(devices)]

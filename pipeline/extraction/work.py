@@ -1,8 +1,8 @@
 """The work on one block: decode, compute, write. It runs where its runner puts it: a thread here, a worker elsewhere.
 
 Takes recordings, leaves the block's values in the store, and reports which utterances are there and which cannot be
-used; it never commits. What it needs to know of the study travels in `Job`, so that any process that sees the study's
-folder can do it. Knows no manifest, no lock and no other block.
+used; it never commits. What it needs to know of the study travels in `Extraction`, so that any process that sees the
+study's folder can do it. Knows no manifest, no lock and no other block.
 """
 
 import json
@@ -11,14 +11,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from strata import extractors
 from strata.extractors import Extractor, HiddenStates, TextExtractor
 from strata.extractors.contract import SAMPLING_RATE, Size
 from strata.pipeline.errors import StageError
-from strata.pipeline.stages.extract.decoding import Recording, decoded
+from strata.pipeline.extraction.decoding import Recording, decoded
+from strata.pipeline.study import fingerprints
 from strata.pipeline.study.failures import Failure
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore, FingerprintMismatch
@@ -31,12 +31,12 @@ TOKENS_PER_S = 5.0
 _MODEL = threading.Lock()
 """Held while the model computes a block; meanwhile the next one is decoded, and the last one written."""
 _LOADING = threading.Lock()
-_loaded: dict["Job", tuple[Extractor, list[str]]] = {}
+_loaded: dict["Extraction", tuple[Extractor, list[str]]] = {}
 """The model at hand, with the state of its files; one at a time, for models are large."""
 
 
 @dataclass(frozen=True)
-class Job:
+class Extraction:
     """What is to be computed from every recording, and where the values go."""
 
     folder: str
@@ -48,8 +48,8 @@ class Job:
     batch_s: float | None
 
     @classmethod
-    def of(cls, study: Study, view: str) -> "Job":
-        """The job of one view as params.yaml has it now."""
+    def of(cls, study: Study, view: str) -> "Extraction":
+        """The extraction of one view as params.yaml has it now."""
         folder, how = study.folder.absolute(), study.params.extract
         section = study.params.views[view].model_dump_json()
         return cls(str(folder), str(Study(folder / "params.yaml").store(view)), section, how.device, how.batch_s)
@@ -85,7 +85,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Report:
+class BlockResult:
     """What became of one block."""
 
     block: int
@@ -98,23 +98,31 @@ class Report:
     """Why the others were not, by content."""
 
 
-def shape(job: Job) -> Shape:
+def shape(extraction: Extraction) -> Shape:
     """Asks the model itself; some families have to load it for that."""
-    return Shape.of(extractor(job))
+    return Shape.of(extractor(extraction))
 
 
-def size(job: Job) -> Size | None:
+def size(extraction: Extraction) -> Size | None:
     """How large the model is, where it knows."""
-    return extractor(job).size
+    return extractor(extraction).size
+
+
+def look(extraction: Extraction) -> dict[str, object]:
+    """Asks the model for its fingerprint, and for all that this follows from: see `study.fingerprints`."""
+    return fingerprints.seen(extractor(extraction), extraction.section)
 
 
 def compute(
-    job: Job, block: int, recordings: Sequence[Recording], progress: Callable[[float], object] = lambda _: None
-) -> Report:
+    extraction: Extraction,
+    block: int,
+    recordings: Sequence[Recording],
+    progress: Callable[[float], object] = lambda _: None,
+) -> BlockResult:
     """Fills a reserved block with the recordings that can be used.
 
     Args:
-        job: of which view.
+        extraction: of which view.
         block: number of the block.
         recordings: at most a block's worth.
         progress: is told the seconds of audio that are done, now and then.
@@ -122,19 +130,19 @@ def compute(
     Raises:
         StageError: the model that this process finds is not the one that the store was made with.
     """
-    model, store = extractor(job), FeatureStore.open(job.store)
+    model, store = extractor(extraction), FeatureStore.open(extraction.store)
     if not store.holds(model.fingerprint):
-        differing = ", ".join(FingerprintMismatch(job.store, store.header.fingerprint, model.fingerprint).fields)
+        differing = ", ".join(FingerprintMismatch(extraction.store, store.header.fingerprint, model.fingerprint).fields)
         raise StageError(
-            f"{socket.gethostname()} finds another model than the one that {job.store} was made with ({differing}); "
-            "give every worker the same checkpoint"
+            f"{socket.gethostname()} finds another model than the one that {extraction.store} was made with "
+            f"({differing}); give every worker the same checkpoint"
         )
     claim = store.claim(block)
     if claim is None:
-        return Report(block)
+        return BlockResult(block)
     states: dict[str, HiddenStates] = {}
     failures: dict[str, Failure] = {}
-    portions = decoded(job.folder, recordings, model.unusable)
+    portions = decoded(extraction.folder, recordings, model.unusable)
     first = next(portions)
     compute_dtype = model.fingerprint["compute_dtype"]
     with _MODEL:
@@ -147,25 +155,23 @@ def compute(
             progress(sum(recording.duration_s for recording in portion))
     if states:
         store.write_block(block, rows(states, store.header.frame_layers), claim)
-    return Report(block, claim, list(states), [s.num_frames for s in states.values()], failures)
+    return BlockResult(block, claim, list(states), [s.num_frames for s in states.values()], failures)
 
 
-def extractor(job: Job) -> Extractor:
+def extractor(extraction: Extraction) -> Extractor:
     """The view's model, kept from block to block, and made anew when its files have changed."""
     with _LOADING:
-        model, files = _loaded.get(job, (None, None))
-        if model is None or files != checkpoint_files(model.checkpoint):
+        model, files = _loaded.get(extraction, (None, None))
+        if model is None or files != fingerprints.checkpoint_files(model.checkpoint):
             _loaded.clear()
-            model = extractors.load(json.loads(job.section), device=job.device, batch_s=job.batch_s, folder=job.folder)
-            _loaded[job] = model, checkpoint_files(model.checkpoint)
+            model = extractors.load(
+                json.loads(extraction.section),
+                device=extraction.device,
+                batch_s=extraction.batch_s,
+                folder=extraction.folder,
+            )
+            _loaded[extraction] = model, fingerprints.checkpoint_files(model.checkpoint)
         return model
-
-
-def checkpoint_files(folder: Path | None) -> list[str]:
-    """Names, sizes, times and places of a checkpoint's files: what changes when they do."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
-    found = [(path, path.stat()) for path in files]
-    return [f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for path, s in found]
 
 
 def values(model: Extractor, inputs: Sequence[np.ndarray] | Sequence[str]) -> Sequence[HiddenStates]:

@@ -9,9 +9,9 @@ import pandas as pd
 from strata.extractors.view import TextView, Upto, View
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
-from strata.pipeline.stages.corpus import COLUMNS, corpus_of
 from strata.pipeline.study import dvcfile, keys, segments
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.manifest import COLUMNS, corpus_of
 from strata.store import FeatureStore
 from strata.trainers.inputs.data import Dataset
 from strata.trainers.spec import Folds, Task
@@ -162,34 +162,6 @@ def _shared_texts(view: str, column: str, cached: Cached, table: pd.DataFrame) -
         f"{view}: {shared} of {len(table)} utterances share their text with another recording, so a text that is "
         f"tested may have been trained on; `folds: {{disjoint: {column}}}` keeps texts apart"
     )
-
-
-def synthetic_corpora(study: Study, table: pd.DataFrame) -> list[str]:
-    """Those among the corpora of these utterances in which nobody ever spoke."""
-    used = set(corpus_of(table))
-    return [name for name, corpus in study.params.corpora.items() if corpus.synthetic and name in used]
-
-
-def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple[str, ...]:
-    """The layers that an experiment's `layers` means in one store.
-
-    `last` is the model's output: `last_hidden_state` where the store has it, else the highest hidden state.
-    """
-    names = store.layer_names
-    if wanted == "all":
-        return tuple(name for name in names if name != "last_hidden_state") or names
-    if wanted == "last":
-        return (max(names, key=_height),)
-    wanted = tuple(str(name) for name in wanted)
-    if absent := [name for name in wanted if name not in names]:
-        raise StageError(
-            f"view {store.path.name.removesuffix('.zarr')} has no layer {absent[0]!r}; it has {', '.join(names)}"
-        )
-    return wanted
-
-
-def _height(layer: str) -> float:
-    return float(layer) if layer.isdigit() else float("inf") if layer == "last_hidden_state" else -1.0
 
 
 def shape_note(data: Dataset) -> str:

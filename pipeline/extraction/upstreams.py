@@ -21,7 +21,7 @@ from strata.extractors.miniatures import PREFIX
 from strata.extractors.sources import LOCAL_DIRECTORY
 from strata.extractors.view import LAST_HIDDEN_STATE, TextView, TransformersView, View, parse
 from strata.pipeline.errors import StageError
-from strata.pipeline.stages.extract.work import checked
+from strata.pipeline.extraction.work import checked
 from strata.pipeline.study import where
 from strata.pipeline.study.failures import Failure
 from strata.store import differences

@@ -19,7 +19,7 @@ PORTION_S = 600.0
 """Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
 
 Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def decoded(
 
 
 def ahead(
-    portions: Iterable[Sequence[Item]], decode: Callable[[Item], Outcome]
-) -> Iterator[tuple[Sequence[Item], list[Outcome]]]:
+    portions: Iterable[Sequence[Item]], decode: Callable[[Item], Decoded]
+) -> Iterator[tuple[Sequence[Item], list[Decoded]]]:
     """Portions with what `decode` made of each item, in order; while one is computed, the next is decoded.
 
     Two portions are held at a time, and no more are taken from `portions`.

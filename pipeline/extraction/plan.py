@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pandas as pd
-from strata.pipeline.stages.extract.decoding import Recording
-from strata.pipeline.stages.extract.work import Shape
+from strata.pipeline.extraction.decoding import Recording
+from strata.pipeline.extraction.work import Shape
 
 BLOCK_S = 1800.0
 """Most seconds of audio in a block, one longer recording excepted: what a crash costs …"""
@@ -13,16 +13,16 @@ BLOCK_BYTES = 128e6
 FEWEST_ROWS = 64
 
 
-def blocks(todo: pd.DataFrame, shape: Shape, block_rows: int, hands: int) -> Iterator[list[Recording]]:
+def blocks(todo: pd.DataFrame, shape: Shape, block_rows: int, num_workers: int) -> Iterator[list[Recording]]:
     """Recordings of each block, the longest first.
 
     Args:
         todo: rows to compute, as `study.keys.rows` has them, and the `channel` of each.
         shape: of the values.
         block_rows: most rows of a block.
-        hands: blocks that can be computed at the same time; there are some for each, but none tiny.
+        num_workers: blocks that can be computed at the same time; there are some for each, but none tiny.
     """
-    most_rows = min(block_rows, max(FEWEST_ROWS, -(-len(todo) // (4 * hands))))
+    most_rows = min(block_rows, max(FEWEST_ROWS, -(-len(todo) // (4 * num_workers))))
     block: list[Recording] = []
     seconds = 0.0
     # Equal durations in the order of the content: the same blocks every time.
