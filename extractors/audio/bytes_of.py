@@ -19,6 +19,13 @@ _BEYOND = 1 << 40
 _TAG_BYTES = 128  # of an ID3v1 tag, which decoders of MP3 look for at the end of a file
 
 
+def behind_tags(data: Bytes, at: int) -> int:
+    """Where an ID3 tag, or one after the other, ends; the same place where there is none."""
+    while data[at : at + 3] == b"ID3":
+        at += 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(data[at + 6 : at + 10]))
+    return at
+
+
 class Mended(io.RawIOBase):
     """A file, read as if other bytes stood at some places, and as if it were endless where that is asked for."""
 

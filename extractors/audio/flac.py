@@ -3,7 +3,7 @@
 Source: RFC 9639, sections 8.2 (streaminfo) and 9.1 (frame header).
 """
 
-from strata.extractors.audio.bytes_of import Bytes, Patches
+from strata.extractors.audio.bytes_of import Bytes, Patches, behind_tags
 
 MOST = (1 << 36) - 1
 """The largest total that the header has room for: no recording's."""
@@ -14,15 +14,8 @@ _BLOCK_SIZES = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n
 
 def begin(data: Bytes) -> int | None:
     """Where the file's mark `fLaC` stands, behind an ID3 tag if there is one; None where the file is no FLAC."""
-    at = 0
-    while data[at : at + 3] == b"ID3":
-        at += 10 + synchsafe(data[at + 6 : at + 10])
+    at = behind_tags(data, 0)
     return at if data[at : at + 4] == b"fLaC" and data[at + 4] & 0x7F == 0 else None
-
-
-def synchsafe(size: bytes) -> int:
-    """A size in an ID3 tag: seven bits a byte."""
-    return sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(size))
 
 
 def total(data: Bytes, begin: int) -> int:

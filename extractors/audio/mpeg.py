@@ -5,8 +5,7 @@ Source: ISO/IEC 11172-3, 2.4.2.3, and 13818-3 for the low rates; frame counts as
 
 from dataclasses import dataclass
 
-from strata.extractors.audio.bytes_of import Bytes
-from strata.extractors.audio.flac import synchsafe
+from strata.extractors.audio.bytes_of import Bytes, behind_tags
 
 _SEARCHED = 1 << 18
 """Bytes in which the first frame, and the next one behind what is no frame, is looked for."""
@@ -47,7 +46,7 @@ class Stream:
 
 def walk(data: Bytes) -> Stream | None:
     """Counts the frames of a file; None where it does not begin like MPEG audio."""
-    found = _next(data, _behind_tags(data, 0), None)
+    found = _next(data, behind_tags(data, 0), None)
     if found is None:
         return None
     first, lengths, samples_per_frame = found
@@ -62,7 +61,7 @@ def walk(data: Bytes) -> Stream | None:
             count, end = count - 1, last
             break
         end = at if count else end
-        onwards = _next(data, _behind_tags(data, at), lengths)
+        onwards = _next(data, behind_tags(data, at), lengths)
         if onwards is None:
             break
         at = onwards[0]
@@ -120,13 +119,6 @@ def _lengths(head: bytes) -> tuple[dict[bytes, int], int]:
 
 def _is_tag(data: Bytes, at: int) -> bool:
     return data[at : at + 3] in (b"TAG", b"ID3") or data[at : at + 8] == b"APETAGEX"
-
-
-def _behind_tags(data: Bytes, at: int) -> int:
-    """Where an ID3 tag, or one after the other, ends; the same place where there is none."""
-    while data[at : at + 3] == b"ID3":
-        at += 10 + synchsafe(data[at + 6 : at + 10])
-    return at
 
 
 def _claim(data: Bytes, first: int, lengths: dict[bytes, int]) -> tuple[int, int, int] | None:

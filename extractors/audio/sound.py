@@ -17,27 +17,25 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from strata.extractors.audio import headers
-from strata.extractors.audio.bytes_of import Mended
+from strata.extractors.audio import formats, headers
+from strata.extractors.audio.bytes_of import Mended, behind_tags
 from strata.extractors.audio.headers import Header
 from strata.extractors.audio.quiet import quiet
 from strata.extractors.contract import UnusableAudio
 
-_NO_HEADER = "unreadable: no header that tells rate and format"
+_SILENT_FILM = "unreadable: no sound track in it, expected one; leave the file out, or record it with sound"
 _MOST_FRAMES = 1 << 60
 _EMPTY_TAG = b"ID3\x04\0\0\0\0\0\x20" + bytes(32)  # an MP3 without a name is known by it, whatever it begins with
-_CONTAINERS = (b"0&\xb2u", b"#!AMR", b"\xff\xf1", b"\xff\xf9")
-"""How files begin that PyAV and ffmpeg know, and decode alike, and libsndfile does not: ASF (WMA), AMR, ADTS (AAC);
-those of MP4's kin have `ftyp` behind their first four bytes. Of Matroska they do not make the same samples, nor do both
-notice a cut copy: a value would follow from which of them is installed."""
-_ELSEWHERE = (b"\x1aE\xdf\xa3", b"wvpk", b"MAC ", b"FLV", b".RMF")
-"""How files begin that other programs convert: Matroska and WebM, WavPack, Monkey's Audio, Flash, RealMedia."""
+_START = 512
+"""Bytes that tell what a file is."""
 
 
 class Sound(ABC):
     """A file that is open for decoding; use as a context."""
 
     path: Path
+    start: bytes
+    """The file's first bytes behind tags, by which a damaged one is called."""
     sampling_rate: int
     num_channels: int
     frames: int | None = None
@@ -80,21 +78,20 @@ def opened(path: str | Path) -> Sound:
     path = checked(path)
     if path.stat().st_size == 0:
         raise UnusableAudio("empty")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start, header = data[:16], headers.look(data)
     try:
-        return _Sndfile(path, header)
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            begin = behind_tags(data, 0)
+            start, header = data[begin : begin + _START], headers.look(data)
+    except OSError as error:
+        raise UnusableAudio(f"unreadable: {error.strerror}") from error
+    try:
+        return _Sndfile(path, start, header)
     except soundfile.LibsndfileError as error:
-        reason = error.error_string
-        if reason.startswith("File does not exist"):  # what libsndfile says of an MP3 that is none
-            reason = "Format not recognised."
-        if reason == "Format not recognised." and (start[4:8] == b"ftyp" or start.startswith(_CONTAINERS)):
-            return _by_ffmpeg(path)
-        if start.startswith(_ELSEWHERE):
-            reason = "Format not recognised; convert it to WAV or FLAC"
-        raise UnusableAudio(f"unreadable: {reason}") from error
+        if start[4:8] == b"ftyp" or start.startswith(formats.FILMS):
+            return _by_ffmpeg(path, start)
+        raise UnusableAudio(formats.refusal(start)) from error
     except TypeError as error:  # *.raw, of which soundfile wants to be told rate and format
-        raise UnusableAudio(_NO_HEADER) from error
+        raise UnusableAudio(formats.NO_HEADER) from error
 
 
 def checked(path: str | Path) -> Path:
@@ -135,13 +132,15 @@ class _Forward(soundfile.SoundFile):
 class _Sndfile(Sound):
     """Decoded by libsndfile."""
 
-    def __init__(self, path: Path, header: Header):
-        self.path, self._header = path, header
+    def __init__(self, path: Path, start: bytes, header: Header):
+        self.path, self.start, self._header = path, start, header
         self._file = self._open(soundfile.SoundFile)
         file = self._file
         try:
             if file.format == "RAW":  # what libsndfile makes of *.gsm, *.vox, *.au without a header: a guess by name
-                raise UnusableAudio(_NO_HEADER)
+                raise UnusableAudio(formats.NO_HEADER)
+            if file.format == "XI":  # whose rate libsndfile makes up
+                raise UnusableAudio(formats.refusal(start))
             self.sampling_rate, self.num_channels = file.samplerate, file.channels
             if self._is_estimated(file.frames):
                 file.close()
@@ -191,22 +190,22 @@ class _Sndfile(Sound):
         self._file.close()
 
     def blocks(self, first: int, count: int | None, size: int) -> Iterator[np.ndarray]:
-        guard = quiet if self._file.format == "MP3" else nullcontext
+        guard, at = quiet if self._file.format == "MP3" else nullcontext, first
         try:
             with guard():
                 skipped = self._sought(first)
-            left = None if count is None else skipped + count
+            left, at = None if count is None else skipped + count, first - skipped
             while left is None or left > 0:
                 with guard():
                     block = self._file.read(size if left is None else min(size, left), dtype="float32", always_2d=True)
                 if not len(block):
                     return
-                left = None if left is None else left - len(block)
+                left, at = None if left is None else left - len(block), at + len(block)
                 if skipped < len(block):
                     yield block[skipped:]
                 skipped = max(0, skipped - len(block))
         except soundfile.LibsndfileError as error:
-            raise UnusableAudio(f"unreadable: {error.error_string}") from error
+            raise UnusableAudio(formats.damage(self.start, at / self.sampling_rate)) from error
 
     def _sought(self, first: int) -> int:
         """Goes to a frame; how many are still to be passed over, where the codec or the file cannot be sought in."""
@@ -223,11 +222,11 @@ class _Sndfile(Sound):
         return first
 
 
-def _by_ffmpeg(path: Path) -> Sound:
+def _by_ffmpeg(path: Path, start: bytes) -> Sound:
     if find_spec("av") is not None:
-        return _PyAV(path)
+        return _PyAV(path, start)
     if (program := shutil.which("ffmpeg")) is not None:
-        return _Program(path, program)
+        return _Program(path, start, program)
     raise UnusableAudio(
         "unreadable: M4A, AAC and other formats of films are decoded where PyAV or ffmpeg is installed; "
         "`pip install 'strata-speech[m4a]'`, or convert the file to WAV or FLAC"
@@ -237,23 +236,26 @@ def _by_ffmpeg(path: Path) -> Sound:
 class _PyAV(Sound):
     """Decoded by the libraries of FFmpeg."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, start: bytes):
         import av
 
-        self.path = path
-        self._errors = (av.error.FFmpegError, OSError, ValueError, IndexError)
+        self.path, self.start = path, start
+        self._errors = (av.error.FFmpegError, OSError, ValueError, AttributeError)
         try:
             self._container = av.open(os.fsdecode(path))
         except self._errors as error:
-            raise UnusableAudio(f"unreadable: {_words(error)}") from error
+            raise UnusableAudio(formats.damage(start)) from error
         self._resampler = av.AudioResampler(format="fltp")
         try:
             self._stream = self._container.streams.audio[0]
             context = self._stream.codec_context
             self.sampling_rate, self.num_channels = context.sample_rate, context.channels
+        except IndexError as error:
+            self.close()
+            raise UnusableAudio(_SILENT_FILM) from error
         except self._errors as error:
             self.close()
-            raise UnusableAudio("unreadable: no sound in it") from error
+            raise UnusableAudio(formats.damage(start)) from error
         if self._stream.duration and "mp4" in self._container.format.name:  # a table of all packets: exact
             self.promised = float(self._stream.duration * self._stream.time_base) * self.sampling_rate
 
@@ -275,14 +277,14 @@ class _PyAV(Sound):
             rate = self.sampling_rate
             if self.promised is not None and is_clearly_less(found, self.promised, rate):
                 raise cut_off(found / rate, self.promised / rate) from error
-            raise UnusableAudio(f"unreadable: {_words(error)}") from error
+            raise UnusableAudio(formats.damage(self.start, found / rate)) from error
 
 
 class _Program(Sound):
     """Decoded by the program `ffmpeg` into a pipe, as a Sun AU file of floats: 24 bytes or more, then samples."""
 
-    def __init__(self, path: Path, program: str):
-        self.path = path
+    def __init__(self, path: Path, start: bytes, program: str):
+        self.path, self.start = path, start
         command = [program, "-nostdin", "-v", "error", "-xerror", "-i", os.path.abspath(path), "-map", "0:a:0"]
         self._process = subprocess.Popen(
             [*command, "-f", "au", "-c:a", "pcm_f32be", "pipe:1"],
@@ -292,15 +294,14 @@ class _Program(Sound):
         )
         head = self._process.stdout.read(24)
         if len(head) < 24:
-            reason = self._complaint() or "no sound in it"
+            is_silent = "matches no streams" in self._complaint()
             self.close()
-            raise UnusableAudio(f"unreadable: {reason}")
+            raise UnusableAudio(_SILENT_FILM if is_silent else formats.damage(start))
         _, begin, _, _, self.sampling_rate, self.num_channels = struct.unpack(">4sIIIII", head)
         self._process.stdout.read(begin - 24)
 
     def _complaint(self) -> str:
-        lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix(f"{os.path.abspath(self.path)}: ") if lines else ""
+        return self._process.stderr.read().decode(errors="replace").strip()
 
     def close(self) -> None:
         self._process.kill()
@@ -312,16 +313,13 @@ class _Program(Sound):
         return _between(self._all(size), first, count)
 
     def _all(self, size: int) -> Iterator[np.ndarray]:
-        width = 4 * self.num_channels
+        width, found = 4 * self.num_channels, 0
         while samples := self._process.stdout.read(size * width):
             whole = len(samples) // width * width
+            found += len(samples) // width
             yield np.frombuffer(samples[:whole], ">f4").astype(np.float32).reshape(-1, self.num_channels)
-        if complaint := self._complaint():
-            raise UnusableAudio(f"unreadable: {complaint}")
-
-
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if self._complaint():
+            raise UnusableAudio(formats.damage(self.start, found / self.sampling_rate))
 
 
 def _between(blocks: Iterator[np.ndarray], first: int, count: int | None) -> Iterator[np.ndarray]:

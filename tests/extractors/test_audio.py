@@ -87,7 +87,7 @@ def test_samples_without_a_header(tmp_path, name):
     """Where only the name of a file could tell what its samples mean, it is refused rather than guessed."""
     (tmp_path / name).write_bytes(b"not a recording " * 100)
     for look in (inspect, read):
-        with pytest.raises(UnusableAudio, match=r"^unreadable: no header that tells rate and format$"):
+        with pytest.raises(UnusableAudio, match=r"^unreadable: no header that tells rate and format; .*`sox -t raw"):
             look(tmp_path / name)
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(UnusableAudio, match=r"^empty$"):
@@ -336,11 +336,3 @@ def test_m4a_where_nothing_decodes_it(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UnusableAudio, match=r"PyAV or ffmpeg is installed; `pip install 'strata-speech\[m4a\]'`"):
         inspect(tmp_path / "a.m4a")
-
-
-@pytest.mark.parametrize("start", [b"\x1aE\xdf\xa3", b"wvpk"])
-def test_what_is_decoded_differently_here_and_there_is_refused(tmp_path, start):
-    """Whatever is installed: a cached value does not follow from the decoder at hand."""
-    (tmp_path / "a.bin").write_bytes(start + bytes(100))
-    with pytest.raises(UnusableAudio, match="Format not recognised; convert it to WAV or FLAC"):
-        inspect(tmp_path / "a.bin")
