@@ -23,14 +23,13 @@ from strata import extractors
 from strata.extractors import speed
 from strata.extractors.contract import Size
 from strata.pipeline.errors import StageError, for_each
-from strata.pipeline.extraction import plan, work
+from strata.pipeline.extraction import plan, stores, work
 from strata.pipeline.extraction.decoding import Recording, decoded
 from strata.pipeline.extraction.dispatch import runner_for
 from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.work import Extraction
 from strata.pipeline.progress import say
 from strata.pipeline.show import notices, tables
-from strata.pipeline.stages import extract as stage
 from strata.pipeline.study import keys
 from strata.pipeline.study.failures import Failure
 from strata.pipeline.study.folder import Study
@@ -161,7 +160,7 @@ def _measured(study: Study, view: str, chosen: pd.DataFrame) -> Measurement:
         extraction = replace(Extraction.of(study, view), store=str(folder / f"{view}.zarr"))
         with runner_for(how, extraction, family in extractors.OWN_PROCESS) as runner:
             shape = runner.ask(work.shape)
-            store = stage.create(Path(extraction.store), shape, chosen)
+            store = stores.create(Path(extraction.store), shape, chosen)
             with store.locked():
                 blocks = list(plan.blocks(chosen, shape, store.header.block_rows, runner.num_workers))
                 phases = runner.ask(_Question(tuple((store.reserve(), tuple(block)) for block in blocks)))

@@ -13,6 +13,7 @@ import numpy as np
 from strata.pipeline.commands import predict
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import upstreams
+from strata.pipeline.extraction.portions import named, portions
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import say
 from strata.pipeline.study.failures import Failure
@@ -46,7 +47,7 @@ def run(
     with ExitStack() as stack:
         views = upstreams.load(folder, config, study, device, batch_s, stack)
         predict.say_notices(config)
-        for portion in predict.portions(views, predict.named(files)):
+        for portion in portions(views, named(files)):
             part = np.full((len(portion.files), width), np.nan, np.float32)
             if portion.rows:
                 part[portion.rows] = predictor.embed(portion.features)

@@ -8,21 +8,19 @@ stops the run, the next one goes on behind the last block.
 import json
 import shutil
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import pandas as pd
 from strata import extractors
 from strata.extractors import audio
 from strata.extractors.view import TextView
 from strata.pipeline.errors import StageError, for_each
-from strata.pipeline.extraction import plan, work
-from strata.pipeline.extraction.decoding import Recording
+from strata.pipeline.extraction import work
 from strata.pipeline.extraction.dispatch import runner_for
-from strata.pipeline.extraction.runners import Crashed, Runner
-from strata.pipeline.extraction.work import BlockResult, Extraction, Shape
+from strata.pipeline.extraction.filling import fill
+from strata.pipeline.extraction.runners import Runner
+from strata.pipeline.extraction.stores import opened
+from strata.pipeline.extraction.work import Extraction, Shape
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import amount, bar, say, speed
 from strata.pipeline.show.tables import millions, size
@@ -31,13 +29,9 @@ from strata.pipeline.study.failures import Failures, judge
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import channels, corpus_of, make_absent_audio
 from strata.pipeline.study.transcripts import column
-from strata.store import FeatureStore, StoreError
-from strata.store.layout import default_block_rows
-from strata.store.lock import exclusive
+from strata.store import FeatureStore
 
 DISK_MARGIN = 1.1
-MOST_ATTEMPTS = 4
-"""How often a block is tried whose workers are lost."""
 
 
 def run(study: Study, names: list[str]) -> None:
@@ -87,7 +81,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     own_process = family in extractors.OWN_PROCESS
     with runner_for(how, extraction, own_process) as runner:
         fingerprint = runner.fingerprint(view)
-        store = _open(study, view, fingerprint, runner, utterances)
+        store = opened(study, view, fingerprint, runner, utterances)
         with store.locked():
             known = soundness.Known.read(study.folder, view)
             known.listed = dvcfile.listed(study, view).md5
@@ -110,58 +104,6 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             store.sweep()
             known.write(store)
     judge(failures, view, len(utterances), study.params.extract.max_failed, _kind(utterances))
-
-
-def _open(study: Study, view: str, fingerprint: Mapping, runner: Runner, utterances: pd.DataFrame) -> FeatureStore:
-    path = study.store(view)
-    if FeatureStore.exists(path):
-        store = FeatureStore.open(path)
-        if store.holds(fingerprint) or len(store):
-            store.check(fingerprint)
-            return store
-        _remove_empty(path)
-        return _open(study, view, fingerprint, runner, utterances)  # by now it may be another process's
-    _refuse_renamed(study, view, fingerprint)
-    return create(path, runner.ask(work.shape), utterances)
-
-
-def _remove_empty(path: Path) -> None:
-    """Makes room for the store of another view: one that was refused before its first row left nothing behind."""
-    with exclusive(path):
-        if not len(FeatureStore.open(path)):  # nobody has begun to fill it since
-            shutil.rmtree(path)
-
-
-def create(path: Path, shape: Shape, utterances: pd.DataFrame) -> FeatureStore:
-    """An empty store for values of that shape, its blocks suited to such utterances."""
-    mean_s = utterances["duration_s"].mean()
-    return FeatureStore.create(
-        path,
-        fingerprint=shape.fingerprint,
-        layer_names=shape.layer_names,
-        dim=shape.dim,
-        frame_layers=shape.frame_layers,
-        frame_dim=shape.frame_dim,
-        frame_rate_hz=shape.frame_rate_hz,
-        block_rows=default_block_rows(shape.num_bytes(1, mean_s), mean_s),
-    )
-
-
-def _refuse_renamed(study: Study, view: str, fingerprint: Mapping) -> None:
-    """Raises StageError if the values are there under a name that params.yaml no longer has: a view was renamed."""
-    path = study.store(view)
-    for other in sorted(path.parent.glob("*.zarr")):
-        if other.stem in study.params.views:
-            continue
-        try:
-            same = FeatureStore.open(other).holds(fingerprint)
-        except StoreError:
-            continue  # what cannot be opened holds nothing worth keeping, and is in nobody's way
-        if same:
-            raise StageError(
-                f"{other} holds these very values under a name that {study.params_file} no longer has: "
-                f"`mv {other} {path}` to keep them, or `strata store drop {other}`"
-            )
 
 
 def _is_audio(rows: pd.DataFrame) -> bool:
@@ -216,7 +158,7 @@ def _fill(
     audio_s = float(todo["duration_s"].sum())
     try:
         with bar(audio_s / 3600, "h audio" if is_audio else "h of speech", view) as progress:
-            _compute(store, runner, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
+            fill(store, runner, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
     except BaseException:
         with suppress(OSError):
             failures.write()
@@ -234,62 +176,3 @@ def _fill(
     write_if_changed(study.results("extract") / f"{view}.json", json.dumps(record, indent=1).encode())
     rate = f" ({speed(audio_s, seconds)})" if is_audio else ""
     say(f"{view}: computed {record['utterances']} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{rate}")
-
-
-def _compute(
-    store: FeatureStore,
-    runner: Runner,
-    todo: pd.DataFrame,
-    failures: Failures,
-    known: soundness.Known,
-    progress: Callable[[float], object],
-) -> None:
-    """Keeps every worker busy, with one more block waiting for it; after an error, no new ones.
-
-    A block whose processes were lost is tried once more when all others are done: alone, so that it takes nobody along.
-    """
-    names = todo.set_index("content")[["utterance", "audio"]]
-    waiting = deque(plan.blocks(todo, Shape.of(store.header), store.header.block_rows, runner.num_workers))
-    doubtful: deque[list[Recording]] = deque()
-    attempts: Counter[str] = Counter()
-    errors: list[Exception] = []
-    crashes: list[Exception] = []
-
-    def hand_out() -> None:
-        while waiting and runner.pending < 2 * runner.num_workers:
-            runner.submit(store.reserve(), waiting.popleft(), progress)
-        if doubtful and not runner.pending:
-            runner.submit(store.reserve(), doubtful.popleft(), progress)
-
-    def accept(recordings: list[Recording], outcome: BlockResult | Exception) -> None:
-        if isinstance(outcome, Crashed) or (isinstance(outcome, BlockResult) and outcome.claim is None):
-            attempts[recordings[0].content] += 1
-            tried_enough = attempts[recordings[0].content] >= (2 if isinstance(outcome, Crashed) else MOST_ATTEMPTS)
-            if tried_enough:
-                crashes.append(Crashed.on(recordings))
-            else:
-                doubtful.append(recordings)
-            return
-        if isinstance(outcome, Exception):
-            raise outcome
-        if outcome.keys:
-            store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
-            known.add(store, outcome.block)
-        for content, failure in outcome.failures.items():
-            failures.add(*names.loc[content], content, failure)
-
-    def trying(action: Callable, *arguments) -> None:
-        """Whatever goes wrong, the blocks that are being computed are brought in first."""
-        try:
-            action(*arguments)
-        except Exception as error:
-            errors.append(error)
-
-    while runner.pending or ((waiting or doubtful) and not errors):
-        if not errors:
-            trying(hand_out)
-        if runner.pending:
-            for recordings, outcome in runner.finished():
-                trying(accept, recordings, outcome)
-    if errors or crashes:
-        raise (errors or [StageError("; ".join(map(str, crashes)))])[0]

@@ -20,7 +20,7 @@ from strata.pipeline import cli
 from strata.pipeline.commands import predict
 from strata.pipeline.commands.predictions import Answer, Answered, Lines, Table
 from strata.pipeline.corpora.folder import Folder
-from strata.pipeline.extraction import upstreams
+from strata.pipeline.extraction import portions, upstreams
 from strata.pipeline.extraction.decoding import ahead
 from strata.pipeline.study.failures import Failure
 from strata.store import FeatureStore
@@ -107,7 +107,7 @@ def edit(model, change):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_answers_are_those_of_the_stored_rows(name, trained, monkeypatch):
     """For every family, whole or cut, in padded batches, over many portions; for joint and separate heads."""
-    monkeypatch.setattr(predict, "PORTION_S", 2.0)
+    monkeypatch.setattr(portions, "PORTION_S", 2.0)
     table = pd.read_parquet(trained.folder / "data/manifest.parquet")
     model = trained.folder / "results" / name / "model"
     predictor, config = Predictor.load(model)
@@ -136,7 +136,7 @@ def test_answers_are_those_of_the_stored_rows(name, trained, monkeypatch):
 
 def test_a_model_is_made_once_and_only_up_to_the_highest_layer_that_is_read(trained, monkeypatch):
     """However many portions there are; and it keeps no frames, which nobody reads."""
-    monkeypatch.setattr(predict, "PORTION_S", 0.5)
+    monkeypatch.setattr(portions, "PORTION_S", 0.5)
     made = []
     load = extractors.load
     monkeypatch.setattr(extractors, "load", lambda *args, **how: made.append(load(*args, **how)) or made[-1])
@@ -236,7 +236,7 @@ def test_answers_that_are_no_numbers_are_a_failure(trained, copied):
 
 def test_names_from_standard_input_are_answered_while_more_come(trained, monkeypatch):
     """In order, blank lines aside; what is printed is never more than two portions behind what was read."""
-    monkeypatch.setattr(predict, "PORTION_S", 0.1)  # every file is a portion
+    monkeypatch.setattr(portions, "PORTION_S", 0.1)  # every file is a portion
     names = [str(file) for file in sorted(trained.recordings.glob("*.wav"))[:9]]
     printed = []
 

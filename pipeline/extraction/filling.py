@@ -1,0 +1,79 @@
+"""Blocks handed out to a runner and committed as they come back; knows no study and no view.
+
+Whatever goes wrong, what is being computed is brought in first. A block whose processes were lost is tried again.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+import pandas as pd
+from strata.pipeline.errors import StageError
+from strata.pipeline.extraction import plan
+from strata.pipeline.extraction.decoding import Recording
+from strata.pipeline.extraction.runners import Crashed, Runner
+from strata.pipeline.extraction.work import BlockResult, Shape
+from strata.pipeline.study import soundness
+from strata.pipeline.study.failures import Failures
+from strata.store import FeatureStore
+
+MOST_ATTEMPTS = 4
+"""How often a block is tried whose workers are lost."""
+
+
+def fill(
+    store: FeatureStore,
+    runner: Runner,
+    todo: pd.DataFrame,
+    failures: Failures,
+    known: soundness.Known,
+    progress: Callable[[float], object],
+) -> None:
+    """Keeps every worker busy, with one more block waiting for it; after an error, no new ones.
+
+    A block whose processes were lost is tried once more when all others are done: alone, so that it takes nobody along.
+    """
+    names = todo.set_index("content")[["utterance", "audio"]]
+    waiting = deque(plan.blocks(todo, Shape.of(store.header), store.header.block_rows, runner.num_workers))
+    doubtful: deque[list[Recording]] = deque()
+    attempts: Counter[str] = Counter()
+    errors: list[Exception] = []
+    crashes: list[Exception] = []
+
+    def hand_out() -> None:
+        while waiting and runner.pending < 2 * runner.num_workers:
+            runner.submit(store.reserve(), waiting.popleft(), progress)
+        if doubtful and not runner.pending:
+            runner.submit(store.reserve(), doubtful.popleft(), progress)
+
+    def accept(recordings: list[Recording], outcome: BlockResult | Exception) -> None:
+        if isinstance(outcome, Crashed) or (isinstance(outcome, BlockResult) and outcome.claim is None):
+            attempts[recordings[0].content] += 1
+            tried_enough = attempts[recordings[0].content] >= (2 if isinstance(outcome, Crashed) else MOST_ATTEMPTS)
+            if tried_enough:
+                crashes.append(Crashed.on(recordings))
+            else:
+                doubtful.append(recordings)
+            return
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome.keys:
+            store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
+            known.add(store, outcome.block)
+        for content, failure in outcome.failures.items():
+            failures.add(*names.loc[content], content, failure)
+
+    def trying(action: Callable, *arguments) -> None:
+        """Whatever goes wrong, the blocks that are being computed are brought in first."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            errors.append(error)
+
+    while runner.pending or ((waiting or doubtful) and not errors):
+        if not errors:
+            trying(hand_out)
+        if runner.pending:
+            for recordings, outcome in runner.finished():
+                trying(accept, recordings, outcome)
+    if errors or crashes:
+        raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
