@@ -86,7 +86,7 @@ def dataset(shaken: float = 0.0) -> Dataset:
     contents[40], contents[51] = contents[3], contents[20]
     labels = {
         "speaker": [f"speaker {s}" for s in speaker],
-        "emotion": [None if i % 11 == 4 else "anger joy fear".split()[e] for i, e in enumerate(emotion)],
+        "emotion": [None if i % 11 == 4 else ["anger", "joy", "fear"][e] for i, e in enumerate(emotion)],
         "sex": [None if i % 13 == 6 else "female" if s % 2 else "male" for i, s in enumerate(speaker)],
         "age": [np.nan if i % 7 == 5 else a for i, a in enumerate(age)],
         "effort": [a / 10 + e for a, e in zip(age, emotion, strict=True)],

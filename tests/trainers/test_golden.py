@@ -7,6 +7,7 @@ raise. These tests fail where values have changed and nobody has raised one.
 import json
 
 import pytest
+
 from tests.trainers.golden import CASES, FILE, as_json, differences
 
 KNOWN = json.loads(FILE.read_text())
