@@ -14,6 +14,7 @@ from pathlib import Path
 
 from strata.extractors import families
 from strata.extractors.contract import CheckpointAbsent, ViewError
+from strata.extractors.links import dangling
 from strata.extractors.miniatures import PREFIX, miniature
 
 _INDEX = ".index.json"  # how the file that lists the shards of divided weights ends
@@ -104,9 +105,10 @@ def find(
     elif (directory := folder / Path(source).expanduser()).is_dir():
         checkpoint = Checkpoint(directory, LOCAL_DIRECTORY, None)
     elif not on_hub or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        lost = dangling(directory)
         raise CheckpointAbsent(
-            f"source {source!r}: expected an existing local directory with {_listing(needed)}; download the model, "
-            "unpack it and name its folder"
+            f"source {source!r}: expected an existing local directory with {_listing(needed)}"
+            + (f", found {lost}" if lost else "; download the model, unpack it and name its folder")
         )
     else:
         snapshot = _on_hub(source, revision, needed, optional, family)

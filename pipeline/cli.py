@@ -161,6 +161,16 @@ def _add_files(embed: argparse.ArgumentParser) -> None:
     files.add_argument("--output", type=Path, metavar="FILE", help="the .npy to write, a row for each file")
     files.add_argument("--device", default="auto", help="see predict")
     files.add_argument("--batch-s", type=float, metavar="SECONDS", help="see predict")
+    files.add_argument("--channel", type=_channel, metavar="CHANNEL", help="see predict")
+
+
+def _channel(text: str) -> str | int:
+    """A channel as `corpora.NAME.channel` has it."""
+    if text in ("left", "right"):
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected left, right or a number counted from 0, got {text!r}")
+    return int(text)
 
 
 def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentParser) -> None:
@@ -183,6 +193,12 @@ def _add_predict(commands: argparse._SubParsersAction, every: argparse.ArgumentP
     predict.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
     predict.add_argument(
         "--batch-s", type=float, metavar="SECONDS", help="of audio in a batch, at most; default: the device decides"
+    )
+    predict.add_argument(
+        "--channel",
+        type=_channel,
+        metavar="CHANNEL",
+        help="left, right, 0, 1, …: the one that is heard of files with several; default: the mean of all",
     )
     predict.add_argument(
         "--params",
@@ -240,7 +256,7 @@ def _run(options: argparse.Namespace) -> None:
         from strata.pipeline.commands import predict
 
         study = None if options.params is None else options.params.parent
-        predict.run(options.model, options.files, study, options.device, options.batch_s, options.json)
+        predict.run(options.model, options.files, study, options.device, options.batch_s, options.channel, options.json)
         return
     if options.command == "embed" and (options.model or options.output):
         if not (options.model and options.output and options.names):
@@ -250,7 +266,8 @@ def _run(options: argparse.Namespace) -> None:
         from strata.pipeline.commands import embed_files
 
         study = None if options.params is None else options.params.parent
-        embed_files.run(options.model, options.names, options.output, study, options.device, options.batch_s)
+        how = (study, options.device, options.batch_s, options.channel)
+        embed_files.run(options.model, options.names, options.output, *how)
         return
     if options.command == "layers":
         from strata.pipeline.commands import layers

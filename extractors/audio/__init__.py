@@ -205,8 +205,8 @@ class _Level:
                 reason = f"silent: peak {_dbfs(peak)} around a constant {mean:.3g}"
             if self._apart >= self._silence:
                 reason += (
-                    f"; its channels, {_dbfs(self._apart)} each, cancel each other out: choose one by `channel: left` "
-                    "(right, 0, 1, …) in the corpus's section"
+                    f"; its channels, {_dbfs(self._apart)} each, cancel each other out: choose one, by `channel: left` "
+                    "(right, 0, 1, …) in the corpus's section or by `--channel left` where files are given"
                 )
             raise UnusableAudio(reason)
         if (largest := max(self._highest, -self._lowest)) > LOUDEST:

@@ -22,6 +22,7 @@ from strata.extractors.audio.bytes_of import Mended, behind_tags
 from strata.extractors.audio.headers import Header
 from strata.extractors.audio.quiet import quiet
 from strata.extractors.contract import UnusableAudio
+from strata.extractors.links import dangling
 
 _SILENT_FILM = "unreadable: no sound track in it, expected one; leave the file out, or record it with sound"
 _MOST_FRAMES = 1 << 60
@@ -104,7 +105,7 @@ def checked(path: str | Path) -> Path:
     try:
         if path.is_file():
             return path
-        raise UnusableAudio("not a file" if path.exists() else "missing")
+        raise UnusableAudio(dangling(path) or ("not a file" if path.exists() else "missing"))
     except OSError as error:  # such as a name that is too long
         raise UnusableAudio(f"unreadable: {error.strerror}") from error
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from strata.extractors.audio import Channel
 from strata.pipeline.commands import predict
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import upstreams
@@ -21,7 +22,13 @@ from strata.trainers.evaluation.predictor import Predictor
 
 
 def run(
-    model: Path, files: Sequence[str], target: Path, study: Path | None, device: str, batch_s: float | None
+    model: Path,
+    files: Sequence[str],
+    target: Path,
+    study: Path | None,
+    device: str,
+    batch_s: float | None,
+    channel: Channel,
 ) -> None:
     """Writes the embeddings of the files, float32 [files, dim], in their order; NaN where one cannot be used.
 
@@ -32,6 +39,7 @@ def run(
         study: where relative folders of checkpoints begin; None: in the study around the model, else here.
         device: see `extractors.load`.
         batch_s: see `extractors.load`.
+        channel: the one that is heard of files with several; None: the mean of all.
 
     Raises:
         StageError: no model, one without an embedding, or files that could not be used; the others' embeddings have
@@ -47,7 +55,7 @@ def run(
     with ExitStack() as stack:
         views = upstreams.load(folder, config, study, device, batch_s, stack)
         predict.say_notices(config)
-        for portion in portions(views, named(files)):
+        for portion in portions(views, named(files), channel):
             part = np.full((len(portion.files), width), np.nan, np.float32)
             if portion.rows:
                 part[portion.rows] = predictor.embed(portion.features)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from strata import extractors
+from strata.extractors.audio import Channel
 from strata.extractors.contract import SAMPLING_RATE
+from strata.extractors.links import dangling
 from strata.extractors.miniatures import PREFIX
 from strata.pipeline.commands.predictions import Answered, Lines, Table, single
 from strata.pipeline.errors import StageError
@@ -27,7 +29,13 @@ _DEEPEST = 4  # levels of folders below the one given in which models are looked
 
 
 def run(
-    model: Path, files: Sequence[str], study: Path | None, device: str, batch_s: float | None, as_json: bool
+    model: Path,
+    files: Sequence[str],
+    study: Path | None,
+    device: str,
+    batch_s: float | None,
+    channel: Channel,
+    as_json: bool,
 ) -> None:
     """Prints the answers of a model, a line for each file.
 
@@ -37,6 +45,7 @@ def run(
         study: where relative folders of checkpoints begin; None: in the study around the model, else here.
         device: see `extractors.load`.
         batch_s: see `extractors.load`.
+        channel: the one that is heard of files with several; None: the mean of all.
         as_json: prints a JSON object for each file and no table.
 
     Raises:
@@ -52,7 +61,7 @@ def run(
         say_notices(config)
         output = Lines() if as_json else Table(predictor.goals, files if STDIN not in files else None)
         total = failed = 0
-        for file, outcome in _answers(predictor, views, named(files)):
+        for file, outcome in _answers(predictor, views, named(files), channel):
             total += 1
             failed += isinstance(outcome, Failure)
             output.print(file, outcome)
@@ -69,7 +78,7 @@ def find(model: Path) -> Path:
     for folder in (model, model / "model"):
         if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
             return folder
-    found = "none" if model.is_dir() else "no such folder"
+    found = "none" if model.is_dir() else dangling(model) or "no such folder"
     levels = (sorted(model.glob("*/" * depth + "model/config.json")) for depth in range(1, _DEEPEST + 1))
     deeper = [str(file.parent) for file in next(filter(None, levels), [])]
     step = "`strata train` writes results/<experiment>/model, unless the experiment says `final: false`"
@@ -90,10 +99,10 @@ def say_notices(config: Mapping[str, object]) -> None:
 
 
 def _answers(
-    predictor: Predictor, views: Mapping[str, Upstream], names: Iterable[str]
+    predictor: Predictor, views: Mapping[str, Upstream], names: Iterable[str], channel: Channel
 ) -> Iterator[tuple[str, Answered | Failure]]:
     """Every file with what the model says of it, in order."""
-    for portion in portions(views, names):
+    for portion in portions(views, names, channel):
         if portion.rows:
             _answer(predictor, portion)
         yield from zip(portion.files, portion.outcomes, strict=True)

@@ -26,6 +26,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+from strata.extractors.links import dangling
 from strata.pipeline.corpora import tables
 from strata.pipeline.corpora.contract import (
     AUDIO_SUFFIXES,
@@ -99,7 +100,7 @@ def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
     yield from problems
     labels = _Labels(sources, found.root)
     seen: dict[str, tuple[_Source, tables.Row, Path]] = {}
-    listed, repeated = set(), []
+    there, listed, repeated = set(recordings), set(), []
     for source, row in ((each, row) for each in sources for row in each.table.rows):
         audio = None
         try:
@@ -116,6 +117,7 @@ def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
                 raise _BadRow(f"the same recording as in line {line.line}, which counts")
         except (_BadRow, OutsideRoot) as error:
             name, expected = _listed(section, found.root, source, row)
+            listed.update(there.intersection([expected]))  # a link that leads nowhere, say
             yield Problem(name or f"{source.name}:{row.line}", f"{source.where(row)}: {error}", audio or expected)
             continue
         yield utterance
@@ -147,7 +149,7 @@ def _sources(section: Folder, found: Found) -> tuple[list[_Source], list[Problem
                 say(f"{name}: left out {', '.join(sorted(table.nested))}; labels are text or numbers, no lists")
         except CorpusError as error:
             errors.append(error)
-            problems.append(Problem(name, str(error)))
+            problems.append(Problem(name, str(error).replace(str(path), name)))  # as seen from the root
     if not sources:
         raise errors[0]
     return sources, problems
@@ -247,12 +249,13 @@ def _audio(lookup: Lookup, source: _Source, row: tables.Row) -> Path:
     audio = lookup.find(source.folder, cell)
     if audio is None:
         expected = source.folder / cell
-        if os.path.islink(expected) and not os.path.exists(expected):  # of pathlib's, a name too long is an error
-            raise _BadRow(f"a link to what is not there: {expected}; mend the link, or copy the file here")
+        told = lookup.name(expected)  # as seen from the root: what is listed does not follow from the current folder
+        if lost := dangling(expected):
+            raise _BadRow(f"{told} is {lost}")
         if os.path.exists(expected) and not os.path.isdir(expected):
-            raise _BadRow(f"not a file: {expected} is a pipe, a device or the like; put a recording there")
+            raise _BadRow(f"not a file: {told} is a pipe, a device or the like; put a recording there")
         nearest = lookup.nearest(expected)
-        raise _BadRow(f"no such file: {expected}" + (f"; the nearest there is {nearest}" if nearest else ""))
+        raise _BadRow(f"no such file: {told}" + (f"; the nearest there is {nearest}" if nearest else ""))
     return audio
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from strata.extractors.links import dangling
 from strata.pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
 from strata.pipeline.corpora.paths import below
 
@@ -70,4 +71,4 @@ def utterances(section: Prompts, folder: Path) -> Iterator[Utterance | Problem]:
         if audio.is_file():
             yield Utterance(name, audio, labels)
         else:
-            yield Problem(name, f"not a file, or a link that leads nowhere: {audio}", audio)
+            yield Problem(name, dangling(audio) or "not a file, but a pipe, a device or the like", audio)

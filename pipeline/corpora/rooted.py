@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from strata.extractors.links import dangling
 from strata.pipeline.corpora.contract import CorpusError, Problem, Section
 from strata.pipeline.corpora.paths import OutsideRoot, below, follow, nearest_folder
 
@@ -48,6 +49,8 @@ def look_into(section: Rooted, folder: Path) -> Found:
     """
     root = section.watched(folder)
     if not root.is_dir():
+        if lost := dangling(root):
+            raise CorpusError(f"no such folder: {root}, {lost}")
         hint = nearest_folder(root)
         raise CorpusError(f"no such folder: {root}{hint}; `root` is relative to the folder of params.yaml")
     found = Found(root)

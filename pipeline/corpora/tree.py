@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from strata.extractors.links import dangling
 from strata.pipeline.corpora.contract import AUDIO_SUFFIXES, CorpusError, Problem, Utterance
 from strata.pipeline.corpora.paths import OutsideRoot, follow, normal
 from strata.pipeline.corpora.rooted import Found, Rooted
@@ -212,7 +213,7 @@ def check(section: Tree, root: Path, path: Path) -> None:
         OutsideRoot: it is a link to what may not be read.
     """
     if not os.path.isfile(path):
-        raise Unusable(f"not a file, or a link that leads nowhere: {path}")
+        raise Unusable(dangling(path) or "not a file, but a pipe, a device or the like; put a recording there")
     follow(root, path, absolute_paths=section.absolute_paths)
     if not _is_text(path):
         raise Unusable("its path is not UTF-8, which the manifest is; rename the folder")

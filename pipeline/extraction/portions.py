@@ -50,24 +50,27 @@ class Portion:
     """For each view float32 [rows, layers, dim]."""
 
 
-def portions(views: Mapping[str, Upstream], names: Iterable[str]) -> Iterator[Portion]:
+def portions(views: Mapping[str, Upstream], names: Iterable[str], channel: audio.Channel = None) -> Iterator[Portion]:
     """The files with the layers that a model reads of them, portion by portion, in order.
 
     Args:
         views: what computes each view of the model.
         names: of files.
+        channel: the one that is heard of files with several; None: the mean of all.
     """
     # The reasons of the view that needs most are everybody's.
     refused = partial(unusable, min_samples=max(view.min_samples for view in views.values()))
     seconds = max(PORTION_S, *(view.batch_s for view in views.values()))
-    decode = partial(_decoded, refused=refused)
+    decode = partial(_decoded, refused=refused, channel=channel)
     for files, waveforms in ahead(_portions(names, seconds), decode):
         yield _computed(views, files, waveforms)
 
 
-def _decoded(file: str, refused: Callable[[np.ndarray, int], str | None]) -> np.ndarray | Failure:
+def _decoded(
+    file: str, refused: Callable[[np.ndarray, int], str | None], channel: audio.Channel
+) -> np.ndarray | Failure:
     """A file's waveform; what `strata corpus` would not list is refused as it does, what the views cannot take too."""
-    return waveform(Path(file), refused, silence_dbfs=audio.SILENCE_DBFS)
+    return waveform(Path(file), refused, channel=channel, silence_dbfs=audio.SILENCE_DBFS)
 
 
 def _portions(names: Iterable[str], most_s: float) -> Iterator[list[str]]:

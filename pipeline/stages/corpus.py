@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 from strata.extractors import UnusableAudio, audio
+from strata.extractors.links import dangling
 from strata.pipeline.corpora import CorpusError, Problem, Section, Utterance, adapter
 from strata.pipeline.errors import StageError
 from strata.pipeline.files import failure_table, write_if_changed
@@ -136,7 +137,7 @@ class _Inspector:
         try:
             status = item.audio.stat()
         except OSError:
-            return {"reason": "missing"}
+            return {"reason": dangling(item.audio) or "missing"}
         where = f"{item.audio.absolute()}#{item.start_s}+{item.duration_s}"
         state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
         key = f"{where}@{state},{silence_dbfs},{channel},{_code()}+audio_content"
@@ -163,7 +164,7 @@ class _Inspector:
 
     def _written(self, path: Path) -> str:
         """A path as the manifest has it: relative to the study, unless the corpus was given by an absolute one."""
-        given_absolute = path.is_absolute() and not path.is_relative_to(self.study.folder)
+        given_absolute = path.is_absolute() and not path.is_relative_to(os.path.abspath(self.study.folder))
         return str(path) if given_absolute else os.path.relpath(path, self.study.folder)
 
 

@@ -72,6 +72,22 @@ def test_missing_file(tmp_path):
         inspect(tmp_path / "none.wav")
 
 
+def test_links_that_lead_nowhere(tmp_path, write, sound):
+    """The recording's own and its folder's are told as such, with the target as written."""
+    (tmp_path / "a.wav").symlink_to("gone/a.wav")
+    (tmp_path / "disk").symlink_to("../shared")
+    step = r"; mend the link, or copy what it meant$"
+    for look in (inspect, read, content):
+        with pytest.raises(UnusableAudio, match=rf"^a link that leads nowhere, to gone/a\.wav{step}"):
+            look(tmp_path / "a.wav")
+        with pytest.raises(
+            UnusableAudio, match=rf"^in a folder, disk, that is a link that leads nowhere, to \.\./shared{step}"
+        ):
+            look(tmp_path / "disk" / "x" / "b.wav")
+    (tmp_path / "b.wav").symlink_to(write(sound(16_001), name="c.wav"))
+    assert inspect(tmp_path / "b.wav") == inspect(tmp_path / "c.wav")
+
+
 def test_not_audio(tmp_path):
     """A file of something else, by whatever name; one without a byte is empty."""
     (tmp_path / "a.wav").write_bytes(b"not a recording " * 100)
@@ -286,7 +302,7 @@ def test_channels_that_cancel_out(write):
     """Where the mean of sounding channels is silence, the reason names the way out, and that is one."""
     tone = 0.5 * np.sin(np.arange(16_001) / 5).astype(np.float32)
     path = write(np.stack([tone, -tone], axis=1), subtype="FLOAT")
-    with pytest.raises(UnusableAudio, match=r"^silent: peak zero; its channels, -6 dBFS each, .*`channel: left`"):
+    with pytest.raises(UnusableAudio, match=r"^silent: peak zero; its channels, -6 dBFS each, .*`--channel left`"):
         inspect(path)
     assert inspect(path, channel="left").num_channels == 2
 

@@ -397,6 +397,24 @@ def test_a_hubs_model_is_asked_for_at_the_commit_that_was_trained_on(trained, co
     assert asked[0].revision == "c0ffee"
 
 
+def test_a_channel_can_be_chosen(trained, tmp_path):
+    """Where the mean of channels is silence, the reason names the option, and with it the answer is the channel's."""
+    tone = 0.3 * np.sin(np.arange(16_000) / 9)
+    soundfile.write(tmp_path / "apart.wav", np.stack([tone, -tone], axis=1), 16_000)
+    soundfile.write(tmp_path / "left.wav", tone, 16_000)
+    model = trained.folder / "results/hand-crafted"
+    status, (line,), _ = run(trained, model, "--json", tmp_path / "apart.wav")
+    assert status == 1
+    assert "by `--channel left` where files are given" in line["error"]
+    status, lines, _ = run(trained, model, "--json", "--channel", "left", tmp_path / "apart.wav", tmp_path / "left.wav")
+    assert status == 0
+    assert lines[0]["tasks"] == lines[1]["tasks"]
+    _, (line,), _ = run(trained, model, "--json", "--channel", "2", tmp_path / "apart.wav")
+    assert line["error"] == "no channel 2: the file has 2, counted from 0"
+    with pytest.raises(SystemExit):
+        run(trained, model, "--channel", "middle", tmp_path / "apart.wav")
+
+
 @pytest.mark.parametrize("option", [("--batch-s", "0"), ("--batch-s", "nan"), ("--device", "abacus")])
 def test_options_that_make_no_sense_are_refused(option, trained):
     """In one line."""

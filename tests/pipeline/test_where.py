@@ -1,6 +1,7 @@
 """A study is found from any folder below it."""
 
 import os
+import shutil
 
 import pytest
 import soundfile
@@ -24,6 +25,45 @@ def test_a_command_in_a_subfolder_reads_and_writes_the_study_around_it(below, ca
     assert "mfcc: 24 new of 24 utterances" in capsys.readouterr().err
     assert (below.folder / "features/mfcc.zarr").is_dir()
     assert os.listdir() == []
+
+
+def test_what_is_written_does_not_follow_from_the_current_folder(study, tmp_path, monkeypatch):
+    """From the study's folder, from one below it, and by `--params` from elsewhere: the same bytes, no path among them
+    that leads from there.
+    """
+    with (study.recordings / "metadata.csv").open("a") as table:
+        table.write("gone.wav,a,1\nlink.wav,a,1\nsub/text.wav,b,2\n/abroad.wav,b,2\n")
+    (study.recordings / "link.wav").symlink_to("nowhere.wav")
+    (study.recordings / "sub").mkdir()
+    (study.recordings / "sub/text.wav").write_text("no audio")
+    (study.recordings / "sub/metadata.csv").write_text("name\nx\n")
+    study.params["corpora"]["tones"]["max_failed"] = 0.5
+    study.params["corpora"]["again"] = study.params["corpora"]["tones"] | {"root": str(study.recordings)}
+    study.params["views"].pop("wavlm")
+    study.params["experiments"].pop("two")
+    study.params["eliminate"] = {}
+    study.write_params()
+    (study.folder / "notes").mkdir()
+    written = {}
+    for place, arguments in [(study.folder, []), (study.folder / "notes", []), (tmp_path, ["--params", None])]:
+        monkeypatch.chdir(place)
+        if arguments:
+            arguments[1] = str(study.folder / "params.yaml")
+        for folder in ("data", "features", "results", ".strata"):
+            shutil.rmtree(study.folder / folder, ignore_errors=True)
+        for stage in ("corpus", "extract", "train"):
+            assert cli.main([stage, *arguments]) == 0
+        files = (study.folder.glob(pattern) for pattern in ("data/*", "features/*.csv", "results/one/*.parquet"))
+        written[place] = {path.name: path.read_bytes() for found in files for path in found}
+        metrics = study.metrics("one")
+        written[place]["metrics"] = {name: metrics[name] for name in ("config", "folds", "tasks")}
+    first, below, elsewhere = written.values()
+    assert set(first) > {"corpus.failures.csv", "manifest.parquet", "predictions.parquet", "mfcc.failures.csv"}
+    listed = first["corpus.failures.csv"].decode()
+    assert "no such file: gone.wav" in listed
+    assert str(tmp_path) not in listed
+    assert below == first
+    assert elsewhere == first
 
 
 def test_the_nearest_params_file_counts(below):

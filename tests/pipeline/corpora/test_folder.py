@@ -124,7 +124,7 @@ def test_what_is_there_and_no_file_is_not_called_absent(write_folder, tmp_path):
     (root / "link.wav").symlink_to("gone.wav")
     os.mkfifo(root / "pipe.wav")
     _, link, pipe = utterances(section, tmp_path)
-    assert link.reason.startswith("metadata.csv line 3: a link to what is not there: ")
+    assert link.reason.startswith("metadata.csv line 3: link.wav is a link that leads nowhere, to gone.wav; mend")
     assert pipe.reason.startswith("metadata.csv line 4: not a file: ")
     assert "nearest" not in link.reason + pipe.reason
 
@@ -199,6 +199,13 @@ def test_unreadable_table(write_folder, tmp_path, metadata, message):
         list(utterances(write_folder(metadata, "a.wav"), tmp_path))
     assert "\n" not in str(error.value)
     assert "metadata.csv" in str(error.value)
+
+
+def test_a_root_that_is_a_link_that_leads_nowhere(tmp_path):
+    """It is told with its target, and is not "no such folder" alone."""
+    (tmp_path / "recordings").symlink_to("/no/such/disk")
+    with pytest.raises(CorpusError, match=r"recordings, a link that leads nowhere, to /no/such/disk; mend the link"):
+        list(utterances(Folder(root="recordings"), tmp_path))
 
 
 def test_missing_folder_or_table(tmp_path):

@@ -88,7 +88,7 @@ def test_links_pointers_and_files_that_are_not_there(deep, first, tmp_path):
     first.symlink_to(shared)
     for prepare, reason in [
         (lambda: None, "a link leads outside the folder"),
-        (shared.unlink, "not a file, or a link that leads nowhere"),
+        (shared.unlink, f"a link that leads nowhere, to {shared}; mend the link"),
         (lambda: (first.unlink(), first.write_bytes(POINTER)), "a pointer of Git LFS, not the recording"),
     ]:
         prepare()
