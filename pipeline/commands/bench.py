@@ -9,6 +9,7 @@ import json
 import shutil
 import statistics
 import time
+from argparse import ArgumentParser
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.work import Extraction
 from strata.pipeline.progress import say
 from strata.pipeline.show import notices, tables
-from strata.pipeline.study import keys
+from strata.pipeline.study import keys, options
 from strata.pipeline.study.failures import Failure
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import channels, make_absent_audio
@@ -100,6 +101,19 @@ class Measurement:
         fields = asdict(self)
         fields |= fields.pop("phases")
         return fields | {"share_of_matrix_rate": self.share_of_matrix_rate}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    parser.epilog = "example: strata bench extract wavlm"
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    help_ = "measure how fast this machine extracts views, on a sample of the study's recordings; no store is touched"
+    action = actions.add_parser("extract", help=help_, description=help_, epilog=parser.epilog)
+    options.add_study(action)
+    options.add_names(action, "VIEW")
+    action.add_argument("--seconds", type=float, default=120.0, help="of audio in the sample; default: 120")
+    action.add_argument("--json", action="store_true", help="print all that was measured as JSON")
+    action.set_defaults(call=lambda given: extract(options.study_of(given), given.names, given.seconds, given.json))
 
 
 def extract(study: Study, names: list[str], seconds: float, as_json: bool) -> None:

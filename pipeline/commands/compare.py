@@ -4,6 +4,7 @@ Reads results/<experiment>/metrics.json; trains nothing. The statistics are thos
 """
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -11,10 +12,26 @@ from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
 from strata.pipeline.results.ranking import metric
 from strata.pipeline.show.tables import Cell, Column, Table, number, plain
+from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
 from strata.trainers.evaluation.comparison import compare, holm
 from strata.trainers.inputs.data import TrainingError
 from strata.trainers.spec import Experiment
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    parser.description = (
+        "How each further experiment differs from the first: mean difference over the folds, effect size, p value, and "
+        "the p value corrected for the number of comparisons."
+    )
+    parser.epilog = "example: strata compare svmt/demo/wavlm pairs/demo/wavlm+x-vector"
+    options.add_study(parser)
+    parser.add_argument(
+        "names", nargs="+", metavar="EXPERIMENT", help="as its folder below results/; a grid's name means all its cells"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(call=lambda given: run(options.study_of(given), given.names, given.json))
 
 
 def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:

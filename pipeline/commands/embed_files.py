@@ -5,6 +5,7 @@ it shares.
 """
 
 import io
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,8 +18,27 @@ from strata.pipeline.extraction import upstreams
 from strata.pipeline.extraction.portions import named, portions
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import say
+from strata.pipeline.study import options
 from strata.pipeline.study.failures import Failure
-from strata.trainers.evaluation.predictor import Predictor
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What `strata embed` takes besides: see `strata.pipeline.cli`."""
+    files = parser.add_argument_group("of audio files instead of a study's utterances")
+    files.add_argument("--model", type=Path, metavar="FOLDER", help="results/<experiment>/model: NAMEs are files then")
+    files.add_argument("--output", type=Path, metavar="FILE", help="the .npy to write, a row for each file")
+    files.add_argument("--device", default="auto", help="see predict")
+    files.add_argument("--batch-s", type=float, metavar="SECONDS", help="see predict")
+    files.add_argument("--channel", type=options.channel, metavar="CHANNEL", help="see predict")
+    of_study = parser.get_default("call")
+    parser.set_defaults(call=lambda given: (_of_files if given.model or given.output else of_study)(given))
+
+
+def _of_files(given: Namespace) -> None:
+    if not (given.model and given.output and given.names):
+        raise ValueError("expected --model FOLDER --output FILE.npy and files of audio; without them, names of embed")
+    how = (options.folder_of(given), given.device, given.batch_s, given.channel)
+    run(given.model, given.names, given.output, *how)
 
 
 def run(
@@ -47,6 +67,8 @@ def run(
     """
     if target.suffix != ".npy":
         raise StageError(f"--output: expected a file that ends in .npy, got {target}")
+    from strata.trainers.evaluation.predictor import Predictor  # torch, only now
+
     folder = predict.find(model)
     predictor, config = Predictor.load(folder)
     width = predictor.embedding_dim

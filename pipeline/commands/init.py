@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser
 from importlib.resources import files
 from pathlib import Path
 
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
+from strata.pipeline.study import options
 from strata.pipeline.study.params import load
 
 STUDY_FILES = {"stages.yaml": "dvc.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
@@ -19,6 +21,17 @@ def recipes() -> list[str]:
     return sorted(
         file.name.removesuffix(".yaml") for file in files("strata.recipes").iterdir() if file.name.endswith(".yaml")
     )
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    parser.epilog = "example: strata init ../mystudy --recipe demo"
+    options.add_study(parser)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--recipe", default="demo", help="one of those that come with the package; a wrong name lists them"
+    )
+    parser.set_defaults(call=lambda given: run(given.folder, given.recipe))
 
 
 def run(folder: Path, recipe: str) -> None:

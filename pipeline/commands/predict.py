@@ -5,9 +5,11 @@ Files are decoded ahead of the models, portion by portion, and answered in their
 for `commands.predictions`. A file that cannot be used gets a line that says why, and the others their answers.
 """
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from strata import extractors
@@ -22,10 +24,54 @@ from strata.pipeline.extraction.portions import STDIN, Portion, named, portions
 from strata.pipeline.extraction.upstreams import Upstream
 from strata.pipeline.progress import say
 from strata.pipeline.show import notices
+from strata.pipeline.study import options
 from strata.pipeline.study.failures import Failure
-from strata.trainers.evaluation.predictor import Predictor
+
+if TYPE_CHECKING:
+    from strata.trainers.evaluation.predictor import Predictor
 
 _DEEPEST = 4  # levels of folders below the one given in which models are looked for, to name them
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    parser.description = (
+        "Every task's answer to each file, with its probability. The answers are those of the experiment's one final "
+        "model. How good such models are is not to be seen here, least of all on recordings of the corpora: read "
+        "metrics.json for that, whose scores are of utterances that a model had not been trained on."
+    )
+    parser.epilog = "example: strata predict --model results/tango/model recordings/*.wav"
+    options.add_debug(parser)
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="results/<experiment>/model, wherever it lies"
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="of audio; - reads names of files from stdin, one per line"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each file, on a line of its own")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
+    parser.add_argument(
+        "--batch-s", type=float, metavar="SECONDS", help="of audio in a batch, at most; default: the device decides"
+    )
+    parser.add_argument(
+        "--channel",
+        type=options.channel,
+        metavar="CHANNEL",
+        help="left, right, 0, 1, …: the one that is heard of files with several; default: the mean of all",
+    )
+    parser.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="of a study, beside which relative folders of checkpoints begin; need not exist. Default: that of the "
+        "study around the model, else params.yaml here or above",
+    )
+    parser.set_defaults(call=_call)
+
+
+def _call(given: Namespace) -> None:
+    how = (options.folder_of(given), given.device, given.batch_s, given.channel, given.json)
+    run(given.model, given.files, *how)
 
 
 def run(
@@ -54,6 +100,8 @@ def run(
     """
     if batch_s is not None and not batch_s > 0:
         raise StageError(f"--batch-s: expected a positive number of seconds of audio, got {batch_s:g}")
+    from strata.trainers.evaluation.predictor import Predictor  # torch, only now
+
     folder = find(model)
     predictor, config = Predictor.load(folder)
     with ExitStack() as stack:
@@ -99,7 +147,7 @@ def say_notices(config: Mapping[str, object]) -> None:
 
 
 def _answers(
-    predictor: Predictor, views: Mapping[str, Upstream], names: Iterable[str], channel: Channel
+    predictor: "Predictor", views: Mapping[str, Upstream], names: Iterable[str], channel: Channel
 ) -> Iterator[tuple[str, Answered | Failure]]:
     """Every file with what the model says of it, in order."""
     for portion in portions(views, names, channel):
@@ -108,7 +156,7 @@ def _answers(
         yield from zip(portion.files, portion.outcomes, strict=True)
 
 
-def _answer(predictor: Predictor, portion: Portion) -> None:
+def _answer(predictor: "Predictor", portion: Portion) -> None:
     """Puts the model's answers in the place of the waveforms."""
     given = predictor(portion.features)
     numbers = [answers if shares is None else shares.sum(axis=1) for answers, shares in given.values()]

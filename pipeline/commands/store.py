@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import bar, say
 from strata.pipeline.show.tables import size
-from strata.pipeline.study import dvcfile, soundness
+from strata.pipeline.study import dvcfile, options, soundness
 from strata.store import FeatureStore, FingerprintMismatch
 from strata.store.lock import exclusive
 
@@ -107,4 +108,33 @@ def _checked(path: Path) -> Path:
     return path
 
 
-ACTIONS = {"info": info, "verify": verify, "export": export, "import": import_, "drop": drop}
+ACTIONS = {
+    "info": (info, "print what a store says of itself, as JSON"),
+    "verify": (verify, "read every value and name the damaged blocks"),
+    "export": (export, "write the store as one HDF5 file, for MATLAB, h5py or another machine"),
+    "import": (
+        import_,
+        "bring the rows of an exported file into a store, new or of the same view; rows that it has stay",
+    ),
+    "drop": (drop, "remove a store, so that it is computed anew"),
+}
+"""What each action on one store calls, and its help; export and import take a file as well."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    parser.epilog = "example: strata store verify features/wavlm.zarr"
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, (_, help_) in ACTIONS.items():
+        example = f"example: strata store {name} features/wavlm.zarr"
+        action = actions.add_parser(name, help=help_, description=help_, epilog=example)
+        options.add_study(action)
+        action.add_argument("path", type=Path, metavar="PATH", help="the store, such as features/wavlm.zarr")
+        if name in ("export", "import"):
+            action.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: PATH with the suffix .h5")
+        action.set_defaults(call=_call)
+
+
+def _call(given: Namespace) -> None:
+    act, _ = ACTIONS[given.action]
+    act(given.path, *([given.file] if "file" in given else []))

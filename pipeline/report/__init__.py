@@ -7,12 +7,23 @@ own but pictures. Knows no audio and no model. Nothing heavy is imported before 
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from strata.pipeline.study.folder import Study
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    from strata.pipeline.study import options
+
+    parser.epilog = "example: strata report"
+    options.add_study(parser)
+    parser.add_argument("--summary", action="store_true", help="only print; leave the page as it is")
+    parser.set_defaults(call=lambda given: run(options.study_of(given), given.summary))
 
 
 def build(study: Path, params: Mapping) -> Path:

@@ -6,6 +6,7 @@ its size and time of change, so that a second run only looks at what is new.
 
 import hashlib
 import os
+from argparse import ArgumentParser
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
@@ -19,7 +20,7 @@ from strata.pipeline.corpora import CorpusError, Problem, Section, Utterance, ad
 from strata.pipeline.errors import StageError
 from strata.pipeline.files import failure_table, write_if_changed
 from strata.pipeline.progress import bar, say
-from strata.pipeline.study import dvcfile
+from strata.pipeline.study import dvcfile, options
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.kept import Kept
 from strata.pipeline.study.manifest import COLUMNS, corpus_of
@@ -27,6 +28,13 @@ from strata.trainers.inputs.data import class_name
 
 LISTED = "data/corpus.failures.csv"
 """Where unusable recordings are listed, below the study's folder."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    parser.epilog = "example: strata corpus"
+    options.add_study(parser)
+    parser.set_defaults(call=lambda given: run(options.study_of(given)))
 
 
 def run(study: Study) -> None:

@@ -8,6 +8,7 @@ never tested; where that is all there is, the section is skipped too.
 
 import json
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ from strata.pipeline.stages import trials
 from strata.pipeline.stages.cells import TABLES, Cell, train
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.provenance import provenance_of
+from strata.pipeline.study import options
 from strata.pipeline.study.embeddings import LAYER, Embeddings
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import corpus_of
@@ -28,6 +30,11 @@ from strata.store.lock import exclusive
 from strata.trainers.spec import Downstream, Task, Verification
 
 SKIPPED = "skipped.json"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    options.add_stage(parser, run, "NAME", "strata downstream age")
 
 
 def run(study: Study, names: list[str]) -> None:

@@ -8,6 +8,7 @@ eliminate.
 
 import json
 import time
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from strata.pipeline.progress import bar, say
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
+from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.sources import Sources, shape_note
@@ -27,6 +29,11 @@ from strata.store.lock import exclusive
 if TYPE_CHECKING:
     from strata.trainers.search.elimination import LayerElimination, Round
     from strata.trainers.search.rounds import Key, Outcome
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    options.add_stage(parser, run, "NAME", "strata eliminate wavlm")
 
 
 def run(study: Study, names: list[str]) -> None:

@@ -6,6 +6,7 @@ that was trained anew makes other embeddings, so its store is made anew as well,
 """
 
 import shutil
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
+from strata.pipeline.study import options
 from strata.pipeline.study.embeddings import LAYER, SEEN, digest
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.sources import Sources
@@ -22,6 +24,11 @@ from strata.trainers.spec import Folds
 
 PORTION = 4096
 """Rows that are read, embedded and written at a time."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    options.add_stage(parser, run, "NAME", "strata embed unified")
 
 
 def run(study: Study, names: list[str]) -> None:

@@ -8,6 +8,7 @@ stops the run, the next one goes on behind the last block.
 import json
 import shutil
 import time
+from argparse import ArgumentParser
 from contextlib import suppress
 
 import pandas as pd
@@ -24,7 +25,7 @@ from strata.pipeline.extraction.work import Extraction, Shape
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import amount, bar, say, speed
 from strata.pipeline.show.tables import millions, size
-from strata.pipeline.study import dvcfile, keys, soundness
+from strata.pipeline.study import dvcfile, keys, options, soundness
 from strata.pipeline.study.failures import Failures, judge
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import channels, corpus_of, make_absent_audio
@@ -32,6 +33,11 @@ from strata.pipeline.study.transcripts import column
 from strata.store import FeatureStore
 
 DISK_MARGIN = 1.1
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    options.add_stage(parser, run, "VIEW", "strata extract wavlm xvector")
 
 
 def run(study: Study, names: list[str]) -> None:

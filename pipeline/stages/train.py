@@ -5,15 +5,22 @@ it follows from has changed. The models of all cells are trained side by side, i
 `stages.cells`.
 """
 
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from strata.pipeline.errors import Errors
 from strata.pipeline.progress import say
 from strata.pipeline.stages.cells import Cell, train
+from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.sources import Sources
 from strata.store.lock import exclusive
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    options.add_stage(parser, run, "EXPERIMENT", "strata train tango")
 
 
 def run(study: Study, names: list[str]) -> None:

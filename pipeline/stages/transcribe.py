@@ -5,6 +5,7 @@ transcribed, the longest first. Whatever stops the run, the next one goes on beh
 """
 
 import time
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.extraction.decoding import Recording, decoded
 from strata.pipeline.files import failure_table, write_if_changed
 from strata.pipeline.progress import amount, bar, say, speed
-from strata.pipeline.study import dvcfile, fingerprints
+from strata.pipeline.study import dvcfile, fingerprints, options
 from strata.pipeline.study.failures import Failure, Failures, judge
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import channels, corpus_of, make_absent_audio
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 PATIENCE = 20
 """The table is written anew when so many times as long has passed as writing it took."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    options.add_stage(parser, run, "NAME", "strata transcribe asr")
 
 
 def run(study: Study, names: list[str]) -> None:

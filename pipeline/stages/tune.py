@@ -10,6 +10,7 @@ contain utterances by which the best was found: of the experiment that it become
 """
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from strata.pipeline.progress import bar, say
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
-from strata.pipeline.study import yaml12
+from strata.pipeline.study import options, yaml12
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.sources import Sources, shape_note
@@ -41,6 +42,11 @@ class _Subject(Section):
 
     tune: Tune
     experiment: Experiment
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    options.add_stage(parser, run, "NAME", "strata tune learning")
 
 
 def run(study: Study, names: list[str]) -> None:

@@ -6,6 +6,7 @@ paper (§3.2) has the table of what the cut saves for layer 17 of WavLM Large.
 """
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +22,35 @@ from strata.pipeline.progress import say
 from strata.pipeline.show import notices
 from strata.pipeline.show.names import layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, is_number, millions, number, plain, size
-from strata.pipeline.study import where
+from strata.pipeline.study import options, where
 from strata.pipeline.study.folder import Study
 
 SAVINGS = "savings.json"
 """Beside elimination.json: for each quantity what it is of the whole and of the cut model."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes: see `strata.pipeline.cli`."""
+    parser.description = (
+        "The layers that an elimination kept, their scores beside those of all layers, and what cutting the model "
+        "after the highest of them saves. With --write the view is narrowed to them: in the params file, and in its "
+        "store, whose rows are copied. The wide store is kept in wide/ until you remove it."
+    )
+    parser.epilog = "example: strata layers results/eliminate/wavlm --write params.yaml"
+    options.add_debug(parser)
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="folder of an elimination's results")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="the params file whose view, and the store beside it, are narrowed"
+    )
+    parser.add_argument("--no-time", dest="time", action="store_false", help="run neither the whole nor the cut model")
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of tables")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="of the study; default: that of --write, that of the study around RESULTS, or params.yaml here or above",
+    )
+    parser.set_defaults(call=lambda given: run(given.results, given.params, given.write, given.time, given.json))
 
 
 def run(results: Path, params: Path | None, target: Path | None, timed: bool, as_json: bool) -> None:
