@@ -57,7 +57,11 @@ def test_a_backend_is_imported_by_its_own_file_alone(backend):
     assert users <= BACKENDS[backend]
 
 
-@pytest.mark.parametrize("module", ["strata.pipeline.cli", "extractors", "trainers", "strata.pipeline.report"])
+RESULTS = ["downstream", "eliminations", "experiments", "ranking", "reading", "searches", "testsets"]
+LIGHT = ["extractors", "trainers", "pipeline.cli", "pipeline.report", *(f"pipeline.results.{name}" for name in RESULTS)]
+
+
+@pytest.mark.parametrize("module", [f"strata.{name}" for name in LIGHT])
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
     """`strata --help` starts at once."""
     heavy = ["torch", "tensorflow", "transformers", "zarr", "pandas", "matplotlib", "sklearn", "scipy"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -18,19 +18,18 @@ from typing import Any
 import pandas as pd
 from strata import extractors
 from strata.extractors.recogniser import parse
-from strata.pipeline.report import downstream
-from strata.pipeline.results import experiments
-from strata.pipeline.results.eliminations import Elimination, read_elimination
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results import downstream, eliminations, experiments, searches
+from strata.pipeline.results.eliminations import EliminationResult
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import Gap, json_object, mapping, read
-from strata.pipeline.results.searches import Search, read_search
+from strata.pipeline.results.searches import SearchResult
 from strata.pipeline.show import notices
 from strata.pipeline.show.notices import Notice
 from strata.pipeline.study.transcripts import merged
 
 
 @dataclass(frozen=True)
-class Study:
+class Findings:
     """Everything that a report can be made from."""
 
     folder: Path
@@ -41,10 +40,10 @@ class Study:
     """BLAKE2b, as the experiments record it; empty where there is no manifest."""
     failures: Mapping[str, pd.DataFrame]
     """File, relative to the study → its rows `utterance`, `audio`, `reason`; files without rows are left out."""
-    experiments: tuple[Experiment, ...]
-    eliminations: tuple[Elimination, ...]
-    searches: tuple[Search, ...]
-    downstream: tuple[Experiment, ...]
+    experiments: tuple[ExperimentResult, ...]
+    eliminations: tuple[EliminationResult, ...]
+    searches: tuple[SearchResult, ...]
+    downstream: tuple[ExperimentResult, ...]
     """Tasks on frozen embeddings; their views are names of `embed`."""
     skipped: Mapping[str, str]
     """Section of `downstream` → why it could not be run."""
@@ -53,12 +52,12 @@ class Study:
     gaps: tuple[Gap, ...]
 
     @property
-    def alone(self) -> list[Experiment]:
+    def alone(self) -> list[ExperimentResult]:
         """The experiments that are no cell of a grid."""
         return [experiment for experiment in self.experiments if not experiment.is_cell]
 
     @property
-    def cells(self) -> list[Experiment]:
+    def cells(self) -> list[ExperimentResult]:
         """The experiments that grids stand for."""
         return [experiment for experiment in self.experiments if experiment.is_cell]
 
@@ -83,7 +82,7 @@ class Study:
         return notices.about(self.synthetic_corpora, self.miniature_views) + notices.licences(families)
 
     @property
-    def results(self) -> tuple[Experiment | Elimination | Search, ...]:
+    def results(self) -> tuple[ExperimentResult | EliminationResult | SearchResult, ...]:
         """All that was trained and recorded what it was made from."""
         return (*self.experiments, *self.eliminations, *self.searches, *self.downstream)
 
@@ -112,7 +111,7 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def collect(folder: Path, params: Mapping) -> Study:
+def collect(folder: Path, params: Mapping) -> Findings:
     """Reads whatever the study's folder holds, in the order of `params.yaml`."""
     sections = {name: mapping(params.get(name)) for name in SECTIONS}
     gaps: list[Gap] = []
@@ -124,11 +123,8 @@ def collect(folder: Path, params: Mapping) -> Study:
         if not (folder / "features" / f"{view}.zarr").exists():
             gaps.append(Gap(f"the features of view {view}", f"strata extract {quote(view)}"))
     found = experiments.collect(folder, sections["experiments"], list(sections["corpora"]), gaps)
-    eliminations = [_elimination(folder, name, gaps) for name in sections["eliminate"]]
-    searches = []
-    for name in sections["tune"]:
-        path = folder / "results" / "tune" / name / "tune.json"
-        searches.append(read(read_search, path, folder, gaps, Gap(f"search {name}", f"strata tune {quote(name)}")))
+    eliminated = eliminations.collect(folder, sections["eliminate"], gaps)
+    searched = searches.collect(folder, sections["tune"], gaps)
     results, skipped = downstream.collect(folder, sections["downstream"], gaps)
     extractions = {}
     for view in sections["views"]:
@@ -136,7 +132,7 @@ def collect(folder: Path, params: Mapping) -> Study:
         if path.exists():
             extractions[view] = read(json_object, path, folder, gaps, Gap(f"the timings of view {view}"))
 
-    return Study(
+    return Findings(
         folder=folder,
         params=sections,
         manifest=manifest,
@@ -145,8 +141,8 @@ def collect(folder: Path, params: Mapping) -> Study:
         else hashlib.blake2b(manifest_path.read_bytes(), digest_size=16).hexdigest(),
         failures=_failures(folder, sections["views"], gaps),
         experiments=tuple(found),
-        eliminations=tuple(e for e in eliminations if e is not None),
-        searches=tuple(s for s in searches if s is not None),
+        eliminations=tuple(eliminated),
+        searches=tuple(searched),
         downstream=tuple(results),
         skipped=skipped,
         extractions={view: timings for view, timings in extractions.items() if timings is not None},
@@ -160,17 +156,6 @@ def _manifest(path: Path, recognisers: Mapping) -> pd.DataFrame:
         raise ValueError(f"it has no column {', '.join(absent)}")
     sections = {name: parse(section) for name, section in recognisers.items()}
     return merged(manifest, path.with_name("transcripts.parquet"), sections)
-
-
-def _elimination(folder: Path, name: str, gaps: list[Gap]) -> Elimination | None:
-    """The outcome of an elimination; without what a cut saves where nobody asked, or where that cannot be read."""
-    path = folder / "results" / "eliminate" / name / "elimination.json"
-    gap = Gap(f"layer elimination {name}", f"strata eliminate {quote(name)}")
-    found, savings = read(read_elimination, path, folder, gaps, gap), path.with_name("savings.json")
-    if found is None or not savings.exists():
-        return found
-    gap = Gap(f"what elimination {name} saves", f"strata layers results/eliminate/{quote(name)}")
-    return replace(found, savings=read(json_object, savings, folder, gaps, gap))
 
 
 def _failures(folder: Path, views: Mapping, gaps: list[Gap]) -> dict[str, pd.DataFrame]:

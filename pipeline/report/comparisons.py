@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from strata.pipeline.report import testsets
+from strata.pipeline.report import score_cells, size_cells
 from strata.pipeline.results import ranking
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted, noun, number
 
 LEVEL = 0.05
 """Corrected p values below it are bold."""
 
 
-def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
+def against_concat(cells: Sequence[ExperimentResult], corpora: str) -> Table | None:
     """The table; None where no pair of views was fused in both ways on the same folds.
 
     Args:
@@ -38,7 +38,7 @@ def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
     rows = [cell for cell in transported if found.get(cell.name)]
     if not rows:
         return None
-    targets = list(dict.fromkeys((task, metric) for row in rows for task, (metric, _) in found[row.name].items()))
+    criteria = list(dict.fromkeys((task, metric) for row in rows for task, (metric, _) in found[row.name].items()))
     tested = [(row.name, task) for row in rows for task in found[row.name]]
     corrected = comparison.holm([found[name][task][1].p_value for name, task in tested])
     chances = dict(zip(tested, corrected, strict=True))
@@ -56,14 +56,14 @@ def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
         )
     ways = ranking.variants(rows)
     several = len(set(ways.values())) > 1
-    tested = dict(zip((row.name for row in rows), testsets.told([[row] for row in rows]), strict=True))
+    tested = dict(zip((row.name for row in rows), size_cells.told([[row] for row in rows]), strict=True))
     return Table(
         f"{corpora}, TANGO against concatenation",
-        (Column("views"), *(column for target in targets for column in _columns(target))),
+        (Column("views"), *(column for criterion in criteria for column in _columns(criterion))),
         tuple(
             (
                 Cell(ranking.views(row) + (f" ({ways[row.name]})" if several else ""), small=tested[row.name]),
-                *(field for target in targets for field in _fields(row, target, found[row.name], chances)),
+                *(field for criterion in criteria for field in _fields(row, criterion, found[row.name], chances)),
             )
             for row in rows
         ),
@@ -71,13 +71,13 @@ def against_concat(cells: Sequence[Experiment], corpora: str) -> Table | None:
     )
 
 
-def _columns(target: ranking.Target) -> list[Column]:
-    difference, effect, p = (ranking.heading(target, title, above=True) for title in ("difference", "d", "p"))
+def _columns(criterion: ranking.Criterion) -> list[Column]:
+    difference, effect, p = (score_cells.heading(criterion, title, above=True) for title in ("difference", "d", "p"))
     return [difference, effect, replace(p, lowest_first=True)]
 
 
-def _fields(cell: Experiment, target: ranking.Target, found: Mapping, chances: Mapping) -> list[Cell]:
-    task, metric = target
+def _fields(cell: ExperimentResult, criterion: ranking.Criterion, found: Mapping, chances: Mapping) -> list[Cell]:
+    task, metric = criterion
     if task not in found or found[task][0] != metric:
         return [Cell("–")] * 3
     paired, p = found[task][1], chances[cell.name, task]
@@ -90,11 +90,11 @@ def _fields(cell: Experiment, target: ranking.Target, found: Mapping, chances: M
     ]
 
 
-def _metrics(cell: Experiment) -> dict:
+def _metrics(cell: ExperimentResult) -> dict:
     """A cell as the comparison takes it: the part of its metrics.json that tells scores and folds."""
     told = {"folds": cell.folds, "tasks": cell.tasks, "primary": cell.primary, "truth": cell.truth}
     return {"experiment": cell.name, **told}
 
 
-def _apart_from_fusion(cell: Experiment) -> str:
+def _apart_from_fusion(cell: ExperimentResult) -> str:
     return str(sorted((field, str(value)) for field, value in cell.config.items() if field != "fusion"))

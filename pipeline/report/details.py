@@ -15,7 +15,7 @@ import pandas as pd
 from strata.pipeline.report import scores
 from strata.pipeline.report.figures import finite
 from strata.pipeline.results import ranking
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import Gap, reason
 from strata.pipeline.show.tables import counted
 
@@ -24,10 +24,10 @@ MOST_POINTS = 300
 MOST_EPOCHS = 80
 """Points of a loss curve; of a longer one every second, third, … epoch is drawn, and the best one always."""
 DIGITS = 4
-"""Significant digits of losses and answers."""
+"""Significant digits of losses and predictions."""
 
 
-def embedded(cells: Sequence[Experiment], gaps: list[Gap]) -> str:
+def embedded(cells: Sequence[ExperimentResult], gaps: list[Gap]) -> str:
     """The JSON text: `classes`, lists of names that cells share, and `cells` by name; empty where there are no cells.
 
     Args:
@@ -55,7 +55,7 @@ def _safe(content: Mapping) -> str:
     return text
 
 
-def _cell(cell: Experiment, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
+def _cell(cell: ExperimentResult, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
     facts = [ranking.encoders([cell])] if cell.config.get("encoder") else []
     facts += [counted(cell.num_utterances, "utterance")] if cell.num_utterances else []
     facts += [counted(cell.num_folds, "fold")] if cell.num_folds else []
@@ -73,20 +73,20 @@ def _cell(cell: Experiment, lists: dict[tuple[str, ...], int]) -> dict[str, Any]
     }
 
 
-def _task(cell: Experiment, name: str, lists: dict[tuple[str, ...], int]) -> dict[str, Any] | None:
-    """What the cell answered: `confusion`, flat triples of true class, predicted class and count; or `points`, flat
+def _task(cell: ExperimentResult, name: str, lists: dict[tuple[str, ...], int]) -> dict[str, Any] | None:
+    """What the cell predicted: `confusion`, flat triples of true class, predicted class and count; or `points`, flat
     pairs of truth and prediction."""
-    answers, kind = scores.answers(cell, name), cell.kinds[name]
-    if answers.empty or kind not in ("classification", "binary", "regression"):
+    predictions, kind = scores.predictions(cell, name), cell.kinds[name]
+    if predictions.empty or kind not in ("classification", "binary", "regression"):
         return None
     if kind == "regression":
-        pairs = answers.apply(finite).dropna()[["true", "predicted"]].to_numpy()
+        pairs = predictions.apply(finite).dropna()[["true", "predicted"]].to_numpy()
         step = np.random.default_rng(0).permutation(len(pairs))[:MOST_POINTS]
         points = _rounded(pairs[np.sort(step)].ravel())
         return {"name": name, "points": points, "count": len(pairs)} if points else None
-    classes, true, predicted = scores.coded(answers, cell.classes.get(name, ()))
+    classes, true, predicted = scores.coded(predictions, cell.classes.get(name, ()))
     pairs, places = np.unique(true * len(classes) + predicted, return_inverse=True)
-    counts = np.bincount(places, answers["weight"]).round(2)  # utterances, of several seeds their means
+    counts = np.bincount(places, predictions["weight"]).round(2)  # utterances, of several seeds their means
     triples = zip(pairs // len(classes), pairs % len(classes), counts, strict=True)
     flat = [value for i, j, count in triples for value in (int(i), int(j), _plain(count))]
     return {"name": name, "classes": lists.setdefault(tuple(classes), len(lists)), "confusion": flat}

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from strata.pipeline.report import figures, layer_figures, layer_tables, scores, search_figures, search_tables
 from strata.pipeline.results import ranking
-from strata.pipeline.results.eliminations import Elimination
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.eliminations import EliminationResult
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import Gap, attempt
-from strata.pipeline.results.searches import Search
+from strata.pipeline.results.searches import SearchResult
 from strata.pipeline.show.names import natural_order, short
 from strata.pipeline.show.tables import Table, counted
 
@@ -32,12 +32,12 @@ class Exhibit:
     """Tables that open on request."""
 
 
-def experiment(found: Experiment, gaps: list[Gap]) -> Exhibit:
+def experiment(found: ExperimentResult, gaps: list[Gap]) -> Exhibit:
     """Confusions or scatters per task, training curves, and all metrics."""
     name, drawn, folded = found.name, [], []
     for task in found.kinds:
         what = f"the figure of task {task} in experiment {name}"
-        shown = attempt(gaps, what, lambda task=task: _answers(found, task))
+        shown = attempt(gaps, what, lambda task=task: _predictions(found, task))
         if shown:
             drawn += shown[0]
             folded += shown[1]
@@ -47,14 +47,14 @@ def experiment(found: Experiment, gaps: list[Gap]) -> Exhibit:
     return Exhibit(name, subtitle, tuple(drawn), (table,) if table else (), folded=tuple(folded))
 
 
-def downstream(found: Experiment, gaps: list[Gap]) -> Exhibit:
+def downstream(found: ExperimentResult, gaps: list[Gap]) -> Exhibit:
     """As an experiment, but under the name of its section and its tasks: its model is the same for all sections."""
     shown = experiment(found, gaps)
     subtitle = " · ".join([f"embedding {ranking.views(found)}", *_extent(found)])
     return replace(shown, name=f"{found.name}: {', '.join(found.tasks)}", subtitle=subtitle)
 
 
-def elimination(found: Elimination, gaps: list[Gap]) -> Exhibit | None:
+def elimination(found: EliminationResult, gaps: list[Gap]) -> Exhibit | None:
     """Weights, score by round of the mean and of every task, the choice inside the folds, what a cut saves."""
     about = f"layer elimination {found.name}"
     subtitle = attempt(gaps, about, lambda: _outcome(found))
@@ -74,7 +74,7 @@ def elimination(found: Elimination, gaps: list[Gap]) -> Exhibit | None:
     return parts.exhibit(found.name, subtitle)
 
 
-def search(found: Search, gaps: list[Gap]) -> Exhibit | None:
+def search(found: SearchResult, gaps: list[Gap]) -> Exhibit | None:
     """The course of the search, value by field, and the trials."""
     about = f"search {found.name}"
     subtitle = attempt(gaps, about, lambda: search_tables.subtitle(found))
@@ -119,39 +119,39 @@ class _Parts:
         to += [made] if made is not None else []
 
 
-def _extent(found: Experiment) -> list[str]:
+def _extent(found: ExperimentResult) -> list[str]:
     """How much a result rests on."""
     counts = {"utterance": found.num_utterances, "pair": found.num_trials, "fold": found.num_folds}
     extent = [counted(count, what) for what, count in counts.items() if count]
     return extent + ([counted(len(found.seeds), "seed")] if len(found.seeds) > 1 else [])
 
 
-def _outcome(found: Elimination) -> str:
+def _outcome(found: EliminationResult) -> str:
     subtitle = f"view {found.view} · kept {layer_tables.kept_layers(found)}"
     if unneeded := layer_tables.unneeded_layers(found):
         subtitle += f" · the upstream can be cut {counted(unneeded, 'layer')} early"
     return subtitle
 
 
-def _answers(found: Experiment, task: str) -> tuple[list[figures.Figure], list[Table]]:
-    """Figures and tables of what an experiment answered for one task."""
+def _predictions(found: ExperimentResult, task: str) -> tuple[list[figures.Figure], list[Table]]:
+    """Figures and tables of what an experiment predicted for one task."""
     from strata.trainers.inputs.data import class_name
 
-    kind, answers = found.kinds[task], scores.answers(found, task)
-    if answers.empty or kind not in ("classification", "binary", "regression"):
+    kind, predictions = found.kinds[task], scores.predictions(found, task)
+    if predictions.empty or kind not in ("classification", "binary", "regression"):
         return [], []
     if kind == "regression":
-        return [figures.scatter(answers, found.name, task)], []
-    true, predicted = (answers[side].map(class_name) for side in ("true", "predicted"))
+        return [figures.scatter(predictions, found.name, task)], []
+    true, predicted = (predictions[side].map(class_name) for side in ("true", "predicted"))
     known = map(class_name, found.classes.get(task, ()))
     classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=natural_order)]))
-    counts = scores.confusions(true, predicted, classes, answers["weight"])
+    counts = scores.confusions(true, predicted, classes, predictions["weight"])
     many = len(classes) > figures.COUNTED_CLASSES
     tables = [scores.frequent_confusions(counts, classes, task)] if many else []
     return [figures.confusion(counts, classes, found.name, task)], tables
 
 
-def _curves(found: Experiment) -> list[figures.Figure]:
+def _curves(found: ExperimentResult) -> list[figures.Figure]:
     if found.curves is None or found.curves.empty:
         return []
     groups = found.curves.groupby("task_group", sort=False)

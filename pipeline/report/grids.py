@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from strata.pipeline.report import comparisons, footnotes, heatmaps, poolings, scores, spreads, testsets
-from strata.pipeline.report.collect import Study
-from strata.pipeline.results import ranking
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.report import comparisons, footnotes, heatmaps, poolings, score_cells, scores, size_cells
+from strata.pipeline.report.collect import Findings
+from strata.pipeline.results import ranking, spreads, testsets
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted
 
 FAMILIES = {
@@ -44,12 +44,12 @@ class Sheet:
     """The notices that its numbers need: see `report.notices`."""
 
 
-def sheets(study: Study) -> list[Sheet]:
+def sheets(study: Findings) -> list[Sheet]:
     """One sheet for each corpus of the grids, in the order of `params.yaml`."""
     return [_sheet(study, corpora, cells) for corpora, cells in _by_corpora(study).items()]
 
 
-def bests(study: Study) -> list[Table]:
+def bests(study: Findings) -> list[Table]:
     """The best of each setup, for a terminal that has no room for more."""
     found = []
     for corpora, cells in _by_corpora(study).items():
@@ -63,25 +63,25 @@ def bests(study: Study) -> list[Table]:
     return found
 
 
-def _by_corpora(study: Study) -> dict[tuple[str, ...], list[Experiment]]:
+def _by_corpora(study: Findings) -> dict[tuple[str, ...], list[ExperimentResult]]:
     """The cells, apart from those that the tables of poolings show."""
     shown = poolings.shown(study.experiments)
-    found: dict[tuple[str, ...], list[Experiment]] = {}
+    found: dict[tuple[str, ...], list[ExperimentResult]] = {}
     for cell in study.cells:
         if cell.name not in shown:
             found.setdefault(cell.corpora, []).append(cell)
     return found
 
 
-def _protocols(cells: Sequence[Experiment]) -> list[list[Experiment]]:
+def _protocols(cells: Sequence[ExperimentResult]) -> list[list[ExperimentResult]]:
     """The cells that were tested in the same way, side by side."""
-    found: dict[str, list[Experiment]] = {}
+    found: dict[str, list[ExperimentResult]] = {}
     for cell in cells:
         found.setdefault(str(cell.config.get("folds")), []).append(cell)
     return list(found.values())
 
 
-def _ways_of_testing(protocols: Sequence[Sequence[Experiment]]) -> list[str]:
+def _ways_of_testing(protocols: Sequence[Sequence[ExperimentResult]]) -> list[str]:
     """What tells the protocols apart, to stand behind the corpus in a caption; nothing where there is only one."""
     folds = [dict(members[0].config.get("folds") or {}) for members in protocols]
     fields = list(dict.fromkeys(field for about in folds for field in about))
@@ -93,7 +93,7 @@ def _name(corpora: Sequence[str]) -> str:
     return " + ".join(corpora) or "all corpora"
 
 
-def _sheet(study: Study, corpora: tuple[str, ...], cells: Sequence[Experiment]) -> Sheet:
+def _sheet(study: Findings, corpora: tuple[str, ...], cells: Sequence[ExperimentResult]) -> Sheet:
     name, protocols = _name(corpora), _protocols(cells)
     named = [(members, name + way) for members, way in zip(protocols, _ways_of_testing(protocols), strict=True)]
     tables = [
@@ -117,22 +117,22 @@ def _some(tables: Sequence[Table | None]) -> tuple[Table, ...]:
     return tuple(table for table in tables if table is not None)
 
 
-def _best(cells: Sequence[Experiment], corpora: str) -> Table | None:
+def _best(cells: Sequence[ExperimentResult], corpora: str) -> Table | None:
     table = scores.best_of_setups(cells)
     if table is None:
         return None
     experiments = ", ".join(dict.fromkeys(cell.section for cell in cells))
     caption = f"{corpora}: the best of each setup, and the views that reached it ({experiments})"
     note = "Each is the best of many by its score on the test folds, as in the paper: an optimistic choice."
-    foot = (Cell("chance"), Cell(""), *(ranking.chance(cells, target) for target in ranking.targets(cells)))
+    foot = (Cell("chance"), Cell(""), *(score_cells.chance(cells, criterion) for criterion in ranking.criteria(cells)))
     fields = [field for row in table.rows for field in row]
     told = [line for line in footnotes.below(cells, fields) if line not in table.notes]
     return replace(table, caption=caption, foot=(foot,), notes=(note, *table.notes, *told))
 
 
-def _families(cells: Sequence[Experiment]) -> dict[str, list[Experiment]]:
+def _families(cells: Sequence[ExperimentResult]) -> dict[str, list[ExperimentResult]]:
     """The cells by the table that they stand in, in the paper's order."""
-    found: dict[str, list[Experiment]] = {family: [] for family in FAMILIES}
+    found: dict[str, list[ExperimentResult]] = {family: [] for family in FAMILIES}
     for cell in ranking.by_setup(cells):
         setup, *way = cell.setup.split(", ", 1)  # "TANGO, a model per task"
         family = next((family for family, setups in FAMILIES.items() if setup in setups), setup)
@@ -140,33 +140,33 @@ def _families(cells: Sequence[Experiment]) -> dict[str, list[Experiment]]:
     return {family: members for family, members in found.items() if members}
 
 
-def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
+def _table(family: str, cells: Sequence[ExperimentResult], corpora: str) -> Table:
     """Views down, tasks across, and for each task the ways to use them side by side."""
-    targets = ranking.targets(cells)
+    criteria = ranking.criteria(cells)
     variants = ranking.variants(cells)
     ways = list(dict.fromkeys(variants.values()))
-    lines: dict[tuple[str, ...], dict[str, list[Experiment]]] = {}
+    lines: dict[tuple[str, ...], dict[str, list[ExperimentResult]]] = {}
     for cell in cells:
         lines.setdefault(cell.views, {}).setdefault(variants[cell.name], []).append(cell)
     if len(lines) == 1 < len(ways) and family.split(", ", 1)[0] not in FAMILIES:
         return _ways_down(family, cells, corpora)
     columns, fields, foot, crowded = [], {views: [] for views in lines}, [], False
-    for target in targets:
+    for criterion in criteria:
         for way in ways:
             rivals = [cell for line in lines.values() for cell in line.get(way, ())]
-            if all(ranking.mean(cell, target) is None for cell in rivals):
+            if all(ranking.mean(cell, criterion) is None for cell in rivals):
                 continue
-            columns.append(ranking.heading(target, way if len(ways) > 1 else target[0], above=len(ways) > 1))
-            foot.append(ranking.chance(rivals, target))
-            shared = testsets.most_shared(rivals, target)
-            shown = {views: _shown(line.get(way, ()), shared, target) for views, line in lines.items()}
-            crowded = crowded or len([cell for cell in rivals if ranking.mean(cell, target) is not None]) > len(
+            columns.append(score_cells.heading(criterion, way if len(ways) > 1 else criterion[0], above=len(ways) > 1))
+            foot.append(score_cells.chance(rivals, criterion))
+            shared = testsets.most_shared(rivals, criterion)
+            shown = {views: _shown(line.get(way, ()), shared, criterion) for views, line in lines.items()}
+            crowded = crowded or len([cell for cell in rivals if ranking.mean(cell, criterion) is not None]) > len(
                 list(filter(None, shown.values()))
             )
-            won = iter(testsets.winners(list(filter(None, shown.values())), target))
+            won = iter(testsets.winners(list(filter(None, shown.values())), criterion))
             for views, cell in shown.items():
-                fields[views].append(ranking.score(cell, target, next(won)) if cell else Cell("–"))
-    tested = testsets.told([[cell for way in line.values() for cell in way] for line in lines.values()])
+                fields[views].append(score_cells.score(cell, criterion, next(won)) if cell else Cell("–"))
+    tested = size_cells.told([[cell for way in line.values() for cell in way] for line in lines.values()])
     heads = [Cell(" + ".join(views) or "–", small=told) for views, told in zip(lines, tested, strict=True)]
     rows = tuple((head, *scored) for head, scored in zip(heads, fields.values(), strict=True))
     base = family.split(", ", 1)[0]
@@ -183,31 +183,33 @@ def _table(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
     )
 
 
-def _shown(cells: Sequence[Experiment], shared: Sequence[Experiment], target: ranking.Target) -> Experiment | None:
+def _shown(
+    cells: Sequence[ExperimentResult], shared: Sequence[ExperimentResult], criterion: ranking.Criterion
+) -> ExperimentResult | None:
     """Of cells that share a place the best, by what most of the column was tested on; None where none has a score."""
     rivals = [cell for cell in cells if cell in shared]
-    return ranking.best(rivals or testsets.most_shared(cells, target), target)
+    return ranking.best(rivals or testsets.most_shared(cells, criterion), criterion)
 
 
-def _ways_down(family: str, cells: Sequence[Experiment], corpora: str) -> Table:
+def _ways_down(family: str, cells: Sequence[ExperimentResult], corpora: str) -> Table:
     """The ways to use one view, of which any number stand below each other, and tasks across."""
-    targets = ranking.targets(cells)
-    best = {target: testsets.winners(cells, target) for target in targets}
+    criteria = ranking.criteria(cells)
+    best = {criterion: testsets.winners(cells, criterion) for criterion in criteria}
     rows = []
-    ways, tested = ranking.variants(cells), testsets.told([[cell] for cell in cells])
+    ways, tested = ranking.variants(cells), size_cells.told([[cell] for cell in cells])
     for place, cell in enumerate(cells):
-        scored = (ranking.score(cell, target, best[target][place]) for target in targets)
+        scored = (score_cells.score(cell, criterion, best[criterion][place]) for criterion in criteria)
         rows.append((Cell(ways[cell.name], small=tested[place]), *scored))
     return Table(
         f"{corpora}, {family}: view {ranking.views(cells[0])} ({cells[0].section})",
-        (Column("variant"), *ranking.headings(targets)),
+        (Column("variant"), *score_cells.headings(criteria)),
         tuple(rows),
-        foot=((Cell("chance"), *(ranking.chance(cells, target) for target in targets)),),
+        foot=((Cell("chance"), *(score_cells.chance(cells, criterion) for criterion in criteria)),),
         notes=(*_notes(cells), *footnotes.below(cells, (cell for row in rows for cell in row))),
     )
 
 
-def _notes(cells: Sequence[Experiment]) -> list[str]:
+def _notes(cells: Sequence[ExperimentResult]) -> list[str]:
     """How often each score was taken and by which encoder, and whether on the same utterances."""
     taken = {(str(cell.num_folds), len(cell.seeds)) for cell in cells}
     ((folds, seeds),) = taken if len(taken) == 1 else (("", 0),)
@@ -216,5 +218,5 @@ def _notes(cells: Sequence[Experiment]) -> list[str]:
     notes = [f"{counted(len(cells), 'cell')}; {ranking.encoders(cells)}; {spread}."]
     if len({testsets.folds_of(cell) for cell in cells}) > 1:
         notes.append("Not all cells were tested on the same folds: a view may lack utterances, or folds have changed.")
-        notes.append(testsets.APART)
+        notes.append(size_cells.APART)
     return notes

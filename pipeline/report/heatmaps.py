@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strata.pipeline.report import testsets
-from strata.pipeline.results import ranking
-from strata.pipeline.results.experiments import Experiment
-from strata.pipeline.results.ranking import Target
+from strata.pipeline.results import ranking, testsets
+from strata.pipeline.results.experiments import ExperimentResult
+from strata.pipeline.results.ranking import Criterion
 from strata.pipeline.show.tables import counted, number
 
 FEWEST_VIEWS = 3
@@ -42,7 +41,7 @@ class HeatMap:
     best: str
 
 
-def heatmaps(cells: Sequence[Experiment], corpora: str) -> list[HeatMap]:
+def heatmaps(cells: Sequence[ExperimentResult], corpora: str) -> list[HeatMap]:
     """One map for each task that pairs of views were trained for.
 
     Args:
@@ -55,26 +54,26 @@ def heatmaps(cells: Sequence[Experiment], corpora: str) -> list[HeatMap]:
     views = tuple(dict.fromkeys(view for cell in cells if _is_pair(cell) or cell.setup == alone for view in cell.views))
     if len(views) < FEWEST_VIEWS:
         return []
-    targets = ranking.targets(paired)
-    return [_map(cells, views, t, corpora) for t in targets if ranking.best(paired, t) is not None]
+    criteria = ranking.criteria(paired)
+    return [_map(cells, views, t, corpora) for t in criteria if ranking.best(paired, t) is not None]
 
 
-def _map(everything: Sequence[Experiment], views: tuple[str, ...], target: Target, corpora: str) -> HeatMap:
+def _map(everything: Sequence[ExperimentResult], views: tuple[str, ...], criterion: Criterion, corpora: str) -> HeatMap:
     """Colours compare, so what was tested on other utterances than most has no place here: the tables have it."""
     alone = _alone(everything)
     mapped = [cell for cell in everything if _is_pair(cell) or cell.setup == alone]
-    cells = testsets.most_shared(mapped, target)
-    left_out = len([cell for cell in mapped if ranking.mean(cell, target) is not None]) - len(cells)
-    places: dict[tuple[int, int], list[Experiment]] = {}
+    cells = testsets.most_shared(mapped, criterion)
+    left_out = len([cell for cell in mapped if ranking.mean(cell, criterion) is not None]) - len(cells)
+    places: dict[tuple[int, int], list[ExperimentResult]] = {}
     for cell in cells:
         if _is_pair(cell):
             low, high = sorted(views.index(view) for view in cell.views)
             places.setdefault((low, high) if cell.setup == "TANGO" else (high, low), []).append(cell)
         elif cell.setup == alone:
             places.setdefault((views.index(cell.views[0]),) * 2, []).append(cell)
-    shown = {place: ranking.best(members, target) for place, members in places.items()}
-    scores = {place: ranking.mean(cell, target) for place, cell in shown.items() if cell is not None}
-    how = ranking.metric(target[1])
+    shown = {place: ranking.best(members, criterion) for place, members in places.items()}
+    scores = {place: ranking.mean(cell, criterion) for place, cell in shown.items() if cell is not None}
+    how = ranking.metric(criterion[1])
     worst, best = sorted((min(scores.values()), max(scores.values())), reverse=not how.higher_is_better)
 
     def written(score: float) -> str:
@@ -89,13 +88,13 @@ def _map(everything: Sequence[Experiment], views: tuple[str, ...], target: Targe
     told = [text for setup, text in SETUPS.items() if any(cell.setup == setup for cell in cells)]
     told += [f"{alone} on it"] if alone else []
     if any(
-        len([cell for cell in members if ranking.mean(cell, target) is not None]) > 1 for members in places.values()
+        len([cell for cell in members if ranking.mean(cell, criterion) is not None]) > 1 for members in places.values()
     ):
         told.append("of several cells in one place the best by its test score")
     told += [ranking.encoders(cells)]
     told += [f"{counted(left_out, 'cell')} tested on other utterances left out"] if left_out else []
     return HeatMap(
-        f"{corpora}, {target[0]}: {how.heading}; {', '.join(told)}",
+        f"{corpora}, {criterion[0]}: {how.heading}; {', '.join(told)}",
         views,
         tuple(tuple(field((i, j)) for j in range(len(views))) for i in range(len(views))),
         written(worst),
@@ -103,11 +102,11 @@ def _map(everything: Sequence[Experiment], views: tuple[str, ...], target: Targe
     )
 
 
-def _is_pair(cell: Experiment) -> bool:
+def _is_pair(cell: ExperimentResult) -> bool:
     return cell.setup in SETUPS and len(cell.views) == 2
 
 
-def _alone(cells: Sequence[Experiment]) -> str:
+def _alone(cells: Sequence[ExperimentResult]) -> str:
     """The setup of one view that the diagonal shows; empty where there is none."""
     setups = {cell.setup for cell in cells if len(cell.views) == 1}
     return next((setup for setup in ("SVMT", "SVST") if setup in setups), "")

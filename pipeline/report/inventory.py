@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from strata.pipeline.report.collect import Study
-from strata.pipeline.results.eliminations import Elimination
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.report.collect import Findings
+from strata.pipeline.results.eliminations import EliminationResult
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import mapping
-from strata.pipeline.results.searches import Search
+from strata.pipeline.results.searches import SearchResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number, size
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.manifest import corpus_of
@@ -33,7 +33,7 @@ class Dossier:
     """Its section of `params.yaml`, as YAML."""
 
 
-def corpora(study: Study) -> Table:
+def corpora(study: Findings) -> Table:
     """One row per corpus: how much there is, and how much of it each task can learn from."""
     manifest = study.manifest
     labels = {task: study.label(task) for task in study.params["tasks"]}
@@ -62,7 +62,7 @@ def corpora(study: Study) -> Table:
     )
 
 
-def failures(study: Study) -> list[Table]:
+def failures(study: Findings) -> list[Table]:
     """One table for each failures file that has rows."""
     tables = []
     for name, rows in study.failures.items():
@@ -79,7 +79,7 @@ def failures(study: Study) -> list[Table]:
     return tables
 
 
-def timings(study: Study) -> list[Table]:
+def timings(study: Findings) -> list[Table]:
     """What extraction and training took."""
     tables = []
     if study.extractions:
@@ -104,15 +104,15 @@ def timings(study: Study) -> list[Table]:
     return tables
 
 
-def _sections(experiments: Sequence[Experiment]) -> dict[str, list[Experiment]]:
+def _sections(experiments: Sequence[ExperimentResult]) -> dict[str, list[ExperimentResult]]:
     """The experiments by section of `params.yaml`: one each, or all cells of a grid."""
-    sections: dict[str, list[Experiment]] = {}
+    sections: dict[str, list[ExperimentResult]] = {}
     for experiment in experiments:
         sections.setdefault(experiment.section, []).append(experiment)
     return sections
 
 
-def _trained(name: str, members: Sequence[Experiment]) -> tuple[Cell, ...]:
+def _trained(name: str, members: Sequence[ExperimentResult]) -> tuple[Cell, ...]:
     seconds = [e.seconds.get("total") for e in members if is_number(e.seconds.get("total"))]
     stage = f"train, {counted(len(members), 'cell')}" if members[0].is_cell else "train"
     return Cell(name), Cell(stage), _took(sum(seconds) if seconds else None)
@@ -137,7 +137,7 @@ def _extraction(found: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
-def dossiers(study: Study) -> list[Dossier]:
+def dossiers(study: Findings) -> list[Dossier]:
     """The provenance of every section that was run, as recorded then; cells of a grid tell theirs together."""
     found = []
     for name, members in _sections(study.experiments).items():
@@ -148,7 +148,7 @@ def dossiers(study: Study) -> list[Dossier]:
     return found + [Dossier(other.name, tuple(_facts(other)), as_yaml(other.config)) for other in others]
 
 
-def _facts(result: Experiment | Elimination | Search) -> list[tuple[str, str]]:
+def _facts(result: ExperimentResult | EliminationResult | SearchResult) -> list[tuple[str, str]]:
     """What one result was made from."""
     recorded = result.provenance
     facts = [("code", _word(recorded.get("code"))), ("manifest", _word(recorded.get("manifest")))]
@@ -162,7 +162,7 @@ def _facts(result: Experiment | Elimination | Search) -> list[tuple[str, str]]:
     ]
 
 
-def disagreements(study: Study) -> list[str]:
+def disagreements(study: Findings) -> list[str]:
     """Views whose values were not the same for all results that used them, and manifests likewise."""
     seen: dict[str, set[str]] = {}
     for result in study.results:

@@ -9,7 +9,7 @@ from functools import partial
 
 import pandas as pd
 from strata.pipeline.report import figures
-from strata.pipeline.report.collect import Study
+from strata.pipeline.report.collect import Findings
 from strata.pipeline.results.reading import Gap, attempt
 from strata.pipeline.study.manifest import corpus_of
 
@@ -17,7 +17,7 @@ GROUPS = ("gender", "sex")
 """Labels that split a quantity whatever the kind of their task; those of binary tasks do so by their kind."""
 
 
-def distributions(study: Study, gaps: list[Gap]) -> list[figures.Figure]:
+def distributions(study: Findings, gaps: list[Gap]) -> list[figures.Figure]:
     """A figure for each task, and two for each corpus, quantity and group; adds gaps for those that fail."""
     if study.manifest is None:
         return []
@@ -34,7 +34,7 @@ def distributions(study: Study, gaps: list[Gap]) -> list[figures.Figure]:
     return [figure for figure in drawn if figure]
 
 
-def _distribution(study: Study, task: str) -> figures.Figure | None:
+def _distribution(study: Findings, task: str) -> figures.Figure | None:
     """How a task's labels are spread; None for a task without labels, or with a transcript for one."""
     from strata.trainers.inputs.data import class_name
 
@@ -49,11 +49,11 @@ def _distribution(study: Study, task: str) -> figures.Figure | None:
     )
 
 
-def _splits(study: Study, task: str) -> bool:
+def _splits(study: Findings, task: str) -> bool:
     return study.kind(task) == "binary" or (study.kind(task) == "classification" and study.label(task) in GROUPS)
 
 
-def _split(study: Study, part: pd.DataFrame, corpus: str, task: str, group: str) -> list[figures.Figure]:
+def _split(study: Findings, part: pd.DataFrame, corpus: str, task: str, group: str) -> list[figures.Figure]:
     """The quantity over the utterances of a corpus, then over its speakers, where both are traits of a speaker, the
     same in all of one's utterances; none without labels."""
     from strata.trainers.inputs.data import class_name

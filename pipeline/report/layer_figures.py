@@ -16,7 +16,7 @@ from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.layer_tables import spread_of
 from strata.pipeline.report.poolings import NAMES
 from strata.pipeline.report.svg import INK, MUTED, SERIES, draw
-from strata.pipeline.results.eliminations import Elimination, Round
+from strata.pipeline.results.eliminations import EliminationResult, RoundResult
 from strata.pipeline.show.names import short
 from strata.pipeline.show.tables import counted
 
@@ -24,7 +24,7 @@ LINES = ("-", "--", ":")
 """Line styles: colours times styles poolings can be told apart."""
 
 
-def layer_weights(elimination: Elimination) -> Figure:
+def layer_weights(elimination: EliminationResult) -> Figure:
     """Weights that the layers had before any was dropped (wavCSE, Fig. 2); the layers kept in the end stand out."""
     names, first = elimination.layer_names, elimination.rounds[0]
     kept = [layer in elimination.support for layer in names]
@@ -55,7 +55,7 @@ def layer_weights(elimination: Elimination) -> Figure:
     return Figure(draw(f"weights {elimination.name}", title, (490, 300), paint), caption, 490)
 
 
-def elimination_curve(elimination: Elimination, key: str) -> Figure:
+def elimination_curve(elimination: EliminationResult, key: str) -> Figure:
     """Score against the round (wavCSE, Fig. 3), with the chosen round marked and the layers left told above.
 
     Args:
@@ -88,7 +88,7 @@ def elimination_curve(elimination: Elimination, key: str) -> Figure:
     return Figure(draw(f"rounds {elimination.name} {key}", title, (width, height), paint), caption.strip(), width)
 
 
-def poolings_curve(elimination: Elimination) -> Figure:
+def poolings_curve(elimination: EliminationResult) -> Figure:
     """Validation score by round, a line per pooling, the best round of each marked; the one chosen is the thickest."""
     looks = [(colour, line) for line in LINES for colour in SERIES]
 
@@ -111,7 +111,7 @@ def poolings_curve(elimination: Elimination) -> Figure:
     return Figure(draw(f"poolings {elimination.name}", title, (490, height), paint), caption, 490)
 
 
-def _curve(axes: plots.Axes, elimination: Elimination, split: str, key: str, style: Mapping) -> None:
+def _curve(axes: plots.Axes, elimination: EliminationResult, split: str, key: str, style: Mapping) -> None:
     """A line through the scores of all rounds, in a band of one SD to either side where that is told."""
     numbers = [r.number for r in elimination.rounds]
     means = np.array([_score(r, split, key) for r in elimination.rounds])
@@ -121,11 +121,11 @@ def _curve(axes: plots.Axes, elimination: Elimination, split: str, key: str, sty
     axes.plot(numbers, means, **style)
 
 
-def _score(found: Round, split: str, key: str) -> float:
+def _score(found: RoundResult, split: str, key: str) -> float:
     return float(getattr(found, split).get(key, np.nan))
 
 
-def _mark(axes: plots.Axes, elimination: Elimination) -> None:
+def _mark(axes: plots.Axes, elimination: EliminationResult) -> None:
     """The round that was chosen."""
     best = elimination.best_round
     axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from strata.pipeline.report.poolings import NAMES
-from strata.pipeline.results.eliminations import Elimination, num_seeds
+from strata.pipeline.results.eliminations import EliminationResult, num_seeds
 from strata.pipeline.show.names import layer_height, layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, duration, is_number, millions, number, size
 
@@ -24,7 +24,7 @@ SCORED = (
 """What a score is that tasks of different kinds are averaged by (`trainers.tasks.metrics.score`)."""
 
 
-def kept_layers(elimination: Elimination) -> str:
+def kept_layers(elimination: EliminationResult) -> str:
     """The outcome of an elimination in one line."""
     valid = number(elimination.best.valid.get("mean"), DIGITS)
     told = f"validation {valid}, test {number(elimination.best.test.get('mean'), DIGITS)}"
@@ -34,7 +34,7 @@ def kept_layers(elimination: Elimination) -> str:
     return f"{layer_ranges(elimination.support)} ({count}; {told})"
 
 
-def chosen_in_folds(elimination: Elimination) -> str:
+def chosen_in_folds(elimination: EliminationResult) -> str:
     """The test score of an honest choice in one line; empty where the file does not tell it."""
     nested = elimination.nested
     if nested is None or not nested.kept:
@@ -45,7 +45,7 @@ def chosen_in_folds(elimination: Elimination) -> str:
     return f"{where}: {_spread(_over_folds(nested.tasks['mean']))} on test, {layers}"
 
 
-def unneeded_layers(elimination: Elimination) -> int:
+def unneeded_layers(elimination: EliminationResult) -> int:
     """The layers that the upstream need not compute: those above the highest one kept, up to the view's highest.
 
     Both are layer numbers, since a view may keep only some layers of the upstream. `last_hidden_state` lies above all
@@ -56,7 +56,7 @@ def unneeded_layers(elimination: Elimination) -> int:
     return int(max(heights) - kept) if math.isfinite(kept) else 0
 
 
-def rounds(elimination: Elimination) -> Table:
+def rounds(elimination: EliminationResult) -> Table:
     """Scores of every round, the chosen one marked."""
     rows = []
     for r in elimination.rounds:
@@ -81,7 +81,7 @@ def rounds(elimination: Elimination) -> Table:
     )  # fmt: skip
 
 
-def spread_of(elimination: Elimination) -> str:
+def spread_of(elimination: EliminationResult) -> str:
     """What the ± of its scores, and the bands of its figures, are; empty where the file tells no spread."""
     if not elimination.rounds[0].valid_sd and num_seeds(elimination.config) != 1:
         return ""
@@ -91,7 +91,7 @@ def spread_of(elimination: Elimination) -> str:
     return f"Validation: {seeds}. Test: mean and SD over {elimination.num_folds} folds with as many layers left."
 
 
-def inside_folds(elimination: Elimination) -> Table | None:
+def inside_folds(elimination: EliminationResult) -> Table | None:
     """What every fold chose by its own validation data, and its test scores; None where the file does not tell."""
     nested = elimination.nested
     if nested is None:
@@ -117,7 +117,7 @@ def inside_folds(elimination: Elimination) -> Table | None:
     )
 
 
-def poolings(elimination: Elimination) -> Table | None:
+def poolings(elimination: EliminationResult) -> Table | None:
     """One row per pooling that was crossed with the elimination; None where there was one."""
     if len(elimination.whole) < 2:
         return None
@@ -143,7 +143,7 @@ def poolings(elimination: Elimination) -> Table | None:
     )
 
 
-def savings(elimination: Elimination) -> Table | None:
+def savings(elimination: EliminationResult) -> Table | None:
     """What the upstream saves that is cut after the highest layer kept; None where `strata layers` was not run."""
     found = elimination.savings
     if not found:

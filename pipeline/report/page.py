@@ -23,7 +23,7 @@ from strata.pipeline.report import (
     scores,
     tsne,
 )
-from strata.pipeline.report.collect import Study
+from strata.pipeline.report.collect import Findings
 from strata.pipeline.results.reading import attempt
 from strata.pipeline.show.tables import Table, duration, noun, number
 
@@ -37,7 +37,7 @@ WIDEST_FIGURE = 520
 """CSS pixels up to which a figure shrinks with a narrow screen; a wider one keeps its size and scrolls."""
 
 
-def render(study: Study) -> str:
+def render(study: Findings) -> str:
     """The whole page as one HTML text that loads nothing."""
     maps, map_gaps = tsne.maps(study)
     gaps = [*study.gaps, *map_gaps]
@@ -102,7 +102,7 @@ def _asset(name: str) -> str:
     return files("strata.pipeline.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _totals(study: Study) -> list[tuple[str, str]]:
+def _totals(study: Findings) -> list[tuple[str, str]]:
     """The few numbers that say how large the study is."""
     totals = []
     if study.manifest is not None:
@@ -123,5 +123,5 @@ def _totals(study: Study) -> list[tuple[str, str]]:
     return totals + [(noun(len(things), *words), str(len(things))) for words, things in found.items() if things]
 
 
-def _downstream(study: Study) -> Table | None:
+def _downstream(study: Findings) -> Table | None:
     return downstream.table(study.downstream, study.skipped, study.params["downstream"])

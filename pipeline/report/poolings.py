@@ -10,9 +10,9 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from strata.pipeline.report import footnotes, spreads, testsets
-from strata.pipeline.results import ranking
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.report import footnotes, score_cells, size_cells
+from strata.pipeline.results import ranking, spreads, testsets
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.names import layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, is_number
 
@@ -38,15 +38,15 @@ class Rivals:
     """Experiments that differ in their pooling alone."""
 
     title: str
-    members: tuple[Experiment, ...]
+    members: tuple[ExperimentResult, ...]
     """One for each pooling, in the paper's order."""
-    others: tuple[Experiment, ...]
+    others: tuple[ExperimentResult, ...]
     """The same configurations under other names, such as the one section whose final model is kept."""
     shared: str
     """What else they have in common, where it is not as by default."""
 
 
-def tables(experiments: Sequence[Experiment], texts: Collection[str] = ()) -> list[Table]:
+def tables(experiments: Sequence[ExperimentResult], texts: Collection[str] = ()) -> list[Table]:
     """Poolings against each other, then the best of them against plain models; none where there is no unified model.
 
     Args:
@@ -58,9 +58,9 @@ def tables(experiments: Sequence[Experiment], texts: Collection[str] = ()) -> li
     return [*map(comparison, rivals), *([against] if against else [])]
 
 
-def compared(experiments: Sequence[Experiment]) -> list[Rivals]:
+def compared(experiments: Sequence[ExperimentResult]) -> list[Rivals]:
     """The unified models among these, by what they share; those that no other pooling can be held against left out."""
-    groups: dict[tuple[str, ...], list[Experiment]] = {}
+    groups: dict[tuple[str, ...], list[ExperimentResult]] = {}
     for experiment in filter(is_unified, experiments):
         config = ranking.flat({field: value for field, value in experiment.config.items() if field not in APART})
         shared = (*sorted(f"{field}={value}" for field, value in config.items()), *experiment.corpora)
@@ -70,14 +70,14 @@ def compared(experiments: Sequence[Experiment]) -> list[Rivals]:
     return [_rivals(members, varied) for members in several]
 
 
-def shown(experiments: Sequence[Experiment]) -> set[str]:
+def shown(experiments: Sequence[ExperimentResult]) -> set[str]:
     """Names of the cells of grids that the tables of poolings show in full, so that no other table has to."""
     names = {member.name for group in compared(experiments) for member in group.members}
     whole = {e.section for e in experiments} - {e.section for e in experiments if e.name not in names}
     return {e.name for e in experiments if e.is_cell and e.section in whole}
 
 
-def is_unified(experiment: Experiment) -> bool:
+def is_unified(experiment: ExperimentResult) -> bool:
     """Whether it is wavCSE's model, whose shared network ends in one embedding."""
     return experiment.config.get("encoder") == "unified"
 
@@ -91,7 +91,7 @@ def comparison(rivals: Rivals) -> Table:
 
 
 def against_baselines(
-    rivals: Sequence[Rivals], experiments: Sequence[Experiment], texts: Collection[str] = ()
+    rivals: Sequence[Rivals], experiments: Sequence[ExperimentResult], texts: Collection[str] = ()
 ) -> Table | None:
     """The unified model beside models of other encoders on the same tasks (Table 3); None where one side is missing.
 
@@ -110,12 +110,12 @@ def against_baselines(
         told.append(by)
     chosen = chosen or [e for e in experiments if is_unified(e)]
     corpora = {e.corpora for e in chosen}
-    tasks = {task for e in chosen for task in ranking.targets([e])}
+    tasks = {task for e in chosen for task in ranking.criteria([e])}
     kinds = {_reads_texts(e, texts) for e in chosen}
     near = [
         e
         for e in experiments
-        if not is_unified(e) and e.corpora in corpora and not tasks.isdisjoint(ranking.targets([e]))
+        if not is_unified(e) and e.corpora in corpora and not tasks.isdisjoint(ranking.criteria([e]))
     ]
     reasons = {e.name: _unlike(e, tasks, kinds, texts) for e in near}
     plain = [e for e in near if not reasons[e.name]]
@@ -131,20 +131,20 @@ def against_baselines(
     return _table("The unified embedding against plain models on the same tasks", columns, heads, members, notes)
 
 
-def _reads_texts(experiment: Experiment, texts: Collection[str]) -> bool:
+def _reads_texts(experiment: ExperimentResult, texts: Collection[str]) -> bool:
     return not set(texts).isdisjoint(experiment.views)
 
 
-def _unlike(experiment: Experiment, tasks: set, kinds: set[bool], texts: Collection[str]) -> str:
+def _unlike(experiment: ExperimentResult, tasks: set, kinds: set[bool], texts: Collection[str]) -> str:
     """Why a model cannot be held against the unified ones; empty where it can."""
     if _reads_texts(experiment, texts) not in kinds:
         return "on texts" if _reads_texts(experiment, texts) else "on audio"
     if len(experiment.views) > 1:
         return "of several views"
-    return "" if set(ranking.targets([experiment])) <= tasks else "trained for other tasks too"
+    return "" if set(ranking.criteria([experiment])) <= tasks else "trained for other tasks too"
 
 
-def _by_reason(experiments: Sequence[Experiment], reasons: Mapping[str, str]) -> str:
+def _by_reason(experiments: Sequence[ExperimentResult], reasons: Mapping[str, str]) -> str:
     """What is left out and why, a grid by its section."""
     found: dict[str, dict[str, None]] = {}
     for experiment in experiments:
@@ -157,36 +157,38 @@ def _table(
     caption: str,
     columns: tuple[Column, ...],
     heads: Sequence[tuple[Cell, ...]],
-    members: Sequence[Experiment],
+    members: Sequence[ExperimentResult],
     notes: Sequence[str] = (),
 ) -> Table:
     """Scores of experiments, each behind its head, and their mean where all tasks are scored alike."""
-    targets = ranking.targets(members)
-    best = {target: testsets.winners(members, target) for target in targets}
-    scored = [[ranking.score(m, t, best[t][place]) for t in targets] for place, m in enumerate(members)]
-    heads = [(*head, size) for head, size in zip(heads, testsets.sizes([[m] for m in members]), strict=True)]
-    columns = (*columns, testsets.COLUMN)
-    foot = (Cell("chance"), *[Cell("")] * (len(columns) - 1), *(ranking.chance(members, t) for t in targets))
-    headings = ranking.headings(targets)
-    if len(targets) > 1 and len({metric for _, metric in targets}) == 1:
-        how = ranking.metric(targets[0][1])
-        means = [spreads.mean_over_tasks(m) if len(m.tasks) == len(targets) else {} for m in members]
+    criteria = ranking.criteria(members)
+    best = {criterion: testsets.winners(members, criterion) for criterion in criteria}
+    scored = [[score_cells.score(m, t, best[t][place]) for t in criteria] for place, m in enumerate(members)]
+    heads = [(*head, size) for head, size in zip(heads, size_cells.sizes([[m] for m in members]), strict=True)]
+    columns = (*columns, size_cells.COLUMN)
+    foot = (Cell("chance"), *[Cell("")] * (len(columns) - 1), *(score_cells.chance(members, t) for t in criteria))
+    headings = score_cells.headings(criteria)
+    if len(criteria) > 1 and len({metric for _, metric in criteria}) == 1:
+        how = ranking.metric(criteria[0][1])
+        means = [spreads.mean_over_tasks(m) if len(m.tasks) == len(criteria) else {} for m in members]
         tops = _tops(members, means, how)
         for cells, member, mean in zip(scored, members, means, strict=True):
-            shown = ranking.mean_and_sd({"mean": mean.get("mean")}, how)
+            shown = score_cells.mean_and_sd({"mean": mean.get("mean")}, how)
             best_of_all = shown in tops.get(testsets.folds_of(member), ())
-            cells.append(Cell(ranking.mean_and_sd(mean, how), best_of_all, value=mean.get("mean")))
-        headings.append(ranking.heading(targets[0], "mean"))
+            cells.append(Cell(score_cells.mean_and_sd(mean, how), best_of_all, value=mean.get("mean")))
+        headings.append(score_cells.heading(criteria[0], "mean"))
         foot = (*foot, Cell(""))
     rows = tuple((*head, *cells) for head, cells in zip(heads, scored, strict=True))
-    said = (*testsets.notes(members), *footnotes.below(members, (cell for row in rows for cell in row)))
+    said = (*size_cells.notes(members), *footnotes.below(members, (cell for row in rows for cell in row)))
     how_often = f"Scores out of fold, {spreads.over(members)}."
     if len(set(map(testsets.folds_of, members))) > 1:
         how_often += " Not all were tested on the same folds."
     return Table(caption, (*columns, *headings), rows, foot=(foot,), notes=(how_often, *notes, *said))
 
 
-def _tops(members: Sequence[Experiment], means: Sequence[Mapping], how: ranking.Metric) -> dict[Hashable, set[str]]:
+def _tops(
+    members: Sequence[ExperimentResult], means: Sequence[Mapping], how: ranking.Metric
+) -> dict[Hashable, set[str]]:
     """By what they were tested on, the best mean as it is written; none where only one has a mean there."""
     found: dict[Hashable, list[float]] = {}
     for member, mean in zip(members, means, strict=True):
@@ -194,35 +196,35 @@ def _tops(members: Sequence[Experiment], means: Sequence[Mapping], how: ranking.
             found.setdefault(testsets.folds_of(member), []).append(mean["mean"])
     pick = max if how.higher_is_better else min
     return {
-        folds: {ranking.mean_and_sd({"mean": pick(known)}, how)} for folds, known in found.items() if len(known) > 1
+        folds: {score_cells.mean_and_sd({"mean": pick(known)}, how)} for folds, known in found.items() if len(known) > 1
     }
 
 
-def _varied(experiments: Sequence[Experiment]) -> list[str]:
+def _varied(experiments: Sequence[ExperimentResult]) -> list[str]:
     """The fields, apart from view and layers, in which unified models of the study differ beside their poolings."""
     configs = [_told(experiment) for experiment in experiments]
     fields = dict.fromkeys(field for config in configs for field in config if field not in ("views", "layers"))
     return [field for field in fields if len({config.get(field) for config in configs}) > 1]
 
 
-def _title(experiment: Experiment, varied: Sequence[str]) -> str:
+def _title(experiment: ExperimentResult, varied: Sequence[str]) -> str:
     """View and layers, and whatever else tells a comparison from the rest of the study."""
     config = _told(experiment)
     apart = "".join(f", {field} {config[field]}" for field in varied if config.get(field))
     return f"view {ranking.views(experiment)}, layers {_layers(experiment)}{apart}"
 
 
-def _shared(experiment: Experiment, told: Sequence[str]) -> str:
+def _shared(experiment: ExperimentResult, told: Sequence[str]) -> str:
     """What its section asks for other than by default; what the title tells, and the tasks of the columns, left out."""
-    from strata.trainers.spec import Experiment as Section
+    from strata.trainers import spec
 
-    usual = _leaves(Section.model_construct().model_dump(mode="json"))
+    usual = _leaves(spec.Experiment.model_construct().model_dump(mode="json"))
     asked = {field: value for field, value in _told(experiment).items() if value and value != usual.get(field)}
     known = {"encoder", "views", "layers", "tasks", *told}
     return ", ".join(f"{field} {value}" for field, value in asked.items() if field not in known)
 
 
-def _told(experiment: Experiment) -> dict[str, str]:
+def _told(experiment: ExperimentResult) -> dict[str, str]:
     """What a section asks for beside its pooling, lists without brackets."""
     config = {**experiment.config, "corpora": " + ".join(experiment.corpora)}
     return _leaves({field: value for field, value in config.items() if field not in APART})
@@ -233,11 +235,11 @@ def _leaves(config: Mapping) -> dict[str, str]:
     return {field: value.strip("[]").replace("'", "") for field, value in ranking.flat(config).items()}
 
 
-def _rivals(members: Sequence[Experiment], varied: Sequence[str]) -> Rivals:
+def _rivals(members: Sequence[ExperimentResult], varied: Sequence[str]) -> Rivals:
     """Of several with one pooling, that of the section which has most of the others too."""
     sections = [member.section for member in members]
     order = sorted(members, key=lambda member: -sections.count(member.section))
-    picked: dict[str, Experiment] = {}
+    picked: dict[str, ExperimentResult] = {}
     for member in order:
         picked.setdefault(_pooling(member), member)
     known = [picked[pooling] for pooling in NAMES if pooling in picked]
@@ -247,7 +249,7 @@ def _rivals(members: Sequence[Experiment], varied: Sequence[str]) -> Rivals:
     return Rivals(_title(members[0], varied), tuple(known), others, _shared(members[0], varied))
 
 
-def _best_pooling(members: Sequence[Experiment]) -> tuple[Experiment, str]:
+def _best_pooling(members: Sequence[ExperimentResult]) -> tuple[ExperimentResult, str]:
     """The one of the lowest validation loss, and by what it was chosen; of other folds than most, none."""
     folds = [testsets.folds_of(member) for member in members]
     most = max(folds, key=folds.count)
@@ -255,12 +257,12 @@ def _best_pooling(members: Sequence[Experiment]) -> tuple[Experiment, str]:
     losses = [_valid_loss(member) for member in members]
     if None not in losses:
         return members[int(np.argmin(losses))], "of the lowest validation loss"
-    targets = ranking.targets(members)
-    best = max(members, key=lambda m: sum(ranking.equals(m, ranking.best(members, t), t) for t in targets))
+    criteria = ranking.criteria(members)
+    best = max(members, key=lambda m: sum(ranking.equals(m, ranking.best(members, t), t) for t in criteria))
     return best, "that is best on most tasks by its test scores, an optimistic choice: validation losses are not known"
 
 
-def _valid_loss(member: Experiment) -> float | None:
+def _valid_loss(member: ExperimentResult) -> float | None:
     """Mean over folds and seeds of the lowest validation loss; None where its curves are not there."""
     try:
         curves = member.with_tables().curves if member.curves is None else member.curves
@@ -271,18 +273,18 @@ def _valid_loss(member: Experiment) -> float | None:
     return found if np.isfinite(found) else None
 
 
-def _pooling(experiment: Experiment) -> str:
+def _pooling(experiment: ExperimentResult) -> str:
     return str(experiment.config.get("pooling", ""))
 
 
-def _model(experiment: Experiment) -> str:
+def _model(experiment: ExperimentResult) -> str:
     if is_unified(experiment):
         return f"wavCSE, {NAMES.get(_pooling(experiment), _pooling(experiment))}"
     encoder = experiment.config.get("encoder")
     return f"{experiment.setup.replace('->', '→')}, {encoder}" if encoder else experiment.setup
 
 
-def _layers(experiment: Experiment) -> str:
+def _layers(experiment: ExperimentResult) -> str:
     """Those that were read, where the result tells them; else as its section asks for them."""
     view = experiment.views[0] if experiment.views else ""
     if found := experiment.layers.get(view):

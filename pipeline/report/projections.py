@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -22,11 +21,13 @@ from strata.trainers.inputs.scale import is_constant
 
 FEWEST_POINTS = 8
 """Utterances below which a map says nothing."""
+REVISION = 1
+"""Raised when the same features come to other places, so that what is remembered is laid out again."""
 SETTINGS = {"init": "pca", "max_iter": 500, "random_state": 0}
 
 
 @dataclass(frozen=True)
-class Job:
+class Projection:
     """Rows of one layer of one store, to be laid out in two dimensions."""
 
     store: Path
@@ -37,36 +38,38 @@ class Job:
     @property
     def identity(self) -> str:
         """A hash of all that the projection follows from."""
-        about = [SETTINGS, _code(), version("scikit-learn"), self.fingerprint, self.layer, self.keys]
+        about = [SETTINGS, REVISION, version("scikit-learn"), self.fingerprint, self.layer, self.keys]
         return blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()
 
 
-def layouts(jobs: Sequence[Job], folder: Path) -> list[np.ndarray | Exception]:
-    """The layout of every job, or why there is none.
+def layouts(wanted: Sequence[Projection], folder: Path) -> list[np.ndarray | Exception]:
+    """The layout of every projection, or why there is none.
 
     Args:
-        jobs: what to lay out.
+        wanted: what to lay out.
         folder: where layouts are remembered.
 
     Returns:
-        Per job [keys, 2], NaN for rows that are not finite in the store; the same for the same job.
+        Per projection [keys, 2], NaN for rows that are not finite in the store; the same for the same projection.
     """
-    files = {job: folder / f"{job.identity}.npy" for job in jobs}
-    found: dict[Job, np.ndarray | Exception | None] = {job: _remembered(files[job], len(job.keys)) for job in jobs}
-    todo = [job for job in found if found[job] is None]
+    files = {projection: folder / f"{projection.identity}.npy" for projection in wanted}
+    found: dict[Projection, np.ndarray | Exception | None] = {
+        projection: _remembered(files[projection], len(projection.keys)) for projection in wanted
+    }
+    todo = [projection for projection in found if found[projection] is None]
     if todo:
         from joblib import Parallel, cpu_count, delayed
 
         try:
-            laid_out = Parallel(n_jobs=min(len(todo), cpu_count()))(delayed(_layout)(job) for job in todo)
+            laid_out = Parallel(n_jobs=min(len(todo), cpu_count()))(delayed(_layout)(projection) for projection in todo)
         except Exception as error:  # a process was ended from outside: no map is worth the page
             laid_out = [error] * len(todo)
-        for job, layout in zip(todo, laid_out, strict=True):
-            found[job] = layout
+        for projection, layout in zip(todo, laid_out, strict=True):
+            found[projection] = layout
             if isinstance(layout, np.ndarray) and np.isfinite(layout).all():
                 with suppress(OSError):  # remembering only saves time
-                    _remember(files[job], layout)
-    return [found[job] for job in jobs]
+                    _remember(files[projection], layout)
+    return [found[projection] for projection in wanted]
 
 
 def project(features: np.ndarray) -> np.ndarray:
@@ -97,9 +100,9 @@ def too_few(count: int) -> str:
     return f"expected at least {FEWEST_POINTS} utterances that have both the label and features, found {count}"
 
 
-def _layout(job: Job) -> np.ndarray | Exception:
+def _layout(projection: Projection) -> np.ndarray | Exception:
     try:
-        features = FeatureStore.open(job.store).pooled(list(job.keys), layers=[job.layer])
+        features = FeatureStore.open(projection.store).pooled(list(projection.keys), layers=[projection.layer])
         features = np.asarray(features, dtype=np.float64)[:, 0]
         finite = np.isfinite(features).all(axis=1)
         if finite.sum() < FEWEST_POINTS:
@@ -109,12 +112,6 @@ def _layout(job: Job) -> np.ndarray | Exception:
         return layout
     except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
         return error
-
-
-@cache
-def _code() -> str:
-    """Identity of this file: what other code laid out is laid out again."""
-    return blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
 
 
 def _remembered(file: Path, count: int) -> np.ndarray | None:

@@ -10,48 +10,48 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from strata.pipeline.report import footnotes, spreads, testsets
-from strata.pipeline.results import ranking
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.report import footnotes, score_cells, size_cells
+from strata.pipeline.results import ranking, spreads, testsets
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.names import natural_order
 from strata.pipeline.show.tables import Cell, Column, Table, is_number, number
 
 
-def comparison(experiments: Sequence[Experiment]) -> Table:
+def comparison(experiments: Sequence[ExperimentResult]) -> Table:
     """Every experiment with its primary score per task, above the score of answering without looking."""
     ordered = ranking.by_setup(experiments)
-    targets = ranking.targets(ordered)
-    best = {target: testsets.winners(ordered, target) for target in targets}
-    sizes = testsets.sizes([[experiment] for experiment in ordered])
+    criteria = ranking.criteria(ordered)
+    best = {criterion: testsets.winners(ordered, criterion) for criterion in criteria}
+    sizes = size_cells.sizes([[experiment] for experiment in ordered])
     rows = []
     for place, experiment in enumerate(ordered):
         heading = (Cell(experiment.setup, small=experiment.name), Cell(ranking.views(experiment)))
-        cells = (ranking.score(experiment, target, best[target][place]) for target in targets)
+        cells = (score_cells.score(experiment, criterion, best[criterion][place]) for criterion in criteria)
         rows.append((*heading, Cell(ranking.encoder(experiment)), sizes[place], *cells))
-    chances = (ranking.chance(ordered, target) for target in targets)
+    chances = (score_cells.chance(ordered, criterion) for criterion in criteria)
     return Table(
         f"Scores out of fold, {_spread(ordered)}",
-        (Column("setup"), Column("views"), Column("encoder"), testsets.COLUMN, *ranking.headings(targets)),
+        (Column("setup"), Column("views"), Column("encoder"), size_cells.COLUMN, *score_cells.headings(criteria)),
         tuple(rows),
         foot=((Cell("chance"), Cell(""), Cell(""), Cell(""), *chances),),
-        notes=(*testsets.notes(ordered), *footnotes.below(ordered, (cell for row in rows for cell in row))),
+        notes=(*size_cells.notes(ordered), *footnotes.below(ordered, (cell for row in rows for cell in row))),
     )
 
 
-def best_of_setups(experiments: Sequence[Experiment]) -> Table | None:
+def best_of_setups(experiments: Sequence[ExperimentResult]) -> Table | None:
     """The best score of each setup and the views that reached it; None where no setup has two experiments."""
-    setups: dict[str, list[Experiment]] = {}
+    setups: dict[str, list[ExperimentResult]] = {}
     for experiment in ranking.by_setup(experiments):
         setups.setdefault(experiment.setup, []).append(experiment)
     if len(setups) == len(experiments):
         return None
-    targets = ranking.targets(experiments)
+    criteria = ranking.criteria(experiments)
     several = len(set(map(ranking.encoder, experiments))) > 1
     columns, found = [], {setup: [] for setup in setups}
-    for target in targets:
-        shared = testsets.most_shared(experiments, target)
-        best = [_best_of(members, shared, target) for members in setups.values()]
-        won = iter(testsets.winners([winner for winner in best if winner], target))
+    for criterion in criteria:
+        shared = testsets.most_shared(experiments, criterion)
+        best = [_best_of(members, shared, criterion) for members in setups.values()]
+        won = iter(testsets.winners([winner for winner in best if winner], criterion))
         cells = []
         for setup, winner in zip(setups, best, strict=True):
             if winner is None:
@@ -59,26 +59,28 @@ def best_of_setups(experiments: Sequence[Experiment]) -> Table | None:
                 continue
             found[setup].append(winner)
             small = ranking.views(winner) + (f", {ranking.encoder(winner)}" if several else "")
-            cells.append(ranking.score(winner, target, next(won), small=small))
+            cells.append(score_cells.score(winner, criterion, next(won), small=small))
         columns.append(cells)
-    sizes = testsets.sizes(list(found.values()))
+    sizes = size_cells.sizes(list(found.values()))
     heads = [Cell(setup.replace("->", "→")) for setup in setups]
     shown = [experiment for members in found.values() for experiment in members]
     return Table(
         "The best of each setup, and the views that reached it",
-        (Column("setup"), testsets.COLUMN, *ranking.headings(targets)),
+        (Column("setup"), size_cells.COLUMN, *score_cells.headings(criteria)),
         tuple(zip(heads, sizes, *columns, strict=True)),
-        notes=(f"All with {ranking.encoders(experiments)}.",) * (not several) + tuple(testsets.notes(shown)),
+        notes=(f"All with {ranking.encoders(experiments)}.",) * (not several) + tuple(size_cells.notes(shown)),
     )
 
 
-def _best_of(members: Sequence[Experiment], shared: Sequence[Experiment], target: ranking.Target) -> Experiment | None:
+def _best_of(
+    members: Sequence[ExperimentResult], shared: Sequence[ExperimentResult], criterion: ranking.Criterion
+) -> ExperimentResult | None:
     """The best among those that were tested on what most of a table was; where there is none, on what most of these."""
     rivals = [member for member in members if member in shared]
-    return ranking.best(rivals or testsets.most_shared(members, target), target)
+    return ranking.best(rivals or testsets.most_shared(members, criterion), criterion)
 
 
-def _spread(experiments: Sequence[Experiment]) -> str:
+def _spread(experiments: Sequence[ExperimentResult]) -> str:
     """Over what the ± of a comparison is: all trainings of an experiment."""
     if all(experiment.num_folds == 1 and len(experiment.seeds) < 2 for experiment in experiments):
         return spreads.OF_ONE_FOLD
@@ -86,7 +88,7 @@ def _spread(experiments: Sequence[Experiment]) -> str:
     return f"mean ± SD over folds{seeds}"
 
 
-def metrics(experiment: Experiment) -> Table:
+def metrics(experiment: ExperimentResult) -> Table:
     """All metrics of one experiment."""
     rows = []
     for task, scores in experiment.tasks.items():
@@ -99,34 +101,34 @@ def metrics(experiment: Experiment) -> Table:
                     Cell(task),
                     Cell(number(experiment.num_tested.get(task, experiment.num_utterances), 0)),
                     Cell(how.heading),
-                    Cell(ranking.mean_and_sd(values, how)),
+                    Cell(score_cells.mean_and_sd(values, how)),
                     Cell(number(chance * how.scale) if is_number(chance) else ""),
                     Cell(" · ".join(folds) or "–"),
                 )
             )
     columns = (
-        Column("task"), testsets.COLUMN, Column("metric"), Column("mean ± SD", numeric=True),
+        Column("task"), size_cells.COLUMN, Column("metric"), Column("mean ± SD", numeric=True),
         Column("chance", numeric=True), Column("each fold"),
     )  # fmt: skip
     said = footnotes.averages(name for scores in experiment.tasks.values() for name in scores)
     return Table("All metrics", columns, tuple(rows), notes=tuple(said))
 
 
-def coded(answers: pd.DataFrame, known: Iterable) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The classes of a task, and the answers `true` and `predicted` as their numbers.
+def coded(predictions: pd.DataFrame, known: Iterable) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The classes of a task, and `true` and `predicted` as their numbers.
 
     Args:
-        answers: as `answers` gives them.
+        predictions: as `predictions` gives them.
         known: the classes in the trainers' order; others that occur follow them.
     """
     from strata.trainers.inputs.data import class_name
 
-    codes, values = pd.factorize(pd.concat([answers["true"], answers["predicted"]], ignore_index=True))
+    codes, values = pd.factorize(pd.concat([predictions["true"], predictions["predicted"]], ignore_index=True))
     names = [class_name(value) for value in values]
     classes = list(dict.fromkeys([*map(class_name, known), *sorted(names, key=natural_order)]))
     place = {name: i for i, name in enumerate(classes)}
     numbers = np.array([place[name] for name in names], dtype=int)[codes]
-    return classes, numbers[: len(answers)], numbers[len(answers) :]
+    return classes, numbers[: len(predictions)], numbers[len(predictions) :]
 
 
 def confusions(
@@ -135,10 +137,10 @@ def confusions(
     """Utterances [true class, predicted class].
 
     Args:
-        true: class of each answer.
+        true: true class of each prediction.
         predicted: what it was taken for.
         classes: names of the rows and columns.
-        weights: the part of an utterance that each answer is (`answers`); a whole one where not given.
+        weights: the part of an utterance that each prediction is (`predictions`); a whole one where not given.
     """
     place = {name: i for i, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)))
@@ -178,10 +180,10 @@ def frequent_confusions(counts: np.ndarray, classes: Sequence[str], task: str, m
     )
 
 
-def answers(experiment: Experiment, task: str) -> pd.DataFrame:
+def predictions(experiment: ExperimentResult, task: str) -> pd.DataFrame:
     """The columns `true` and `predicted` of a task, utterances without label or prediction left out.
 
-    An utterance has an answer per seed: `weight` is the part of it that each of them is, so that weights add up to
+    An utterance has a prediction per seed: `weight` is the part of it that each of them is, so that weights add up to
     utterances.
     """
     columns, table = [f"{task}.true", f"{task}.predicted"], experiment.predictions

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.search_tables import value
 from strata.pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
-from strata.pipeline.results.searches import Search, Trial
+from strata.pipeline.results.searches import SearchResult, TrialResult
 from strata.pipeline.show.names import short
 from strata.pipeline.show.tables import counted, is_number, number
 
@@ -26,7 +26,7 @@ MOST_VALUES = 8
 """Values of a list up to which an axis names them in full."""
 
 
-def history(search: Search) -> Figure:
+def history(search: SearchResult) -> Figure:
     """The value of every trial, and the best that was known by then."""
     pick = np.fmax if search.highest_first else np.fmin
     complete = search.complete
@@ -52,12 +52,12 @@ def history(search: Search) -> Figure:
     return Figure(draw(f"search {search.name}", title, (490, 300), paint), caption, 490)
 
 
-def panel(search: Search, field: str) -> Figure:
+def panel(search: SearchResult, field: str) -> Figure:
     """Value of a trial against the value of one field."""
     space, shares = search.space[field], search.importance
     places = _places(space) if isinstance(space, list) else {}
 
-    def place(trial: Trial) -> float:
+    def place(trial: TrialResult) -> float:
         told = trial.params.get(field)
         return places.get(value(told), np.nan) if places else float(told) if is_number(told) else np.nan
 
@@ -80,7 +80,7 @@ def panel(search: Search, field: str) -> Figure:
     return Figure(draw(f"search {search.name} {field}", title, SMALL, paint), caption, SMALL[0])
 
 
-def surface(search: Search) -> Figure:
+def surface(search: SearchResult) -> Figure:
     """The best value at every place of a grid of two fields, the darker the better."""
     (down, row), (across, column) = ((field, _places(values)) for field, values in search.space.items())
     found = np.full((len(row), len(column)), np.nan)
@@ -118,7 +118,7 @@ def surface(search: Search) -> Figure:
     return Figure(draw(f"surface {search.name}", title, (width, height), paint), caption, width)
 
 
-def _dots(axes: plots.Axes, search: Search, place) -> None:
+def _dots(axes: plots.Axes, search: SearchResult, place) -> None:
     """All trials at their values, or on the lower edge without one; the best is ringed."""
     looks = {
         "complete": {"marker": "o", "color": SERIES[0], "markersize": 5, "markeredgewidth": 0, "alpha": 0.75},

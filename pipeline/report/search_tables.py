@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strata.pipeline.results.reading import mapping
-from strata.pipeline.results.searches import Search, Trial
+from strata.pipeline.results.searches import SearchResult, TrialResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number
 
 MOST_SHOWN = 10
@@ -18,7 +18,7 @@ DIGITS = 4
 """After the point, of objectives and scores."""
 
 
-def subtitle(search: Search) -> str:
+def subtitle(search: SearchResult) -> str:
     """The outcome in one line."""
     counts = {state: sum(trial.state == state for trial in search.trials) for state in ("pruned", "failed")}
     encoder = mapping(search.config.get("experiment")).get("encoder")
@@ -35,7 +35,7 @@ def subtitle(search: Search) -> str:
     return " · ".join(facts)
 
 
-def outcome(search: Search) -> str:
+def outcome(search: SearchResult) -> str:
     """The best values and what they came to, for a terminal."""
     if search.winner is None:
         return f"none of its trials was completed ({len(search.trials)} begun)"
@@ -47,7 +47,7 @@ def outcome(search: Search) -> str:
     )
 
 
-def tested(search: Search) -> str:
+def tested(search: SearchResult) -> str:
     """The best trial's test scores; empty where they are not told."""
     scores = {**mapping(search.test.get("tasks")), "mean": search.test.get("mean")}
     told = {name: found for name, value in scores.items() if (found := _score(value))}
@@ -56,7 +56,7 @@ def tested(search: Search) -> str:
     return ", ".join(f"{name} {found}" for name, found in told.items())
 
 
-def best_trials(search: Search) -> Table:
+def best_trials(search: SearchResult) -> Table:
     """The best of the completed trials, the first of them in bold."""
     shown = search.ranked[:MOST_SHOWN]
     several = len(search.complete) > 1
@@ -66,7 +66,7 @@ def best_trials(search: Search) -> Table:
     )
 
 
-def all_trials(search: Search) -> Table | None:
+def all_trials(search: SearchResult) -> Table | None:
     """Every trial, in the order in which they were begun; None where the best are all there are."""
     if len(search.ranked[:MOST_SHOWN]) == len(search.trials):
         return None
@@ -85,7 +85,7 @@ def value(told: Any) -> str:
     return str(told)
 
 
-def _columns(search: Search) -> tuple[Column, ...]:
+def _columns(search: SearchResult) -> tuple[Column, ...]:
     fields = [Column(field, numeric=_is_numeric(search, field)) for field in search.space]
     arrow = "↑" if search.highest_first else "↓"
     scored = [Column(task, "validation", numeric=True) for task in _tasks(search)]
@@ -100,7 +100,7 @@ def _columns(search: Search) -> tuple[Column, ...]:
     )
 
 
-def _row(search: Search, trial: Trial, best: bool) -> tuple[Cell, ...]:
+def _row(search: SearchResult, trial: TrialResult, best: bool) -> tuple[Cell, ...]:
     fields = []
     for field in search.space:
         told = trial.params.get(field)
@@ -117,7 +117,7 @@ def _row(search: Search, trial: Trial, best: bool) -> tuple[Cell, ...]:
     )
 
 
-def _start(search: Search) -> tuple[tuple[Cell, ...], ...]:
+def _start(search: SearchResult) -> tuple[tuple[Cell, ...], ...]:
     """The experiment as its section has it, below the rule."""
     if search.start is None:
         return ()
@@ -126,7 +126,7 @@ def _start(search: Search) -> tuple[tuple[Cell, ...], ...]:
     return ((Cell("as it was"), *fields, Cell(number(search.start, DIGITS)), *rest),)
 
 
-def _notes(search: Search) -> tuple[str, ...]:
+def _notes(search: SearchResult) -> tuple[str, ...]:
     notes = ["Trials are trained and compared on validation data only."]
     if told := tested(search):
         notes.append(f"The best, scored once on test data: {told}.")
@@ -140,11 +140,11 @@ def _shares(ordered: Sequence[tuple[str, float]]) -> str:
     return ", ".join(f"{field} {100 * share:.0f} %" for field, share in ordered)
 
 
-def _tasks(search: Search) -> list[str]:
+def _tasks(search: SearchResult) -> list[str]:
     return list(dict.fromkeys(task for trial in search.trials for task in trial.tasks if task != "mean"))
 
 
-def _is_numeric(search: Search, field: str) -> bool:
+def _is_numeric(search: SearchResult, field: str) -> bool:
     return all(is_number(trial.params.get(field)) or field not in trial.params for trial in search.trials)
 
 

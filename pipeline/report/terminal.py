@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from strata.pipeline.report import downstream, grids, layer_tables, poolings, probes, scores, search_tables
-from strata.pipeline.report.collect import Study
+from strata.pipeline.report.collect import Findings
 from strata.pipeline.show.tables import plain
 
 
-def summary(study: Study) -> str:
+def summary(study: Findings) -> str:
     """The comparisons, the best of every grid, the layers kept, the best of every search, the downstream tasks, what is
     missing, and what the numbers are worth."""
     parts = []

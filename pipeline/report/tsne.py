@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from strata.pipeline.report import figures, projections
-from strata.pipeline.report.collect import Study
-from strata.pipeline.report.projections import FEWEST_POINTS, Job
+from strata.pipeline.report.collect import Findings
+from strata.pipeline.report.projections import FEWEST_POINTS, Projection
 from strata.pipeline.results.reading import Gap, mapping, reason
 from strata.pipeline.show.names import natural_order
 
@@ -35,14 +35,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class LabelMaps:
     """The maps of one label."""
 
     label: str
     figures: tuple[figures.Figure, ...]
 
 
-def maps(study: Study) -> tuple[list[Sheet], list[Gap]]:
+def maps(study: Findings) -> tuple[list[LabelMaps], list[Gap]]:
     """The maps asked for, label by label, and why those that are missing are."""
     if study.manifest is None:
         return [], []
@@ -60,17 +60,19 @@ def maps(study: Study) -> tuple[list[Sheet], list[Gap]]:
             for w in wanted:
                 if w.label == label:
                     missing(w.view, label, error)
-    jobs: dict[tuple[str, str | int], tuple[Job, pd.Index]] = {}
+    projected: dict[tuple[str, str | int], tuple[Projection, pd.Index]] = {}
     for w in wanted:
         place = (w.view, w.layer)
-        if w.label in groups and place not in jobs and place not in laid_out:
+        if w.label in groups and place not in projected and place not in laid_out:
             labels = [other.label for other in wanted if (other.view, other.layer) == place and other.label in groups]
             try:
-                jobs[place] = _job(study, w, labels)
+                projected[place] = _projection(study, w, labels)
             except Exception as error:  # whatever ails a store, it must not cost the reader the rest of the page
                 laid_out[place] = error
-    layouts = projections.layouts([job for job, _ in jobs.values()], study.folder / ".strata" / "tsne")
-    laid_out |= dict(zip(jobs, layouts, strict=True))
+    layouts = projections.layouts(
+        [projection for projection, _ in projected.values()], study.folder / ".strata" / "tsne"
+    )
+    laid_out |= dict(zip(projected, layouts, strict=True))
 
     sheets = []
     for label, group in groups.items():
@@ -80,19 +82,19 @@ def maps(study: Study) -> tuple[list[Sheet], list[Gap]]:
             try:
                 if isinstance(layout, Exception):
                     raise layout
-                job, rows = jobs[w.view, w.layer]
-                what = {"view": w.view, "layer": job.layer, "label": label}
+                projection, rows = projected[w.view, w.layer]
+                what = {"view": w.view, "layer": projection.layer, "label": label}
                 drawn.append(_map(layout, rows, group, what, small=len(asked) > 1))
             except Exception as error:
                 missing(w.view, label, error)
         if drawn and len(asked) > 1:
             drawn.insert(0, figures.key(group[1], label))
         if drawn:
-            sheets.append(Sheet(label, tuple(drawn)))
+            sheets.append(LabelMaps(label, tuple(drawn)))
     return sheets, gaps
 
 
-def _wanted(study: Study) -> list[Wanted]:
+def _wanted(study: Findings) -> list[Wanted]:
     views, tasks = study.params["views"], study.params["tasks"]
     if asked := study.params["report"].get("tsne"):
         every = [
@@ -110,7 +112,7 @@ def _listed(value: Any) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def _job(study: Study, wanted: Wanted, labels: list[str]) -> tuple[Job, pd.Index]:
+def _projection(study: Findings, wanted: Wanted, labels: list[str]) -> tuple[Projection, pd.Index]:
     """What is to be laid out for a view and layer, and the manifest's rows that its points stand for."""
     from strata.extractors.view import parse
     from strata.pipeline.study import keys
@@ -129,7 +131,7 @@ def _job(study: Study, wanted: Wanted, labels: list[str]) -> tuple[Job, pd.Index
     if len(labelled) > figures.MOST_POINTS:
         labelled = labelled.sample(figures.MOST_POINTS, random_state=0)
     fingerprint = json.dumps(dict(store.header.fingerprint), sort_keys=True)
-    return Job(path.absolute(), fingerprint, str(layer), tuple(labelled["key"])), labelled.index
+    return Projection(path.absolute(), fingerprint, str(layer), tuple(labelled["key"])), labelled.index
 
 
 def _map(

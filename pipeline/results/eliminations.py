@@ -6,18 +6,23 @@ nothing of tables, figures or HTML.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from strata.pipeline.results.reading import json_object, mapping, texts
+from strata.pipeline.results.reading import Gap, json_object, mapping, read, texts
 from strata.pipeline.show.names import layer_height
 from strata.pipeline.show.tables import is_number
 
+FILE = "elimination.json"
+SAVINGS = "savings.json"
+"""Beside it, of `strata layers`: for each quantity what it is of the whole and of the cut model."""
+
 
 @dataclass(frozen=True)
-class Round:
+class RoundResult:
     """One training of a recursive layer elimination."""
 
     number: int
@@ -61,7 +66,7 @@ class Trail:
 
 
 @dataclass(frozen=True)
-class Elimination:
+class EliminationResult:
     """The outcome of one recursive layer elimination."""
 
     name: str
@@ -71,7 +76,7 @@ class Elimination:
     """The one chosen, of several."""
     layer_names: tuple[str, ...]
     """All layers of the view, in the model's order."""
-    rounds: tuple[Round, ...]
+    rounds: tuple[RoundResult, ...]
     support: tuple[str, ...]
     """The layers kept."""
     best_round: int
@@ -91,7 +96,7 @@ class Elimination:
         return {self.view: self.layer_names}
 
     @property
-    def best(self) -> Round:
+    def best(self) -> RoundResult:
         """The chosen round."""
         return next(r for r in self.rounds if r.number == self.best_round)
 
@@ -143,7 +148,24 @@ def known_spreads(content: Mapping) -> tuple[str, ...]:
     return ("weights_sd", "valid_sd") * (not one_seed) + ("test_sd",) * (not (one_seed and one_fold))
 
 
-def read_elimination(path: Path) -> Elimination:
+def collect(folder: Path, names: Iterable[str], gaps: list[Gap]) -> list[EliminationResult]:
+    """The outcomes of these eliminations of a study; adds a gap for what is missing.
+
+    What a cut saves is absent where nobody asked, or where that cannot be read.
+    """
+    found = []
+    for name in names:
+        path = folder / "results" / "eliminate" / name / FILE
+        gap = Gap(f"layer elimination {name}", f"strata eliminate {quote(name)}")
+        elimination, savings = read(read_elimination, path, folder, gaps, gap), path.with_name(SAVINGS)
+        if elimination is not None and savings.exists():
+            gap = Gap(f"what elimination {name} saves", f"strata layers results/eliminate/{quote(name)}")
+            elimination = replace(elimination, savings=read(json_object, savings, folder, gaps, gap))
+        found.append(elimination)
+    return [elimination for elimination in found if elimination is not None]
+
+
+def read_elimination(path: Path) -> EliminationResult:
     """What one `elimination.json` holds.
 
     Raises:
@@ -160,7 +182,7 @@ def read_elimination(path: Path) -> Elimination:
     named = {layer for r in rounds for layer in r.layers} | set(support)
     if unknown := named - set(layer_names):
         raise ValueError(f"layers {sorted(unknown)} are not among its layer_names")
-    return Elimination(
+    return EliminationResult(
         name=path.parent.name,
         view=str(found.get("view", "")),
         tasks=texts(found.get("tasks") or ()),
@@ -178,9 +200,9 @@ def read_elimination(path: Path) -> Elimination:
     )
 
 
-def _round(found: Mapping, spreads: Collection[str]) -> Round:
+def _round(found: Mapping, spreads: Collection[str]) -> RoundResult:
     told = {key: mapping(found.get(key)) for key in ("weights", "valid", "test")}
-    return Round(
+    return RoundResult(
         number=found["round"],
         layers=texts(found["layers"]),
         dropped=None if found.get("dropped") is None else str(found["dropped"]),

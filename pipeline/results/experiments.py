@@ -12,19 +12,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from strata.pipeline.results.reading import BROKEN, Gap, json_object, mapping, read, reason, texts, unreadable
 from strata.pipeline.show.tables import counted, noun
-from strata.pipeline.study.params import RESERVED
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "metrics.json"
+"""In the folder of every result; written last, it says that the rest is there and belongs together."""
 NAMED_STRANGERS = 6
 """Results that params.yaml names no more up to which the page tells them by name."""
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ExperimentResult:
     """The results of one training configuration."""
 
     name: str
@@ -73,21 +76,23 @@ class Experiment:
         """Whether it is one of many that a grid stands for."""
         return self.name != self.section
 
-    def with_tables(self) -> Experiment:
+    def with_tables(self) -> ExperimentResult:
         """The same with `predictions` and `curves`, each None where there is no such file.
 
         Raises:
             ValueError or OSError: a file that cannot be read.
         """
+        import pandas as pd
+
         predictions, curves = (self.folder / f"{name}.parquet" for name in ("predictions", "curves"))
         return replace(
             self,
-            predictions=_answers(predictions) if predictions.exists() else None,
+            predictions=_predictions(predictions) if predictions.exists() else None,
             curves=pd.read_parquet(curves) if curves.exists() else None,
         )
 
 
-def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[Gap]) -> list[Experiment]:
+def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[Gap]) -> list[ExperimentResult]:
     """The results of all experiments, in the order of `params.yaml`; adds a gap for what is missing.
 
     Args:
@@ -96,14 +101,16 @@ def collect(folder: Path, sections: Mapping, corpora: Sequence[str], gaps: list[
         corpora: the names of all corpora, which a grid may stand for.
         gaps: what cannot be shown; appended to.
     """
+    from strata.pipeline.study.params import RESERVED
+
     root = folder / "results"
-    on_disk = {path.parent.relative_to(root).as_posix() for path in root.rglob("metrics.json")}
+    on_disk = {path.parent.relative_to(root).as_posix() for path in root.rglob(FILE)}
     strangers = {name for name in on_disk if name.split("/")[0] not in (".", *RESERVED)}
     experiments = []
     for name, section in sections.items():
         gap = Gap(f"experiment {name}", f"strata train {quote(name)}")
         if not mapping(section).get("grid"):
-            path = root / name / "metrics.json"
+            path = root / name / FILE
             experiments.append(read(partial(read_alone, name=name), path, folder, gaps, gap))
             strangers.discard(name)
             continue
@@ -133,11 +140,11 @@ def _cells(section: Mapping, corpora: Sequence[str]) -> dict[str, Mapping]:
     return {name: cell.model_dump(mode="json") for name, cell in cells.items()}
 
 
-def _grid(folder: Path, section: str, cells: Mapping[str, Mapping], gaps: list[Gap]) -> list[Experiment]:
+def _grid(folder: Path, section: str, cells: Mapping[str, Mapping], gaps: list[Gap]) -> list[ExperimentResult]:
     """The cells on disk; those that cannot be read, or were trained before the section changed, are one gap each."""
     found, broken, changed = [], [], 0
     for name, config in cells.items():
-        path = folder / "results" / name / "metrics.json"
+        path = folder / "results" / name / FILE
         try:
             cell = _experiment(path, name, section)
         except BROKEN as error:
@@ -165,7 +172,7 @@ def _named(strangers: Sequence[str]) -> str:
     return f"{len(strangers)} results, such as {', '.join(strangers[:2])}"
 
 
-def read_alone(path: Path, name: str) -> Experiment:
+def read_alone(path: Path, name: str) -> ExperimentResult:
     """What one `metrics.json` holds, and the tables beside it.
 
     Raises:
@@ -174,7 +181,7 @@ def read_alone(path: Path, name: str) -> Experiment:
     return _experiment(path, name, name).with_tables()
 
 
-def _experiment(path: Path, name: str, section: str) -> Experiment:
+def _experiment(path: Path, name: str, section: str) -> ExperimentResult:
     metrics = json_object(path)
     tasks = {
         task: {metric: mapping(values) for metric, values in scores.items()}
@@ -183,7 +190,7 @@ def _experiment(path: Path, name: str, section: str) -> Experiment:
     kinds = {task: str(mapping(metrics.get("kinds")).get(task) or "classification") for task in tasks}
     primary = mapping(metrics.get("primary"))
     config = mapping(metrics.get("config"))
-    return Experiment(
+    return ExperimentResult(
         name=name,
         section=section,
         setup=str(metrics.get("setup") or name),
@@ -211,8 +218,9 @@ def _experiment(path: Path, name: str, section: str) -> Experiment:
     )
 
 
-def _answers(path: Path) -> pd.DataFrame:
+def _predictions(path: Path) -> pd.DataFrame:
     """The columns that the report needs; the probabilities, by far the largest, stay on disk."""
+    import pandas as pd
     from pyarrow.parquet import read_schema
 
     names = read_schema(path).names

@@ -6,21 +6,23 @@ Knows nothing of tables, figures or HTML.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from strata.pipeline.results.reading import json_object, mapping, texts
+from strata.pipeline.results.reading import Gap, json_object, mapping, read, texts
 from strata.pipeline.show.tables import is_number
 
+FILE = "tune.json"
 STATES = ("complete", "pruned", "failed")
 DIRECTION = re.compile(r"[\s,;]*\b(higher|lower) is better\b")
 """What an objective says of its direction, which the report tells in its own words."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialResult:
     """One training with values that the search chose."""
 
     number: int
@@ -42,7 +44,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchResult:
     """A search over fields of an experiment."""
 
     name: str
@@ -56,7 +58,7 @@ class Search:
     """What trials are compared by."""
     highest_first: bool
     """Whether a higher value of it is a better one."""
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialResult, ...]
     best: int | None
     """Number of the best trial."""
     start: float | None
@@ -71,17 +73,17 @@ class Search:
     provenance: Mapping[str, Any]
 
     @property
-    def complete(self) -> list[Trial]:
+    def complete(self) -> list[TrialResult]:
         """The trials that can be compared, in their order."""
         return [trial for trial in self.trials if trial.is_complete]
 
     @property
-    def winner(self) -> Trial | None:
+    def winner(self) -> TrialResult | None:
         """The best trial; None where none was completed."""
         return next((trial for trial in self.complete if trial.number == self.best), None)
 
     @property
-    def ranked(self) -> list[Trial]:
+    def ranked(self) -> list[TrialResult]:
         """The complete trials, the best first; of equal ones the one that the search named."""
         sign = -1 if self.highest_first else 1
         return sorted(self.complete, key=lambda trial: (sign * trial.value, trial.number != self.best, trial.number))
@@ -92,7 +94,16 @@ class Search:
         return len(self.space) == 2 and all(isinstance(values, list) for values in self.space.values())
 
 
-def read_search(path: Path) -> Search:
+def collect(folder: Path, names: Iterable[str], gaps: list[Gap]) -> list[SearchResult]:
+    """The outcomes of these searches of a study; adds a gap for what is missing."""
+    found = []
+    for name in names:
+        gap = Gap(f"search {name}", f"strata tune {quote(name)}")
+        found.append(read(read_search, folder / "results" / "tune" / name / FILE, folder, gaps, gap))
+    return [search for search in found if search is not None]
+
+
+def read_search(path: Path) -> SearchResult:
     """What one `tune.json` holds.
 
     Raises:
@@ -101,7 +112,7 @@ def read_search(path: Path) -> Search:
     found = json_object(path)
     best, start = (mapping(found.get(key)) for key in ("best", "start"))
     trials, objective = tuple(map(_trial, found["trials"])), str(found.get("objective") or "")
-    search = Search(
+    search = SearchResult(
         name=path.parent.name,
         experiment=str(found.get("experiment", "")),
         way=str(found.get("search", "")),
@@ -123,11 +134,11 @@ def read_search(path: Path) -> Search:
     return search
 
 
-def _trial(found: Mapping) -> Trial:
+def _trial(found: Mapping) -> TrialResult:
     state = str(found["state"])
     if state not in STATES:
         raise ValueError(f"expected trials of the states {', '.join(STATES)}, found {state!r}")
-    return Trial(
+    return TrialResult(
         number=int(found["number"]),
         state=state,
         params=dict(found["params"]),

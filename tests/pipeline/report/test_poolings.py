@@ -4,8 +4,9 @@ import re
 import pandas as pd
 import pytest
 from strata.pipeline import report
-from strata.pipeline.report import grids, poolings, spreads
+from strata.pipeline.report import grids, poolings
 from strata.pipeline.report.collect import collect
+from strata.pipeline.results import spreads
 from strata.trainers import spec
 from strata.trainers.search import grid
 

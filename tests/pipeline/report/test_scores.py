@@ -106,7 +106,7 @@ def test_the_most_frequent_confusions_count_utterances_not_seeds(full):
 
     def confusions():
         (tango, *_) = collect(full.folder, full.params).experiments
-        answers = scores.answers(tango, "speaker")
+        answers = scores.predictions(tango, "speaker")
         counts = scores.confusions(answers["true"], answers["predicted"], ["a", "b"], answers["weight"])
         return counts, scores.frequent_confusions(counts, ["a", "b"], "speaker")
 

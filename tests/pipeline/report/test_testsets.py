@@ -4,19 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from strata.pipeline.report import footnotes, poolings, scores, testsets
-from strata.pipeline.results import ranking
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.report import footnotes, poolings, score_cells, scores, size_cells
+from strata.pipeline.results import ranking, testsets
+from strata.pipeline.results.experiments import ExperimentResult
 
 TARGET = ("speaker", "accuracy")
 
 
 def made(
     name: str, mean: float, folds: str = "f01d", count: int = 101, metric: str = "accuracy", **about
-) -> Experiment:
+) -> ExperimentResult:
     """An experiment of one task, tested on the given folds."""
     values = {"mean": mean, "sd": 0.01, "folds": [mean - 0.01, mean, mean + 0.01]}
-    found = Experiment(
+    found = ExperimentResult(
         name=name, section=name.split("/")[0], setup="SVST", views=("mfcc",), tasks={"speaker": {metric: values}},
         kinds={"speaker": "classification"}, primary={"speaker": metric}, chance={}, classes={},
         config={"encoder": "mlp"}, corpora=("mine",), folds={"hash": folds} if folds else {},
@@ -50,9 +50,9 @@ def test_every_test_set_of_a_column_has_its_own_best_and_a_letter():
     table = scores.comparison(found)
     assert [row[3].text for row in table.rows] == ["569 A", "569 A", "283 B", "283 B", "31 C"]
     assert [row[4].best for row in table.rows] == [False, True, True, False, False]
-    assert testsets.APART in table.notes
+    assert size_cells.APART in table.notes
     assert [row[3].text for row in scores.comparison(found[:2]).rows] == ["569", "569"]
-    assert testsets.APART not in scores.comparison(found[:2]).notes
+    assert size_cells.APART not in scores.comparison(found[:2]).notes
 
 
 def test_the_best_of_a_setup_is_chosen_among_what_most_were_tested_on():
@@ -67,14 +67,14 @@ def test_the_best_of_a_setup_is_chosen_among_what_most_were_tested_on():
 def test_a_row_tells_how_many_each_task_was_tested_on():
     """Where tasks label different numbers, from the fewest to the most; all metrics tell it task by task."""
     found = made("a", 0.8, tasks={"speaker": {}, "age": {}}, num_tested={"speaker": 283, "age": 569})
-    assert [cell.text for cell in testsets.sizes([[found]])] == ["283–569"]
-    assert testsets.sizes([[found]], "age")[0].text == "569"
+    assert [cell.text for cell in size_cells.sizes([[found]])] == ["283–569"]
+    assert size_cells.sizes([[found]], "age")[0].text == "569"
     assert scores.metrics(made("a", 0.8, num_tested={"speaker": 57})).rows[0][1].text == "57"
 
 
 def test_more_than_26_test_sets_have_letters_too():
     """A to Z, then AA."""
-    cells = testsets.sizes([[made(str(place), 0.5, str(place))] for place in range(28)])
+    cells = size_cells.sizes([[made(str(place), 0.5, str(place))] for place in range(28)])
     assert [cells[place].text for place in (0, 25, 26, 27)] == ["101 A", "101 Z", "101 AA", "101 AB"]
 
 
@@ -86,7 +86,7 @@ def test_more_than_26_test_sets_have_letters_too():
 def test_one_value_has_no_standard_deviation(folds, value, text):
     """Whatever the file says, as those of earlier versions said 0; captions do not promise one."""
     found = made("a", 0.82, num_folds=folds, tasks={"speaker": {"accuracy": {"mean": 0.82, "sd": 0.02, **value}}})
-    assert ranking.mean_and_sd(found.tasks["speaker"]["accuracy"], ranking.metric("accuracy")) == text
+    assert score_cells.mean_and_sd(found.tasks["speaker"]["accuracy"], ranking.metric("accuracy")) == text
     assert ("±" in scores.comparison([found]).caption) == (folds > 1)
 
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from strata.pipeline.results.experiments import Experiment
+from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.tables import counted, is_number
 
 OF_ONE_FOLD = "of one fold, which has no SD"
 
 
-def per_repeat(result: Experiment, values: Mapping[str, Any]) -> list[float]:
+def per_repeat(result: ExperimentResult, values: Mapping[str, Any]) -> list[float]:
     """A metric's means per seed where there are several seeds, else its score in each fold; None left out.
 
     Args:
@@ -32,7 +32,7 @@ def per_repeat(result: Experiment, values: Mapping[str, Any]) -> list[float]:
     return [float(np.mean(part)) for part in parts if part]
 
 
-def over_seeds(result: Experiment) -> Experiment:
+def over_seeds(result: ExperimentResult) -> ExperimentResult:
     """The same with the SD of every score over the seeds, where there are several."""
     if len(result.seeds) < 2:
         return result
@@ -43,7 +43,7 @@ def over_seeds(result: Experiment) -> Experiment:
     return replace(result, tasks=tasks)
 
 
-def mean_over_tasks(result: Experiment) -> dict[str, float | None]:
+def mean_over_tasks(result: ExperimentResult) -> dict[str, float | None]:
     """`mean` and `sd` of the mean primary score; `mean` is None where tasks are scored by different measures."""
     found = [scores.get(result.primary[task], {}) for task, scores in result.tasks.items()]
     means = [values.get("mean") for values in found]
@@ -55,7 +55,7 @@ def mean_over_tasks(result: Experiment) -> dict[str, float | None]:
     return {"mean": float(np.mean(means)), "sd": sd(together) if comparable else None}
 
 
-def over(results: Sequence[Experiment]) -> str:
+def over(results: Sequence[ExperimentResult]) -> str:
     """What the scores of these results are, for a caption: `mean ± SD over 5 folds`, or that one value has no SD."""
     seeds, folds = ({len(r.seeds) for r in results}, {r.num_folds for r in results})
     if max(seeds, default=0) < 2:
