@@ -21,6 +21,7 @@ from strata.extractors.audio import formats, headers
 from strata.extractors.audio.bytes_of import Mended, behind_tags
 from strata.extractors.audio.headers import Header
 from strata.extractors.audio.quiet import quiet
+from strata.extractors.audio.remembered import PerFile
 from strata.extractors.contract import UnusableAudio
 from strata.extractors.links import dangling
 
@@ -80,9 +81,7 @@ def opened(path: str | Path) -> Sound:
     if path.stat().st_size == 0:
         raise UnusableAudio("empty")
     try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            begin = behind_tags(data, 0)
-            start, header = data[begin : begin + _START], headers.look(data)
+        start, header = _looked_at(path)
     except OSError as error:
         raise UnusableAudio(f"unreadable: {error.strerror}") from error
     try:
@@ -93,6 +92,14 @@ def opened(path: str | Path) -> Sound:
         raise UnusableAudio(formats.refusal(start)) from error
     except TypeError as error:  # *.raw, of which soundfile wants to be told rate and format
         raise UnusableAudio(formats.NO_HEADER) from error
+
+
+@PerFile
+def _looked_at(path: Path) -> tuple[bytes, Header]:
+    """A file's first bytes, behind tags, and its header."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        begin = behind_tags(data, 0)
+        return data[begin : begin + _START], headers.look(data)
 
 
 def checked(path: str | Path) -> Path:

@@ -7,10 +7,11 @@ its size and time of change, so that a second run only looks at what is new.
 import hashlib
 import os
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -102,7 +103,6 @@ class _Inspector:
     def __init__(self, study: Study):
         self.study = study
         self.memory_file = study.folder / ".strata" / "inspected.parquet"
-        self._wholes: dict[str, str] = {}
 
     def __enter__(self):
         try:
@@ -122,58 +122,90 @@ class _Inspector:
     def inspect(self, corpus: str, section: Section) -> tuple[list[dict], list[dict]]:
         """Manifest rows and failures of one corpus, in the corpus's order."""
         items = _renamed(corpus, section, list(adapter(section.adapter).utterances(section, self.study.folder)))
-        look = partial(self._look, silence_dbfs=section.silence_dbfs, channel=section.channel)
         rows, failures = [], []
-        with bar(len(items), "files", corpus) as progress:
-            for item, seen in zip(items, self.pool.map(look, items), strict=True):
-                progress.update()
-                name = f"{corpus}/{item.name}"
-                if seen.get("reason"):
-                    path = "" if item.audio is None else self._written(item.audio)
-                    failures.append({"utterance": name, "audio": path, "reason": seen["reason"]})
-                else:
-                    labels = {k: v for k, v in item.labels.items() if k not in COLUMNS}
-                    special = {k: item.labels.get(k) for k in ("speaker", "split", "transcript")}
-                    known = {k: seen[k] for k in ("duration_s", "sampling_rate", "content", "audio_content")}
-                    row = {"utterance": name, "audio": self._written(item.audio), "start_s": item.start_s}
-                    rows.append(row | known | special | labels)
+        for item, seen in zip(items, self._seen(items, corpus, section), strict=True):
+            name = f"{corpus}/{item.name}"
+            if seen.get("reason"):
+                path = "" if item.audio is None else self._written(item.audio)
+                failures.append({"utterance": name, "audio": path, "reason": seen["reason"]})
+            else:
+                labels = {k: v for k, v in item.labels.items() if k not in COLUMNS}
+                special = {k: item.labels.get(k) for k in ("speaker", "split", "transcript")}
+                known = {k: seen[k] for k in ("duration_s", "sampling_rate", "content", "audio_content")}
+                row = {"utterance": name, "audio": self._written(item.audio), "start_s": item.start_s}
+                rows.append(row | known | special | labels)
         return rows, failures
 
-    def _look(self, item: Utterance | Problem, silence_dbfs: float, channel: audio.Channel) -> dict:
-        if isinstance(item, Problem):
-            return {"reason": item.reason}
-        try:
-            status = item.audio.stat()
-        except OSError:
-            return {"reason": dangling(item.audio) or "missing"}
-        where = f"{item.audio.absolute()}#{item.start_s}+{item.duration_s}"
-        state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
-        key = f"{where}@{state},{silence_dbfs},{channel},{_code()}+audio_content"
-        if key in self.memory:
-            return self.memory[key]
-        try:
-            seen = audio.inspect(item.audio, item.start_s, item.duration_s, silence_dbfs, channel)
-            content = audio.content(item.audio, item.start_s, seen.duration_s, channel)
-            whole = self._whole(item.audio, state)
-        except (UnusableAudio, OSError) as error:
-            return {"reason": str(error)}  # not remembered: a disk may have been away
-        except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
-            return {"reason": f"unreadable: {type(error).__name__}: {error}"}
-        known = {"duration_s": seen.duration_s, "sampling_rate": seen.sampling_rate}
-        self.memory[key] = known | {"content": content, "audio_content": whole}
-        return self.memory[key]
+    def _seen(self, items: Sequence[Utterance | Problem], corpus: str, section: Section) -> list[dict]:
+        """What each item holds, or the reason why it cannot be used; files with several are looked into once."""
+        seen: list[dict] = [{"reason": item.reason} if isinstance(item, Problem) else {} for item in items]
+        files: dict[Path, list[int]] = {}
+        for place, item in enumerate(items):
+            if not seen[place]:
+                files.setdefault(item.audio, []).append(place)
 
-    def _whole(self, path: Path, state: str) -> str:
-        """The identity of a whole file: looked for once, however many utterances are parts of it."""
-        key = f"{path}@{state}"
-        if key not in self._wholes:
-            self._wholes[key] = audio.content(path)
-        return self._wholes[key]
+        def look(path: Path) -> list[dict]:
+            segments = [(items[place].start_s, items[place].duration_s) for place in files[path]]
+            return self._look(path, segments, section.silence_dbfs, section.channel)
+
+        with bar(len(items), "files", corpus) as progress:
+            progress.update(sum(map(bool, seen)))
+            for places, found in zip(files.values(), self.pool.map(look, files), strict=True):
+                progress.update(len(places))
+                for place, each in zip(places, found, strict=True):
+                    seen[place] = each
+        return seen
+
+    def _look(
+        self, path: Path, segments: Sequence[audio.Segment], silence_dbfs: float, channel: audio.Channel
+    ) -> list[dict]:
+        try:
+            status = path.stat()
+        except OSError:
+            return [{"reason": dangling(path) or "missing"}] * len(segments)
+        state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
+        how = f"{state},{silence_dbfs},{channel},{_code()}+audio_content"
+        keys = [f"{path.absolute()}#{start_s}+{duration_s}@{how}" for start_s, duration_s in segments]
+        new = {key: segment for key, segment in zip(keys, segments, strict=True) if key not in self.memory}
+        try:
+            found = dict(zip(new, _looked_into(path, list(new.values()), silence_dbfs, channel), strict=True))
+        except (UnusableAudio, OSError) as error:
+            found = {key: {"reason": str(error)} for key in new}
+        except Exception as error:  # whatever a decoder does of a strange file, it costs that file only
+            found = {key: {"reason": f"unreadable: {type(error).__name__}: {error}"} for key in new}
+        # Reasons are not remembered: a disk may have been away.
+        self.memory |= {key: seen for key, seen in found.items() if "reason" not in seen}
+        return [found[key] if key in found else self.memory[key] for key in keys]
 
     def _written(self, path: Path) -> str:
         """A path as the manifest has it: relative to the study, unless the corpus was given by an absolute one."""
         given_absolute = path.is_absolute() and not path.is_relative_to(os.path.abspath(self.study.folder))
         return str(path) if given_absolute else os.path.relpath(path, self.study.folder)
+
+
+def _looked_into(
+    path: Path, segments: Sequence[audio.Segment], silence_dbfs: float, channel: audio.Channel
+) -> list[dict]:
+    """What is remembered of each segment, or its reason."""
+    if not segments:
+        return []
+    inspected = audio.inspect_all(path, segments, silence_dbfs, channel)
+    usable = [place for place, found in enumerate(inspected) if isinstance(found, audio.Inspection)]
+    # A segment that goes beyond its file by a rounding is known by what is there of it.
+    stretches = [(segments[place][0], inspected[place].duration_s) for place in usable]
+    contents = dict(zip(usable, audio.contents(path, stretches, channel) if usable else (), strict=True))
+    whole = audio.content(path) if usable else ""
+    return [
+        {
+            "duration_s": found.duration_s,
+            "sampling_rate": found.sampling_rate,
+            "content": contents[place],
+            "audio_content": whole,
+        }
+        if place in contents
+        else {"reason": str(found)}
+        for place, found in enumerate(inspected)
+    ]
 
 
 @cache

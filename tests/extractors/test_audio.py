@@ -10,7 +10,6 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 import soundfile
-from strata.extractors import audio
 from strata.extractors.audio import Inspection, content, inspect, read
 from strata.extractors.contract import UnusableAudio
 from strata.extractors.resampling import resample
@@ -216,7 +215,7 @@ def test_blocks_leave_no_seam(write, sound, name, channels, monkeypatch):
     path = write(np.stack([sound(44_101, seed=seed) for seed in range(channels)], axis=1), rate=44_100, name=name)
     decoded, _ = soundfile.read(path, dtype="float32", always_2d=True)
     mono = decoded[:, 0] if channels == 1 else decoded.mean(axis=1, dtype=np.float32)
-    monkeypatch.setattr(audio, "BLOCK_FRAMES", 997)
+    monkeypatch.setattr("strata.extractors.audio.segments.BLOCK_FRAMES", 997)
     np.testing.assert_array_equal(read(path), resample(mono, 44_100, 16_000))
 
 

@@ -4,6 +4,9 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import soundfile
+from strata.extractors import audio
+from strata.extractors.audio import remembered, sound
 from strata.pipeline.stages import corpus
 from strata.pipeline.study import segments
 from strata.pipeline.study.folder import Study
@@ -117,3 +120,36 @@ def test_a_whole_file_and_its_parts_are_of_one_recording(study, monkeypatch):
     study.succeeds("corpus")
     manifest = pd.read_parquet(study.folder / "data/manifest.parquet")
     assert manifest["audio_content"].tolist() == 2 * [real(study.recordings / "000.wav")]
+
+
+def test_a_file_is_looked_into_once_however_many_utterances_are_parts_of_it(study, monkeypatch):
+    """Listing decodes and hashes it once, and so does extraction; the identities are those of each segment alone."""
+    monkeypatch.setattr(remembered, "FRESH_S", -1e9)
+    generator = np.random.default_rng(4)
+    soundfile.write(study.recordings / "long.flac", generator.normal(size=16_000 * 30) / 9, 16_000)
+    with (study.recordings / "metadata.csv").open("w") as table:
+        table.write("file_name,start_s,end_s,speaker,pitch\n")
+        table.writelines(f"long.flac,{number / 5},{number / 5 + 0.2},a,1\n" for number in range(140))
+    counts = {"frames": 0, "digests": 0}
+    blocks, digest = sound._Sndfile.blocks, audio._digest._find
+
+    def decode(self, *arguments):
+        for block in blocks(self, *arguments):
+            counts["frames"] += len(block)
+            yield block
+
+    def hashed(path):
+        counts["digests"] += 1
+        return digest(path)
+
+    monkeypatch.setattr(sound._Sndfile, "blocks", decode)
+    monkeypatch.setattr(audio, "_digest", remembered.PerFile(hashed))
+    study.succeeds("corpus")
+    assert counts["frames"] <= 16_000 * 30
+    table = pd.read_parquet(study.folder / "data/manifest.parquet")
+    assert len(table) == table["content"].nunique() == 140
+    path = study.recordings / "long.flac"
+    wanted = [audio.content(path, start, 0.2) for start in table["start_s"]]
+    assert table["content"].tolist() == wanted
+    study.succeeds("extract", "mfcc")
+    assert counts["digests"] == 1
