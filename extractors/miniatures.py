@@ -13,11 +13,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from zlib import crc32
 
 from strata.extractors.contract import ViewError
+from strata.extractors.suggestion import nearest
 
 PREFIX = "miniature:"
 
@@ -106,8 +106,8 @@ def miniature(
     """
     name = source.removeprefix(PREFIX)
     if name not in known:
-        close = get_close_matches(name, known, n=1)
-        hint = f" (did you mean {PREFIX}{close[0]}?)" if close else ""
+        close = nearest(name, known)
+        hint = f" (did you mean {PREFIX}{close}?)" if close else ""
         raise ViewError(f"expected {' or '.join(PREFIX + k for k in known)} for this family, got {source!r}{hint}")
     home = Path(os.environ.get("STRATA_CACHE") or study_folder / ".strata").absolute() / "miniatures" / f"v{_VERSION}"
     folder = home / name

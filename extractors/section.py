@@ -3,12 +3,12 @@
 What `extractors.view` and `extractors.recogniser` are made of. Knows no key of theirs.
 """
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from strata.extractors.contract import ViewError
+from strata.extractors.suggestion import suggestion
 
 
 class Section(BaseModel):
@@ -35,15 +35,9 @@ def _one_line(error: Mapping[str, object], known: list[str]) -> str:
     # For nested unions the location goes on with pydantic's names of branches; for a section as a whole it is empty.
     key = str(error["loc"][0]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; it knows {', '.join(known)}{nearest(key, known)}"
+        return f"unknown key {key!r}; it knows {', '.join(known)}{suggestion(key, known)}"
     if error["type"] == "missing":
         return f"{key} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
     found = "" if error["type"] == "value_error" else f", got {error['input']!r}"
     return f"{key + ': ' if key else ''}{message[0].lower()}{message[1:]}{found}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like another, as a message ends with it; empty where none is."""
-    close = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

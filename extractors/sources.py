@@ -182,7 +182,7 @@ def _on_hub(
     import huggingface_hub
     from huggingface_hub import errors
 
-    wanted = f"{source}{'' if revision is None else f' at revision {revision}'}"
+    wanted = _told(source, revision)
     by_hand = f"put {_listing(needed)} into a folder and name the folder as the source"
     absent = f"{wanted} is no folder here and not in the hub's cache, {huggingface_hub.constants.HF_HUB_CACHE},"
     try:
@@ -208,21 +208,7 @@ def _on_hub(
         raise CheckpointAbsent(f"{absent} and the hub is not asked here: {by_hand}")
     huggingface_hub.utils.logging.set_verbosity_error()  # it tells of every try; what comes of them is said below
     try:
-        offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
-        groups = [[p for p in group if any(fnmatch(name, p) for name in offered)] for group in needed]
-        if missing := [group for group, found in zip(needed, groups, strict=True) if not found]:
-            raise ViewError(
-                f"{wanted} on huggingface.co: expected {_alternatives(missing)}, found none"
-                f"{families.hint(_family_on_hub(source, revision, offered), family) or '; choose a model that has it'}"
-            )
-        patterns = [found[0] for found in groups]
-        # Of model.safetensors.index.json these are model-00001-of-00002.safetensors and so on.
-        patterns += [
-            f"{Path(weights).stem}-*-of-*{Path(weights).suffix}"
-            for weights in (pattern.removesuffix(_INDEX) for pattern in patterns if pattern.endswith(_INDEX))
-        ]
-        patterns += [p for p in optional if p not in patterns and any(fnmatch(name, p) for name in offered)]
-        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=patterns))
+        return _fetched(source, revision, needed, optional, family)
     except ViewError:
         raise
     except errors.GatedRepoError as error:
@@ -243,6 +229,45 @@ def _on_hub(
     except Exception as error:  # no name, time-out, a refused proxy: the hub's client has its own class for each
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointAbsent(f"{absent} and fetching it from huggingface.co failed ({reason}): {by_hand}") from error
+
+
+def _fetched(
+    source: str, revision: str | None, needed: Sequence[Sequence[str]], optional: Sequence[str], family: str | None
+) -> Path:
+    """Folder of the snapshot, its files fetched from the hub.
+
+    Raises:
+        ViewError: the repository lacks some.
+    """
+    import huggingface_hub
+
+    offered = huggingface_hub.HfApi().list_repo_files(source, revision=revision)
+    patterns, missing = _wanted(offered, needed, optional)
+    if missing:
+        raise ViewError(
+            f"{_told(source, revision)} on huggingface.co: expected {_alternatives(missing)}, found none"
+            f"{families.hint(_family_on_hub(source, revision, offered), family) or '; choose a model that has it'}"
+        )
+    return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=patterns))
+
+
+def _told(source: str, revision: str | None) -> str:
+    return f"{source}{'' if revision is None else f' at revision {revision}'}"
+
+
+def _wanted(
+    offered: Sequence[str], needed: Sequence[Sequence[str]], optional: Sequence[str]
+) -> tuple[list[str], list[Sequence[str]]]:
+    """Patterns of the files to fetch of those that a repository offers, and what is needed that it has not got."""
+    groups = [[p for p in group if any(fnmatch(name, p) for name in offered)] for group in needed]
+    patterns = [found[0] for found in groups if found]
+    # Of model.safetensors.index.json these are model-00001-of-00002.safetensors and so on.
+    patterns += [
+        f"{Path(weights).stem}-*-of-*{Path(weights).suffix}"
+        for weights in (pattern.removesuffix(_INDEX) for pattern in patterns if pattern.endswith(_INDEX))
+    ]
+    patterns += [p for p in optional if p not in patterns and any(fnmatch(name, p) for name in offered)]
+    return patterns, [group for group, found in zip(needed, groups, strict=True) if not found]
 
 
 def _family_on_hub(source: str, revision: str | None, offered: Sequence[str]) -> str | None:

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 from strata.extractors.contract import ViewError
-from strata.extractors.section import Section, nearest
+from strata.extractors.section import Section
+from strata.extractors.suggestion import suggestion
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 """Name of the output after the final layer norm, which stable-layer-norm models keep apart from their last layer."""
@@ -194,7 +195,9 @@ def parse(view: Mapping[str, object] | View) -> View:
     family = view.get("family")
     if family not in FAMILIES:
         found = "none" if family is None else repr(family)
-        raise ViewError(f"expected a family among {', '.join(FAMILIES)}, got {found}{nearest(str(family), FAMILIES)}")
+        raise ViewError(
+            f"expected a family among {', '.join(FAMILIES)}, got {found}{suggestion(str(family), FAMILIES)}"
+        )
     return _MODELS[family].check(view, f"view of family {family}")
 
 

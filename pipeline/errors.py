@@ -3,8 +3,9 @@
 And how a stage that works on many names goes on: what goes wrong with one of them is told under its name, at the end.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 MOST_NAMED = 5
 """Titles that are all told, where one and the same error has several."""
@@ -65,3 +66,20 @@ def one_line(error: Exception) -> str:
     if isinstance(error, ValueError | OSError):
         return text
     return f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback"
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that was probably meant; None where none is like it.
+
+    Args:
+        name: what nobody knows.
+        known: what there is.
+        cutoff: how much of the two must agree, from 0 to 1.
+    """
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """How a message goes on about a name that nobody knows; empty where none is like it."""
+    close = nearest(name, known)
+    return f", did you mean {close!r}?" if close else ""

@@ -1,71 +1,200 @@
-"""The tree is the architecture: imports run one way, and backends stay in their files."""
+"""The tree is the architecture: imports run one way, folders say what a file is for, backends stay in their files."""
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
+import tomllib
 
 import pytest
+from strata.pipeline import cli
+from strata.pipeline.study import yaml12
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.imports import PACKAGES, ROOT, files, graph, names, needed, tree
+
 MAY_IMPORT = {
     "extractors": set(),
     "store": set(),
     "trainers": set(),
     "pipeline": {"extractors", "store", "trainers", "recipes"},
+    "recipes": set(),
 }
 BACKENDS = {
     "tensorflow": {"extractors/tfhub.py"},
     "tensorflow_hub": {"extractors/tfhub.py"},
     "speechbrain": {"extractors/speechbrain.py"},
     "transformers": {"extractors/transformers/checkpoints.py"},
-    "zarr": {"store/zarr_arrays.py"},  # which hands a store over; else its bytes are read and written by hand
+    "zarr": {"store/zarr_arrays.py"},  # hands a store over; else it is written by hand, and held to Zarr by tests
     "obstore": {"store/objects.py"},
     "distributed": {"pipeline/extraction/cluster.py"},
     "opensmile": {"extractors/opensmile.py"},
     "h5py": {"store/hdf5.py"},
-    "optuna": {
-        "trainers/search/tuning.py"
-    },  # brings a database's client along; what a search may try is checked without it
+    "optuna": {"trainers/search/tuning.py"},  # brings a database's client along; what may be tried is checked without
 }
+PIPELINE = (
+    ("cli",),
+    ("commands", "stages", "report"),
+    ("extraction", "results"),
+    ("study",),
+    ("corpora", "show"),
+    ("errors", "files", "progress"),
+)
+"""Folders and files of the pipeline: each imports those of the rows below its own, and nothing else but itself."""
+HEAVY = ["torch", "tensorflow", "transformers", "zarr", "pandas", "matplotlib", "sklearn", "scipy"]
+HEAVY += ["pydantic", "h5py", "optuna"]
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 59
+TO_BE_DIVIDED = {"trainers/evaluation/verification.py: verify", "trainers/training/fit.py: fit"}
+"""Functions that are longer still."""
 
 
-def imported(file: Path) -> set[str]:
-    """Top-level names of all modules that a file imports, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module.split(".")[0])
-    return names
+def place(module: str) -> str:
+    """The folder of the pipeline that a module is in, or the file that it is."""
+    return module.split(".")[2]
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_run_one_way(package):
     """extractors, store and trainers know nothing of each other; only the pipeline knows them all."""
-    others = MAY_IMPORT.keys() - MAY_IMPORT[package] - {package}
+    others = {f"strata.{name}" for name in MAY_IMPORT.keys() - MAY_IMPORT[package] - {package}}
     for file in (ROOT / package).rglob("*.py"):
-        assert not imported(file) & others, file
+        assert not {".".join(name.split(".")[:2]) for name in names(file)} & others, file
+
+
+def test_no_two_files_import_each_other():
+    """Not by way of others either, and not inside functions: whoever reads a file has what is below it, and an end."""
+    finished: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " → ".join((*above[above.index(module) :], module))
+        for imported in sorted(graph()[module] - finished):
+            visit(imported, (*above, module))
+        finished.add(module)
+
+    for module in sorted(graph()):
+        visit(module, ())
+
+
+def test_folders_of_the_pipeline_import_downwards():
+    """A command knows no stage, a stage no command; what both need lies below them."""
+    rows = {name: number for number, row in enumerate(PIPELINE) for name in row}
+    for module, imported in graph().items():
+        for other in imported if module.startswith("strata.pipeline.") else ():
+            if other.startswith("strata.pipeline.") and place(other) != place(module):
+                assert rows[place(other)] > rows[place(module)], f"{module} imports {other}"
+
+
+def test_the_report_is_imported_by_nobody():
+    """The command line alone calls it, by its name."""
+    for module, imported in graph().items():
+        if not module.startswith("strata.pipeline.report"):
+            assert not [other for other in imported if other.startswith("strata.pipeline.report")], module
+
+
+def stages() -> dict[str, set[str]]:
+    """The code that each stage of dvc.yaml depends on."""
+    found = yaml12.load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    deps = {name: stage.get("do", stage)["deps"] for name, stage in found.items()}
+    return {name: {dep for dep in all_ if dep.split("/")[0] in PACKAGES} for name, all_ in deps.items()}
+
+
+@pytest.mark.parametrize("stage", stages())
+def test_a_stage_depends_on_the_code_that_it_runs(stage):
+    """DVC runs it again when any of that has changed, and for no other code: a folder stands for all of its files.
+
+    The right list is: every folder with a file that the stage imports, by way of others and inside functions too; of
+    pipeline/ and of pipeline/stages, the files and folders one by one.
+    """
+    (module,) = cli.COMMANDS[stage][1][:1]
+    wanted = set()
+    for file in needed(f"strata.pipeline.{module}"):
+        parts = file.relative_to(ROOT).parts
+        depth = 1 if parts[0] != "pipeline" else 3 if parts[1] == "stages" else 2
+        wanted.add("/".join(parts[:depth]))
+    assert stages()[stage] == wanted
+
+
+def test_every_stage_of_dvc_is_a_command():
+    """Of the same name, and what the templates call is what this repository calls."""
+    assert set(stages()) <= set(cli.COMMANDS)
+    theirs = yaml12.load((ROOT / "pipeline/study/templates/stages.yaml").read_text(encoding="utf-8"))["stages"]
+    assert set(theirs) - {"version"} == set(stages())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_is_imported_by_its_own_file_alone(backend):
     """Nobody pays for, or breaks on, a library that the view at hand does not use."""
-    files = (file for package in MAY_IMPORT for file in (ROOT / package).rglob("*.py"))
-    users = {file.relative_to(ROOT).as_posix() for file in files if backend in imported(file)}
+    users = {
+        file.relative_to(ROOT).as_posix()
+        for file in files().values()
+        if backend in {name.split(".")[0] for name in names(file)}
+    }
     assert users <= BACKENDS[backend]
 
 
-RESULTS = ["downstream", "eliminations", "experiments", "ranking", "reading", "searches", "testsets"]
-LIGHT = ["extractors", "trainers", "pipeline.cli", "pipeline.report", *(f"pipeline.results.{name}" for name in RESULTS)]
-
-
-@pytest.mark.parametrize("module", [f"strata.{name}" for name in LIGHT])
+@pytest.mark.parametrize(
+    "module", ["strata.pipeline.cli", "strata.extractors", "strata.store", "strata.trainers", "strata.pipeline.report"]
+)
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
     """`strata --help` starts at once."""
-    heavy = ["torch", "tensorflow", "transformers", "zarr", "pandas", "matplotlib", "sklearn", "scipy"]
-    heavy += ["pydantic", "h5py", "optuna"]
-    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    assert loaded(f"import {module}", HEAVY) == "[]"
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_help_imports_no_more_than_its_command(command):
+    """`strata --help` imports no command; the help of a command, and a wrong word behind it, no model's library."""
+    code = f"from strata.pipeline.cli import main\ntry: main('{command} --help'.split())\nexcept SystemExit: pass"
+    assert loaded(code, ["torch", "tensorflow", "transformers", "matplotlib"] if command else HEAVY) == "[]"
+
+
+def loaded(code: str, libraries: list[str]) -> str:
+    """Which of some libraries a process has imported after some code, as the last line that it prints."""
+    code += f"\nimport sys; print([name for name in {libraries} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert found.stdout.strip() == "[]"
+    return found.stdout.strip().splitlines()[-1]
+
+
+def test_files_and_functions_can_be_read():
+    """A file is about one thing, and a function about a screen."""
+    long = []
+    for file in files().values():
+        name = file.relative_to(ROOT).as_posix()
+        lines = len(file.read_text(encoding="utf-8").splitlines())
+        if lines > MOST_LINES:
+            long.append(f"{name}: {lines} lines")
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.FunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > MOST_LINES_OF_A_FUNCTION and f"{name}: {node.name}" not in TO_BE_DIVIDED:
+                    long.append(f"{name}: {node.name} of {lines} lines")
+    assert not long
+
+
+def test_each_package_has_one_way_to_suggest_a_name():
+    """What a message says of a word that is nearly right is said by one function."""
+    for package in PACKAGES:
+        users = [file for file in (ROOT / package).rglob("*.py") if "difflib.get_close_matches" in names(file)]
+        assert len(users) <= 1, users
+
+
+def project() -> dict:
+    """`tool.setuptools` of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+
+
+def test_the_list_of_packages_is_that_of_the_folders():
+    """What is installed is what is here: every folder with a Python file, each below `strata`."""
+    folders = {file.parent.relative_to(ROOT).parts for file in files().values()}
+    assert sorted(project()["packages"]) == sorted(".".join(("strata", *parts)) for parts in folders)
+    assert project()["package-dir"] == {f"strata.{package}": package for package in PACKAGES}
+
+
+def test_files_that_are_no_code_are_installed_too():
+    """Recipes, templates and what the page is made of."""
+    patterns = [
+        f"{name.removeprefix('strata.').replace('.', '/')}/{pattern}"
+        for name, found in project()["package-data"].items()
+        for pattern in found
+    ]
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*"):
+            if file.is_file() and file.suffix not in (".py", ".pyc"):
+                assert any(file.relative_to(ROOT).match(pattern) for pattern in patterns), file

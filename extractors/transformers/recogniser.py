@@ -35,8 +35,8 @@ from strata.extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, 
 from strata.extractors.families import RECOGNISER
 from strata.extractors.recogniser import RecogniserSection
 from strata.extractors.resampling import resample
-from strata.extractors.section import nearest
 from strata.extractors.sources import find, hash_files, hash_settings
+from strata.extractors.suggestion import suggestion
 from strata.extractors.torch_setup import batch_seconds, inference, resolve_device, to_device
 from strata.extractors.transformers.checkpoints import load_model, load_tokenizer, quiet, read_tensors, transformers
 from strata.extractors.transformers.miniature import make_miniature
@@ -308,7 +308,7 @@ def _language(section: RecogniserSection, known: list[str]) -> str | None:
     if not known:
         raise ViewError(f"source {section.source!r} knows one language only: remove language: {section.language}")
     if code not in known:
-        hint = nearest(name, (*_LANGUAGE_CODES, *known))
+        hint = suggestion(name, (*_LANGUAGE_CODES, *known))
         few = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
         raise ViewError(f"source {section.source!r}: expected a language among {few}, got {section.language!r}{hint}")
     return code

@@ -7,7 +7,6 @@ To add an adapter, write a module with a section model and a generator `utteranc
 below. `contract.py` says what it promises. Nothing here decodes audio or knows the manifest.
 """
 
-from difflib import get_close_matches
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from strata.pipeline.corpora import (
     voxceleb1,
 )
 from strata.pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from strata.pipeline.errors import nearest
 
 __all__ = ["ADAPTERS", "Corpus", "CorpusError", "Problem", "Section", "Utterance", "adapter"]
 
@@ -51,8 +51,8 @@ def adapter(name: str) -> ModuleType:
     """
     if name in ADAPTERS:
         return ADAPTERS[name]
-    nearest = get_close_matches(name, ADAPTERS, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    close = nearest(name, ADAPTERS)
+    hint = f"did you mean {close!r}? " if close else ""
     raise ValueError(f"unknown corpus adapter {name!r}: {hint}known are {', '.join(sorted(ADAPTERS))}")
 
 

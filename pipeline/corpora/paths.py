@@ -16,9 +16,10 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from strata.pipeline.errors import nearest
 
 _COMPARISONS = 100_000  # of names, when the nearest one is looked for: a second or two, however much is missing
 
@@ -173,15 +174,15 @@ class Lookup:
         if self._comparisons + len(names) > _COMPARISONS:
             return None
         self._comparisons += len(names)
-        found = get_close_matches(str(wanted), names, n=1, cutoff=cutoff)
-        return names[found[0]] if found else None
+        found = nearest(str(wanted), names, cutoff)
+        return names[found] if found else None
 
 
 def nearest_folder(path: Path) -> str:
     """Words that name the folder beside a missing one whose name is most like it; empty where none is."""
     beside = {_alike(name): name for name in Folders().names(path.parent).values() if (path.parent / name).is_dir()}
-    found = get_close_matches(_alike(path.name), beside, n=1)
-    return f", did you mean {beside[found[0]]!r}?" if found else ""
+    found = nearest(_alike(path.name), beside)
+    return f", did you mean {beside[found]!r}?" if found else ""
 
 
 def _alike(name: str) -> str:

@@ -10,7 +10,6 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pandas as pd
 from strata.extractors import UnusableAudio, audio
 from strata.extractors.links import dangling
 from strata.pipeline.corpora import CorpusError, Problem, Section, Utterance, adapter
-from strata.pipeline.errors import StageError
+from strata.pipeline.errors import StageError, suggestion
 from strata.pipeline.files import failure_table, write_if_changed
 from strata.pipeline.progress import bar, say
 from strata.pipeline.study import dvcfile, options
@@ -225,8 +224,7 @@ def _renamed(corpus: str, section: Section, items: list[Utterance | Problem]) ->
     where = f"corpora.{corpus}.rename"
     for old, new in section.rename.items():
         if old not in labels:
-            nearest = get_close_matches(old, labels, n=1)
-            hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+            hint = suggestion(old, labels)
             raise StageError(f"{where}: no label {old!r} in this corpus{hint}; it has {', '.join(labels)}")
         if new in labels and new not in section.rename:
             raise StageError(f"{where}: {old} cannot be called {new}, which the corpus has too; rename {new} as well")

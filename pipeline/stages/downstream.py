@@ -11,10 +11,9 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from difflib import get_close_matches
 
 import pandas as pd
-from strata.pipeline.errors import Errors
+from strata.pipeline.errors import Errors, nearest
 from strata.pipeline.files import write_if_changed, write_table
 from strata.pipeline.progress import say
 from strata.pipeline.stages import trials
@@ -128,8 +127,8 @@ def _seen(sources: Embeddings, views: Iterable[str]) -> frozenset[str]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1, cutoff=0.8)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = nearest(name, known, cutoff=0.8)
+    return f" (did you mean {close}?)" if close else ""
 
 
 def _skip(study: Study, name: str, reason: str) -> None:

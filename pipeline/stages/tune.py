@@ -11,7 +11,7 @@ contain utterances by which the best was found: of the experiment that it become
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from strata.pipeline.study.sources import Sources, shape_note
 from strata.store.lock import exclusive
 from strata.trainers.inputs.data import Dataset
 from strata.trainers.search.space import Space
-from strata.trainers.spec import Experiment, Section, Tune
+from strata.trainers.spec import Experiment, Section, Task, Tune
 
 if TYPE_CHECKING:
     from strata.trainers.search.tuning import Outcome, Trial
@@ -83,35 +83,10 @@ def _tune(study: Study, name: str) -> None:
         used = {view: layers[view, str(experiment.layers)] for view in experiment.views}
         return sources.dataset(table, {view: views[view] for view in used}, used)
 
-    from strata.trainers.search import tuning  # torch and Optuna, only now that there is something to train
-
     provenance = provenance_of(study, views)
     provenance["versions"]["optuna"] = version("optuna")
     with exclusive(folder / "tune"), Journal(folder / "trials.jsonl", identity(1, ""), name) as journal:
-        total = space.num_trials
-        done = [tuning.Trial(**step) for step in journal.steps[:total]]
-        going_on = f"; {len(done)} are there" if done else ""
-        say(f"{name}: {total} trials of {how.experiment}, {shape_note(dataset(base))}{going_on}")
-        if how.prune and not tuning.prunes(space):
-            say(f"{name}: with a model per task no one loss tells of a trial; none is pruned")
-        with bar(total, "trials", name) as progress:
-            progress.update(len(done))
-            best = max((trial.value for trial in done if trial.state == "complete"), default=None)
-
-            def note(trial: "Trial") -> None:
-                nonlocal best
-                journal.note(vars(trial))
-                progress.update()
-                if trial.state == "complete" and (best is None or trial.value > best):
-                    best = trial.value
-                    say(f"{name}: trial {trial.number}: {best:.4f} with {_described(trial.params)}")
-
-            workers = study.params.train.workers or joblib.cpu_count()
-            try:
-                outcome = tuning.search(space, tasks, dataset, done, note, workers)
-            except tuning.NothingFound:  # nothing to go on from: another run shall try, not repeat this line
-                journal.path.unlink()
-                raise
+        outcome = _searched(study, name, tasks, dataset, journal)
         record = {
             "name": name,
             "experiment": how.experiment,
@@ -126,6 +101,39 @@ def _tune(study: Study, name: str) -> None:
         }
         write_if_changed(folder / "tune.json", (json.dumps(record, indent=1) + "\n").encode())
     _tell(name, space, outcome)
+
+
+def _searched(
+    study: Study, name: str, tasks: Mapping[str, Task], dataset: Callable[[Experiment], Dataset], journal: Journal
+) -> "Outcome":
+    """Goes on with a search behind the trials that its journal has, and says whenever one is better than all before."""
+    from strata.trainers.search import tuning  # torch and Optuna, only now that there is something to train
+
+    space = study.params.space(name)
+    how, total = space.how, space.num_trials
+    done = [tuning.Trial(**step) for step in journal.steps[:total]]
+    going_on = f"; {len(done)} are there" if done else ""
+    say(f"{name}: {total} trials of {how.experiment}, {shape_note(dataset(space.base))}{going_on}")
+    if how.prune and not tuning.prunes(space):
+        say(f"{name}: with a model per task no one loss tells of a trial; none is pruned")
+    with bar(total, "trials", name) as progress:
+        progress.update(len(done))
+        best = max((trial.value for trial in done if trial.state == "complete"), default=None)
+
+        def note(trial: "Trial") -> None:
+            nonlocal best
+            journal.note(vars(trial))
+            progress.update()
+            if trial.state == "complete" and (best is None or trial.value > best):
+                best = trial.value
+                say(f"{name}: trial {trial.number}: {best:.4f} with {_described(trial.params)}")
+
+        workers = study.params.train.workers or joblib.cpu_count()
+        try:
+            return tuning.search(space, tasks, dataset, done, note, workers)
+        except tuning.NothingFound:  # nothing to go on from: another run shall try, not repeat this line
+            journal.path.unlink()
+            raise
 
 
 def _record(outcome: "Outcome") -> dict[str, object]:

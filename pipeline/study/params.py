@@ -5,7 +5,6 @@ An unknown key is an error that suggests the nearest known one.
 """
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Union, get_args, get_origin
 
@@ -22,7 +21,7 @@ from pydantic import (
 from strata.extractors.recogniser import RecogniserSection
 from strata.extractors.view import FAMILIES, View, fields
 from strata.pipeline.corpora import Corpus
-from strata.pipeline.errors import StageError
+from strata.pipeline.errors import StageError, suggestion
 from strata.pipeline.study import yaml12
 from strata.trainers.search import grid
 from strata.trainers.search.space import Space
@@ -218,7 +217,7 @@ def _require(where: str, what: str, names: list[str], known: Mapping[str, object
     for name in names:
         if name not in known:
             raise ValueError(
-                f"{where}: unknown {what} {name!r}{_nearest(name, known)}; known: {', '.join(known) or 'none'}"
+                f"{where}: unknown {what} {name!r}{suggestion(name, known)}; known: {', '.join(known) or 'none'}"
             )
 
 
@@ -241,12 +240,12 @@ def _what(item: Mapping) -> str:
         section, key = item["loc"][0], item["loc"][-1]
         if section == "views" and len(item["loc"]) == 4:
             known = fields(family := item["loc"][2])
-            return f"unknown key{_nearest(str(key), known)}; family {family} knows {', '.join(known)}"
-        return "unknown key" + _nearest(str(key), _known_keys(section) - {key})
+            return f"unknown key{suggestion(str(key), known)}; family {family} knows {', '.join(known)}"
+        return "unknown key" + suggestion(str(key), _known_keys(section) - {key})
     if item["type"] == "union_tag_invalid":
         key, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
         known = [name.strip("'") for name in item["ctx"]["expected_tags"].split(", ")]
-        return f"unknown {key} {tag!r}{_nearest(tag, known)}; known: {', '.join(known)}"
+        return f"unknown {key} {tag!r}{suggestion(tag, known)}; known: {', '.join(known)}"
     if (pattern := item.get("ctx", {}).get("pattern")) in (_NAME, _STAGE_NAME):
         dots = ", dots" if pattern == _NAME else ""
         return f"expected a name of letters, digits{dots}, dashes and underlines, found {item['input']!r}"
@@ -265,11 +264,6 @@ _EXPECTED = {
     "dict_type": "a mapping of names to sections",
 }
 """What pydantic says in words of its own."""
-
-
-def _nearest(name: str, known) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _known_keys(section: str) -> set[str]:

@@ -13,10 +13,10 @@ Turns sections into sections; trains nothing.
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from pydantic import ValidationError
 from strata.trainers.spec import Experiment
+from strata.trainers.suggestion import nearest
 
 _LISTS = ("corpora", "views", "tasks")
 """Fields that are lists of names."""
@@ -69,8 +69,8 @@ def _values(field: str, wanted: str | list, base: Mapping) -> list:
     """The values of one field of the grid."""
     known = [name for name in Experiment.model_fields if name not in ("grid", "seeds")]
     if field.split(".")[0] not in known:
-        close = get_close_matches(field, known, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else f"; it can vary {', '.join(known)}"
+        close = nearest(field, known)
+        hint = f", did you mean {close!r}?" if close else f"; it can vary {', '.join(known)}"
         raise ValueError(f"grid.{field}: no field of an experiment that a grid can vary{hint}")
     if isinstance(wanted, list):
         if not wanted:

@@ -9,12 +9,12 @@ Every value is put into the section and checked before anything is trained. Turn
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from strata.trainers.search.grid import reason, with_field
 from strata.trainers.spec import Experiment, Range, Tune
+from strata.trainers.suggestion import nearest
 
 FIXED = ("corpora", "tasks", "folds", "seeds", "final", "grid")
 """Fields that say what is asked and of whom: trials that differ in them could not be compared."""
@@ -177,8 +177,8 @@ def _check_field(field: str) -> None:
     top = field.split(".")[0]
     if top in FIXED:
         raise ValueError(f"space.{field}: {top} is the same in all trials; what can be searched: {', '.join(known)}")
-    close = get_close_matches(field, known, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    close = nearest(field, known)
+    hint = f", did you mean {close!r}?" if close else f"; known: {', '.join(known)}"
     raise ValueError(f"space.{field}: no field of an experiment that can be searched{hint}")
 
 

@@ -1,0 +1,15 @@
+"""The name that was probably meant, for messages about one that nobody knows."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another; None where none is."""
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """How a message ends about a name that nobody knows; empty where none is like it."""
+    close = nearest(name, known)
+    return f" (did you mean {close}?)" if close else ""
