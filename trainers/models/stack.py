@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Elimination, Task
 from strata.trainers.tasks.losses import task_loss
+from strata.trainers.training.adam import Adam
 from torch import Tensor
 
 
@@ -56,7 +57,7 @@ class Stack:
             The losses before the step, without penalties.
         """
         losses = self._losses(self._outputs(table, bags), labels)
-        self.adam.zero_grad(set_to_none=True)
+        self.adam.zero_grad()
         losses.sum().backward()
         if self.how.l1:
             for weight, sign in zip(self.weights.values(), self.signs, strict=True):
@@ -84,19 +85,17 @@ class Stack:
 
     def keep(self, places: Sequence[int]) -> None:
         """Goes on with some of the models, in the order given."""
-        before = {name: self.adam.state[weight] for name, weight in self.weights.items()}
+        before = {name: self.adam.moments[weight] for name, weight in self.weights.items()}
         self._train_these({name: weight.detach()[places] for name, weight in self.weights.items()})
         for name, weight in self.weights.items():
-            self.adam.state[weight] = {
-                key: value if value.ndim == 0 else value[places] for key, value in before[name].items()
-            }
+            mean, square, steps = before[name]
+            self.adam.moments[weight] = mean[places], square[places], steps
 
     def _train_these(self, weights: Mapping[str, Tensor]) -> None:
         self.signs = [torch.empty_like(weight) for weight in weights.values()]
         self.weights = {name: weight.requires_grad_() for name, weight in weights.items()}
         # The derivative of λ2·w² is 2·λ2·w, which is what Adam adds for a decay of 2·λ2.
-        how = {"lr": self.how.learning_rate, "weight_decay": 2 * self.how.l2, "fused": True}
-        self.adam = torch.optim.Adam(self.weights.values(), **how)
+        self.adam = Adam(self.weights.values(), self.how.learning_rate, weight_decay=2 * self.how.l2)
 
     def _outputs(self, table: Tensor, bags: Tensor) -> dict[str, Tensor]:
         w = self.weights

@@ -12,6 +12,7 @@ from strata.trainers.inputs.batches import batches
 from strata.trainers.inputs.data import Targets, TrainingError
 from strata.trainers.spec import Optimisation
 from strata.trainers.tasks.losses import task_loss
+from strata.trainers.training.adam import Adam
 from strata.trainers.training.balancing import BALANCINGS, shared_parameters, weighted_sum
 from torch import Tensor, nn
 
@@ -57,7 +58,7 @@ def fit(
         with torch.no_grad():
             before = _losses(_answers(model, features, rows), targets, goals, rows)
         balancing.start(before, shared_parameters(model))
-    optimiser = _optimiser(model, balancing, how)
+    optimisers = _optimisers(model, balancing, how)
     train_batches = batches(how.batches, train, known, how.batch_size, seed)
     known, valid_rows = torch.from_numpy(known), torch.from_numpy(valid)
     curve, best, best_loss = [], None, np.inf
@@ -66,10 +67,12 @@ def fit(
         total, seen = 0.0, 0
         for rows in train_batches:
             losses = _losses(model(*(f[rows] for f in features)), targets, goals, rows)
-            optimiser.zero_grad(set_to_none=True)
+            for optimiser in optimisers:
+                optimiser.zero_grad()
             balancing(losses, known[:, rows].any(1)).backward()
             _add_l1(model, how.l1)
-            optimiser.step()
+            for optimiser in optimisers:
+                optimiser.step()
             total += weighted_sum([loss.detach() for loss in losses], weights).item() * len(rows)
             seen += len(rows)
         with torch.inference_mode():
@@ -123,16 +126,16 @@ def _losses(answers: dict[str, Tensor], targets, goals, rows) -> list[Tensor]:
     return [task_loss(target.task.effective_loss, answers[target.name], goal[rows]) for target, goal in each]
 
 
-def _optimiser(model: nn.Module, balancing: nn.Module, how: Optimisation) -> torch.optim.Adam:
+def _optimisers(model: nn.Module, balancing: nn.Module, how: Optimisation) -> list[Adam]:
     """Adam over the model, with λ2 Σw², and over what the balancing learns, without.
 
     Adam's weight decay adds its factor times w to the gradient, and λ2 Σw² has the derivative 2 λ2 w: the same update
     as by backpropagation, without a pass over all weights.
     """
-    groups = [{"params": list(model.parameters()), "weight_decay": 2 * how.l2}]
+    optimisers = [Adam(model.parameters(), how.learning_rate, weight_decay=2 * how.l2)]
     if learned := list(balancing.parameters()):
-        groups.append({"params": learned})
-    return torch.optim.Adam(groups, lr=how.learning_rate, fused=True)
+        optimisers.append(Adam(learned, how.learning_rate))
+    return optimisers
 
 
 def _add_l1(model: nn.Module, l1: float) -> None:
