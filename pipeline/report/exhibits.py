@@ -6,15 +6,15 @@ Part by part, so that an odd value costs its own figure and no more. Knows no fi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from strata.pipeline.report import figures, layer_figures, layer_tables, scores, search_figures, search_tables
+from strata.pipeline.report.drawings import Drawings
 from strata.pipeline.results import ranking
 from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import Gap, attempt
 from strata.pipeline.results.searches import SearchResult
-from strata.pipeline.show.names import natural_order, short
 from strata.pipeline.show.tables import Table, counted
 
 
@@ -30,28 +30,27 @@ class Exhibit:
     """Tables that follow the figures."""
     folded: tuple[Table, ...] = ()
     """Tables that open on request."""
+    drawn: str = ""
+    """What the page draws by itself, by its key among the `Drawings`; empty where there is nothing."""
 
 
-def experiment(found: ExperimentResult, gaps: list[Gap]) -> Exhibit:
-    """Confusions or scatters per task, training curves, and all metrics."""
-    name, drawn, folded = found.name, [], []
-    for task in found.kinds:
-        what = f"the figure of task {task} in experiment {name}"
-        shown = attempt(gaps, what, lambda task=task: _predictions(found, task))
-        if shown:
-            drawn += shown[0]
-            folded += shown[1]
-    drawn += attempt(gaps, f"the training curves of experiment {name}", lambda: _curves(found)) or []
-    table = attempt(gaps, f"the table of experiment {name}", lambda: scores.metrics(found))
+def experiment(found: ExperimentResult, drawings: Drawings) -> Exhibit:
+    """All metrics, and what the page draws by itself: confusions or scatters per task, training curves."""
     subtitle = " · ".join([found.setup, ranking.views(found), *_extent(found)])
-    return Exhibit(name, subtitle, tuple(drawn), (table,) if table else (), folded=tuple(folded))
+    return _trained(found.name, found.name, subtitle, found, drawings)
 
 
-def downstream(found: ExperimentResult, gaps: list[Gap]) -> Exhibit:
+def downstream(found: ExperimentResult, drawings: Drawings) -> Exhibit:
     """As an experiment, but under the name of its section and its tasks: its model is the same for all sections."""
-    shown = experiment(found, gaps)
     subtitle = " · ".join([f"embedding {ranking.views(found)}", *_extent(found)])
-    return replace(shown, name=f"{found.name}: {', '.join(found.tasks)}", subtitle=subtitle)
+    return _trained(f"downstream/{found.name}", f"{found.name}: {', '.join(found.tasks)}", subtitle, found, drawings)
+
+
+def _trained(key: str, name: str, subtitle: str, found: ExperimentResult, drawings: Drawings) -> Exhibit:
+    is_drawn, folded = drawings.add_experiment(key, found)
+    table = attempt(drawings.gaps, f"the table of experiment {found.name}", lambda: scores.metrics(found))
+    tables = (table,) if table else ()
+    return Exhibit(name, subtitle, (), tables, folded=tuple(folded), drawn=key if is_drawn else "")
 
 
 def elimination(found: EliminationResult, gaps: list[Gap]) -> Exhibit | None:
@@ -131,28 +130,3 @@ def _outcome(found: EliminationResult) -> str:
     if unneeded := layer_tables.unneeded_layers(found):
         subtitle += f" · the upstream can be cut {counted(unneeded, 'layer')} early"
     return subtitle
-
-
-def _predictions(found: ExperimentResult, task: str) -> tuple[list[figures.Figure], list[Table]]:
-    """Figures and tables of what an experiment predicted for one task."""
-    from strata.trainers.inputs.data import class_name
-
-    kind, predictions = found.kinds[task], scores.predictions(found, task)
-    if predictions.empty or kind not in ("classification", "binary", "regression"):
-        return [], []
-    if kind == "regression":
-        return [figures.scatter(predictions, found.name, task)], []
-    true, predicted = (predictions[side].map(class_name) for side in ("true", "predicted"))
-    known = map(class_name, found.classes.get(task, ()))
-    classes = list(dict.fromkeys([*known, *sorted({*true, *predicted}, key=natural_order)]))
-    counts = scores.confusions(true, predicted, classes, predictions["weight"])
-    many = len(classes) > figures.COUNTED_CLASSES
-    tables = [scores.frequent_confusions(counts, classes, task)] if many else []
-    return [figures.confusion(counts, classes, found.name, task)], tables
-
-
-def _curves(found: ExperimentResult) -> list[figures.Figure]:
-    if found.curves is None or found.curves.empty:
-        return []
-    groups = found.curves.groupby("task_group", sort=False)
-    return [figures.training_curves(group, found.name, short(name, 60)) for name, group in groups]

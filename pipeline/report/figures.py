@@ -1,7 +1,8 @@
 """The report's figures: each function takes plain data and returns a `Figure` of finished SVG.
 
 Colours mean the same everywhere: the first series is what is measured or chosen, the second what it is held against.
-Knows no files and no page.
+Knows no files and no page. What there may be hundreds of, confusions, scatters and losses, the page draws by itself
+(drawings.js).
 """
 
 from __future__ import annotations
@@ -12,22 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib import figure as canvas
-from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
-from strata.pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
+from strata.pipeline.report.svg import MUTED, PAPER, RULE, SERIES, draw
 from strata.pipeline.show.names import natural_order, short
 from strata.pipeline.show.tables import counted, noun
 
 MOST_POINTS = 1_500
-"""Points of a scatter; more would only darken it and swell the page."""
+"""Points of a map; more would only darken it and swell the page."""
 SMALL = 230
 """CSS pixels of a map that is one of many: four stand side by side."""
 SMALL_POINTS = 500
 """The same where there are many small ones."""
-LEGIBLE_CLASSES = 48
-"""Classes up to which a confusion matrix names its rows and columns."""
-COUNTED_CLASSES = 12
-"""Classes up to which a confusion matrix prints its numbers."""
 MARKERS = "o^sD"
 """Marker shapes: colours times shapes classes can be told apart."""
 
@@ -40,117 +36,6 @@ class Figure:
     caption: str
     width: float
     """In CSS pixels; the caption is set to it."""
-
-
-def confusion(counts: np.ndarray, classes: Sequence[str], name: str, task: str) -> Figure:
-    """Confusion matrix, each row in percent of its true class.
-
-    Args:
-        counts: utterances [true, predicted].
-        classes: names of the rows and columns.
-        name: of the experiment.
-        task: whose classes they are.
-    """
-    totals = counts.sum(axis=1, keepdims=True)
-    share = counts / np.maximum(totals, 1)
-    named = len(classes) <= LEGIBLE_CLASSES
-    printed = len(classes) <= COUNTED_CLASSES
-    cell = 34 if printed else 14 if named else 440 / len(classes)
-    margin = 40 + 6.2 * max((len(short(c)) for c in classes), default=0) if named else 50
-    side = max(150.0, cell * len(classes))
-
-    def paint(figure: canvas.Figure) -> None:
-        axes = figure.subplots()
-        # Opacity carries the value, so that one picture serves a light and a dark page.
-        pixels = np.dstack([np.broadcast_to(to_rgb(SERIES[0]), (*share.shape, 3)), share])
-        axes.imshow(pixels, interpolation="none", aspect="equal")
-        axes.set(xlabel="predicted", ylabel="true")
-        axes.spines[:].set(visible=True, color=RULE)
-        axes.tick_params(length=0)
-        ticks = range(len(classes)) if named else []
-        axes.set_xticks(ticks, [short(c) for c in classes] if named else [], rotation=90)
-        axes.set_yticks(ticks, [short(c) for c in classes] if named else [])
-        if printed:
-            for (i, j), value in np.ndenumerate(share):
-                if counts[i, j]:
-                    # The cell's own blue lies below the number: dark cells want light ink on either page.
-                    axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=10,
-                              color="#ffffff" if value > 0.55 else INK)  # fmt: skip
-
-    caption = f"{task}: what the utterances of each true class (rows) were taken for, in percent of the row."
-    if not named:
-        caption = f"{task}: {len(classes)} true classes (rows) against predicted ones, the darker the more of the row."
-    title = f"Confusion matrix of {task} in experiment {name}: {len(classes)} classes"
-    svg = draw(f"confusion {name} {task}", title, (side + margin, side + margin), paint)
-    return Figure(svg, caption, side + margin)
-
-
-def scatter(answers: pd.DataFrame, name: str, task: str) -> Figure:
-    """True against predicted values of a regression, with the diagonal of a perfect one.
-
-    Args:
-        answers: `true` and `predicted`, and `weight`, the part of an utterance that each answer is; rows that are no
-            numbers are left out.
-        name: of the experiment.
-        task: that was predicted.
-
-    Raises:
-        ValueError: no row is a pair of finite numbers.
-    """
-    answers = answers.apply(finite).dropna()
-    true, predicted = answers[["true", "predicted"]].to_numpy().T
-    if not len(true):
-        raise ValueError("no answer is a number")
-    shown = _sample(len(true))
-    x, y = true[shown], predicted[shown]
-
-    def paint(figure: canvas.Figure) -> None:
-        axes = figure.subplots()
-        ends = [min(x.min(), y.min()), max(x.max(), y.max())]
-        axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.plot(x, y, "o", color=SERIES[0], markersize=4, markeredgewidth=0, alpha=0.45)
-        axes.set(xlabel=f"true {task}", ylabel=f"predicted {task}")
-        axes.grid(True)
-
-    whole = bool((answers["weight"] == 1).all())
-    point = "an utterance" if whole else "an answer, one per utterance and seed"
-    caption = f"{task}: prediction against truth, each point {point}; on the dashed line they agree."
-    if len(shown) < len(true):
-        caption += f" {len(shown):,} of {counted(len(true), 'utterance' if whole else 'answer')}."
-    title = f"Predicted against true {task} in experiment {name}"
-    return Figure(draw(f"scatter {name} {task}", title, (380, 330), paint), caption, 380)
-
-
-def training_curves(curves: pd.DataFrame, name: str, task_group: str) -> Figure:
-    """Loss per epoch of every fold and seed; a dot marks the lowest validation loss of each.
-
-    Args:
-        curves: `seed` (where there are several), `fold`, `epoch`, `train_loss`, `valid_loss` of one task group.
-        name: of the experiment.
-        task_group: the tasks trained together.
-    """
-    runs = ["fold", "seed"] if "seed" in curves and curves["seed"].nunique() > 1 else ["fold"]
-
-    def paint(figure: canvas.Figure) -> None:
-        axes = figure.subplots()
-        for place, (_, fold) in enumerate(curves.sort_values("epoch").groupby(runs)):
-            for column, colour, label in (
-                ("train_loss", SERIES[1], "training"),
-                ("valid_loss", SERIES[0], "validation"),
-            ):
-                loss = fold[column].to_numpy(float)
-                axes.plot(fold["epoch"], loss, color=colour, linewidth=1.2, alpha=0.75, label=None if place else label)
-            if np.isfinite(loss).any():
-                lowest = int(np.nanargmin(loss))
-                axes.plot(fold["epoch"].iloc[lowest], loss[lowest], "o", color=SERIES[0], markersize=4.5)
-        axes.set(xlabel="epoch", ylabel="loss")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(True, axis="y")
-        figure.legend(loc="outside upper right", ncols=2)
-
-    caption = f"{task_group}: a line per {' and '.join(runs)}; its dot is the lowest validation loss."
-    title = f"Training and validation loss of {task_group} in experiment {name}"
-    return Figure(draw(f"curves {name} {task_group}", title, (380, 290), paint), caption, 380)
 
 
 def class_counts(labels: pd.Series, task: str, most: int = 20) -> Figure:

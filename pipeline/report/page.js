@@ -1,4 +1,4 @@
-/* What a reader can do on the page: sort its tables, and open the cells of grids. Without it the page is whole. */
+/* What a reader can do on the page: sort its tables, open the cells of grids, and see what drawings.js draws. */
 
 /* A click on a column's head sorts the table, a second one turns the order round. */
 function sortable(table) {
@@ -34,7 +34,20 @@ function sort(body, column, numeric, direction) {
 }
 
 const panel = document.getElementById("panel");
-let known = null; // the cells' JSON, read when the first one is asked for
+let known = null; // what is to be drawn, read when the first of it is asked for
+
+function data() {
+  known ??= JSON.parse(document.getElementById("drawings").textContent);
+  return known;
+}
+
+/* Draws what an experiment predicted and how it was trained, in the place that the page has for it. */
+function draw(place) {
+  const figures = drawn(data().experiments[place.dataset.drawn], data());
+  const tags = place.querySelector("template").content;
+  for (const figure of figures) figure.querySelector("figcaption").append(" ", tags.cloneNode(true));
+  place.replaceChildren(...figures);
+}
 
 /* The address of a cell's details. */
 function address(name) {
@@ -54,8 +67,7 @@ function follow() {
 }
 
 function show(name) {
-  known ??= JSON.parse(document.getElementById("cells").textContent);
-  const cell = Object.hasOwn(known.cells, name) ? known.cells[name] : null;
+  const cells = data().cells, cell = Object.hasOwn(cells, name) ? cells[name] : null;
   document.getElementById("panel-name").textContent = name;
   const about = cell ? [cell.setup, cell.views, cell.corpora, ...cell.facts] : ["this report has no such cell"];
   document.getElementById("panel-about").textContent = about.filter(Boolean).join(" · ");
@@ -68,17 +80,8 @@ function show(name) {
 }
 
 function content(cell) {
-  const drawn = cell.tasks.map((task) =>
-    task.confusion ? confusion(task.name, known.classes[task.classes], task.confusion)
-                   : scatter(task.name, task.points, task.count));
-  drawn.push(...cell.curves.map((group) => losses(group.name, group.runs)));
-  const figures = drawn.map(([picture, caption]) => {
-    const box = html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, picture);
-    const width = Math.max(Number.parseFloat(picture.style.width), 260);
-    return html("figure", { style: `width: ${width}px` }, box, html("figcaption", {}, caption));
-  });
   const notes = cell.notes.map((note) => html("p", { class: "note" }, note));
-  return [scoreTable(cell.scores), ...notes, html("div", { class: "figures" }, ...figures)];
+  return [scoreTable(cell.scores), ...notes, html("div", { class: "figures" }, ...drawn(cell, data()))];
 }
 
 function scoreTable(rows) {
@@ -93,6 +96,13 @@ function scoreTable(rows) {
 }
 
 for (const table of document.querySelectorAll("main table")) sortable(table);
+
+/* What is folded away is drawn when it is opened: there may be many experiments of many points. */
+for (const place of document.querySelectorAll("[data-drawn]")) {
+  const folded = place.closest("details:not([open])");
+  if (folded) folded.addEventListener("toggle", () => draw(place), { once: true });
+  else draw(place);
+}
 
 if (panel) {
   for (const field of document.querySelectorAll("[data-cell]")) {

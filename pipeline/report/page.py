@@ -12,7 +12,6 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 from strata.pipeline.report import (
-    details,
     downstream,
     exhibits,
     grids,
@@ -24,6 +23,7 @@ from strata.pipeline.report import (
     tsne,
 )
 from strata.pipeline.report.collect import Findings
+from strata.pipeline.report.drawings import Drawings
 from strata.pipeline.results.reading import attempt
 from strata.pipeline.show.tables import Table, duration, noun, number
 
@@ -43,9 +43,10 @@ def render(study: Findings) -> str:
     gaps = [*study.gaps, *map_gaps]
     eliminations = [exhibits.elimination(found, gaps) for found in study.eliminations]
     searches = [exhibits.search(found, gaps) for found in study.searches]
-    experiments = [exhibits.experiment(found, gaps) for found in study.alone]
+    drawings = Drawings(gaps)
+    experiments = [exhibits.experiment(found, drawings) for found in study.alone]
     embedded = attempt(gaps, "the table of the downstream tasks", lambda: _downstream(study))
-    heads = [exhibits.downstream(found, gaps) for found in study.downstream]
+    heads = [exhibits.downstream(found, drawings) for found in study.downstream]
     unified = (
         attempt(
             gaps, "the tables of the layer poolings", lambda: poolings.tables(study.experiments, study.views_of("text"))
@@ -53,7 +54,7 @@ def render(study: Findings) -> str:
         or []
     )
     sheets = attempt(gaps, "the tables of the grids", lambda: grids.sheets(study)) or []
-    cells = details.embedded(study.cells, gaps)
+    drawings.add_cells(study.cells)
     script = "".join(_asset(name) for name in SCRIPTS)
     distributions = labels.distributions(study, gaps)
     environment = jinja2.Environment(
@@ -76,7 +77,8 @@ def render(study: Findings) -> str:
         comparison=scores.comparison(study.alone) if study.alone else None,
         best=scores.best_of_setups(study.alone),
         sheets=sheets,
-        details=Markup(cells),
+        drawings=Markup(drawings.text),
+        has_cells=bool(study.cells),
         poolings=unified,
         eliminations=[exhibit for exhibit in eliminations if exhibit],
         searches=[exhibit for exhibit in searches if exhibit],

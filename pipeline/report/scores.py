@@ -1,4 +1,4 @@
-"""Scores as the papers print them: comparisons, all metrics, confusions.
+"""Scores as the papers print them: comparisons, and all metrics of one experiment.
 
 The comparison has the form of TANGO's Table 6: setups and views down, tasks across, the best of each column marked, and
 below the rule the score of answering without looking. Knows no files and no HTML.
@@ -6,14 +6,11 @@ below the rule the score of answering without looking. Knows no files and no HTM
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
 from strata.pipeline.report import footnotes, score_cells, size_cells
 from strata.pipeline.results import ranking, spreads, testsets
 from strata.pipeline.results.experiments import ExperimentResult
-from strata.pipeline.show.names import natural_order
 from strata.pipeline.show.tables import Cell, Column, Table, is_number, number
 
 
@@ -112,85 +109,3 @@ def metrics(experiment: ExperimentResult) -> Table:
     )  # fmt: skip
     said = footnotes.averages(name for scores in experiment.tasks.values() for name in scores)
     return Table("All metrics", columns, tuple(rows), notes=tuple(said))
-
-
-def coded(predictions: pd.DataFrame, known: Iterable) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The classes of a task, and `true` and `predicted` as their numbers.
-
-    Args:
-        predictions: as `predictions` gives them.
-        known: the classes in the trainers' order; others that occur follow them.
-    """
-    from strata.trainers.inputs.data import class_name
-
-    codes, values = pd.factorize(pd.concat([predictions["true"], predictions["predicted"]], ignore_index=True))
-    names = [class_name(value) for value in values]
-    classes = list(dict.fromkeys([*map(class_name, known), *sorted(names, key=natural_order)]))
-    place = {name: i for i, name in enumerate(classes)}
-    numbers = np.array([place[name] for name in names], dtype=int)[codes]
-    return classes, numbers[: len(predictions)], numbers[len(predictions) :]
-
-
-def confusions(
-    true: Sequence[str], predicted: Sequence[str], classes: Sequence[str], weights: Sequence[float] | None = None
-) -> np.ndarray:
-    """Utterances [true class, predicted class].
-
-    Args:
-        true: true class of each prediction.
-        predicted: what it was taken for.
-        classes: names of the rows and columns.
-        weights: the part of an utterance that each prediction is (`predictions`); a whole one where not given.
-    """
-    place = {name: i for i, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)))
-    cells = ([place[name] for name in true], [place[name] for name in predicted])
-    np.add.at(counts, cells, 1.0 if weights is None else np.asarray(weights, float))
-    return counts.round(6)  # thirds add up to whole utterances again
-
-
-def frequent_confusions(counts: np.ndarray, classes: Sequence[str], task: str, most: int = 10) -> Table:
-    """The pairs of classes that are confused most often.
-
-    Args:
-        counts: utterances [true class, predicted class], as `confusions` counts them.
-        classes: names of the rows and columns.
-        task: whose classes they are.
-        most: pairs that are shown at most.
-    """
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(i), len(classes)) for i in order if wrong.flat[i] > 0]
-    rows = tuple(
-        (
-            Cell(classes[i]),
-            Cell(classes[j]),
-            Cell(number(wrong[i, j], 0 if wrong[i, j] == int(wrong[i, j]) else 1), value=float(wrong[i, j])),
-            Cell(number(100 * wrong[i, j] / counts[i].sum(), 1)),
-        )
-        for i, j in pairs
-    )
-    columns = (Column("true"), Column("predicted"), Column("utterances", numeric=True))
-    whole = bool((counts == counts.astype(int)).all())
-    return Table(
-        f"{task}: the most frequent confusions",
-        (*columns, Column("% of the true class", numeric=True)),
-        rows,
-        notes=() if whole else ("Utterances are means over the seeds.",),
-    )
-
-
-def predictions(experiment: ExperimentResult, task: str) -> pd.DataFrame:
-    """The columns `true` and `predicted` of a task, utterances without label or prediction left out.
-
-    An utterance has a prediction per seed: `weight` is the part of it that each of them is, so that weights add up to
-    utterances.
-    """
-    columns, table = [f"{task}.true", f"{task}.predicted"], experiment.predictions
-    if table is None or not set(columns) <= set(table.columns):
-        return pd.DataFrame({"true": [], "predicted": [], "weight": []})
-    table = table.dropna(subset=columns)
-    found = table[columns].set_axis(["true", "predicted"], axis=1)
-    if "utterance" not in table:
-        return found.assign(weight=1.0 / max(1, len(experiment.seeds)))
-    return found.assign(weight=1.0 / table["utterance"].map(table["utterance"].value_counts()))

@@ -1,7 +1,9 @@
 """Whole studies on disk, made up: results as the stages write them, without the work."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -292,10 +294,25 @@ def empty(tmp_path) -> FakeStudy:
     return make_empty(tmp_path)
 
 
+def copied(study: FakeStudy, parent: Path) -> FakeStudy:
+    """A study of one's own, to be changed: its results without its report."""
+    folder = parent / study.folder.name
+    shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns("report"))
+    return FakeStudy(folder, deepcopy(study.params))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> FakeStudy:
+    """A study with a result of every kind and its report, made once; nobody may change it."""
+    study = make_full(tmp_path_factory.mktemp("page"))
+    report.build(study.folder, study.params)
+    return study
+
+
 @pytest.fixture
-def full(tmp_path) -> FakeStudy:
-    """A study with a result of every kind."""
-    return make_full(tmp_path)
+def full(shared, tmp_path) -> FakeStudy:
+    """A study with a result of every kind, whose features have been laid out before."""
+    return copied(shared, tmp_path)
 
 
 @pytest.fixture
@@ -310,20 +327,34 @@ def sketched(monkeypatch):
     monkeypatch.setattr(Figure, "savefig", sketch)
 
 
+@pytest.fixture(scope="session")
+def shared_wavcse(tmp_path_factory) -> FakeStudy:
+    """A study of wavCSE alone, made once; nobody may change it."""
+    study = make_empty(tmp_path_factory.mktemp("wavcse"))
+    study.params["corpora"] = {"demo": {"adapter": "demo"}}
+    study.params["views"]["wavlm"]["source"] = "miniature:wavlm"
+    study.add_wavcse()
+    return study
+
+
 @pytest.fixture
-def wavcse(empty) -> FakeStudy:
+def wavcse(shared_wavcse, tmp_path) -> FakeStudy:
     """A study of wavCSE alone."""
-    empty.params["corpora"] = {"demo": {"adapter": "demo"}}
-    empty.params["views"]["wavlm"]["source"] = "miniature:wavlm"
-    empty.add_wavcse()
-    return empty
+    return copied(shared_wavcse, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_grids(tmp_path_factory) -> FakeStudy:
+    """A study of grids alone, made once; nobody may change it."""
+    study = make_empty(tmp_path_factory.mktemp("gridded"))
+    study.add_grids()
+    return study
 
 
 @pytest.fixture
-def gridded(empty) -> FakeStudy:
+def gridded(shared_grids, tmp_path) -> FakeStudy:
     """A study of grids alone."""
-    empty.add_grids()
-    return empty
+    return copied(shared_grids, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -337,17 +368,13 @@ def gridded_page(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def wavcse_page(tmp_path_factory) -> str:
+def wavcse_page(shared_wavcse, tmp_path_factory) -> str:
     """The page of a study of wavCSE, for tests that only look at it."""
-    study = make_empty(tmp_path_factory.mktemp("wavcse"))
-    study.params["corpora"] = {"demo": {"adapter": "demo"}}
-    study.params["views"]["wavlm"]["source"] = "miniature:wavlm"
-    study.add_wavcse()
+    study = copied(shared_wavcse, tmp_path_factory.mktemp("wavcse_page"))
     return report.build(study.folder, study.params).read_text()
 
 
 @pytest.fixture(scope="session")
-def page(tmp_path_factory) -> str:
+def page(shared) -> str:
     """The page of a full study, for tests that only look at it."""
-    study = make_full(tmp_path_factory.mktemp("page"))
-    return report.build(study.folder, study.params).read_text()
+    return (shared.folder / "report" / "index.html").read_text()

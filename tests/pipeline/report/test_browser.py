@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from strata.pipeline import report
 
@@ -26,25 +27,24 @@ QUIET = [
     "--hide-scrollbars",
     "--virtual-time-budget=5000",
 ]
-MEASURE = """<script>
-for (const details of document.querySelectorAll("details")) details.open = true;
-const drawn = [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().height > 50);
-parent.postMessage([innerWidth, document.documentElement.scrollWidth, drawn.length].join(" "), "*");
-</script>"""
+MEASURE = """
+    const found = [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().height > 50);
+    return [innerWidth, document.documentElement.scrollWidth, found.length];"""
 TRIAL = """<title>null</title><script>onmessage = message => { document.title = message.data }</script>
 <iframe src="tried.html%s" style="border: 0; height: 900px; width: %dpx"></iframe>"""
-FRAME = """<title>nothing yet</title><script>onmessage = message => { document.title = message.data }</script>
-<iframe src="measured.html" style="border: 0; height: 900px; width: %dpx"></iframe>"""
-
-
 CELL = "#cell=pairs/demo/mfcc+x-vector/ot"
 
 
 def tried(page: str, script: str, folder: Path, address: str = "", width: int = 1280) -> Any:
-    """What a script returns that runs in the page, in a frame as wide as asked for."""
+    """What a script returns that runs in the page, with everything unfolded, in a frame as wide as asked for.
+
+    The page is laid out in a frame, since a browser's own window is never as narrow as a phone.
+    """
     policy = r'<meta http-equiv="Content-Security-Policy"[^>]*>'  # the page itself forbids all scripts but its own
-    run = f"<script>setTimeout(() => parent.postMessage(JSON.stringify((() => {{ {script} }})()), '*'), 200)</script>"
-    (folder / "tried.html").write_text(re.sub(policy, "", page).replace("</body>", run + "</body>"))
+    unfold = 'for (const details of document.querySelectorAll("details")) details.open = true;'
+    run = f"setTimeout(() => parent.postMessage(JSON.stringify((() => {{ {script} }})()), '*'), 200)"
+    page = re.sub(policy, "", page).replace("</body>", f"<script>{unfold} {run}</script></body>")
+    (folder / "tried.html").write_text(page)
     frame = folder / "frame.html"
     frame.write_text(TRIAL % (address, width))
     command = [BROWSER, *QUIET, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom"]
@@ -52,18 +52,11 @@ def tried(page: str, script: str, folder: Path, address: str = "", width: int = 
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", found.stdout, re.DOTALL)[1]))
 
 
-def measured(page: str, width: int, folder: Path) -> tuple[int, int, int]:
-    """The window's width, the page's, and the number of visible figures, with everything unfolded.
-
-    The page is laid out in a frame, since a browser's own window is never as narrow as a phone.
-    """
-    policy = r'<meta http-equiv="Content-Security-Policy"[^>]*>'  # the page itself forbids all scripts
-    (folder / "measured.html").write_text(re.sub(policy, "", page).replace("</body>", MEASURE + "</body>"))
-    frame = folder / "frame.html"
-    frame.write_text(FRAME % width)
-    command = [BROWSER, *QUIET, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom"]
-    found = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, timeout=60, check=True)
-    return tuple(map(int, re.search(r"<title>(\d+) (\d+) (\d+)</title>", found.stdout).groups()))
+def num_figures(page: str) -> int:
+    """Those that came with the page and those that it draws by itself."""
+    content = re.search(r'<script type="application/json" id="drawings">(.*?)</script>', page, re.DOTALL)
+    experiments = json.loads(content[1])["experiments"].values()
+    return page.count("<svg ") + sum(len(e["tasks"]) + len(e["curves"]) for e in experiments)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -72,13 +65,56 @@ def test_the_page_never_scrolls_sideways(full, tmp_path, width):
     classes = {"speaker": [f"a speaker with a long name {i}" for i in range(40)]}
     full.add_experiment("x" * 80, "MVMT-concat", ["wavlm"] * 9, {"speaker": 0.7}, classes)
     page = report.build(full.folder, full.params).read_text()
-    assert measured(page, width, tmp_path) == (width, width, page.count("<svg "))
+    assert tried(page, MEASURE, tmp_path, width=width) == [width, width, num_figures(page)]
 
 
 @pytest.mark.parametrize("width", [1440, 390])
 def test_wavcses_tables_and_figures_fit_a_laptop_and_a_phone(wavcse_page, tmp_path, width):
     """All trials unfolded and ten poolings side by side: nothing is wider than the screen, no figure is left out."""
-    assert measured(wavcse_page, width, tmp_path) == (width, width, wavcse_page.count("<svg "))
+    assert tried(wavcse_page, MEASURE, tmp_path, width=width) == [width, width, num_figures(wavcse_page)]
+
+
+def test_experiments_are_drawn_where_they_are_open_and_others_when_they_are_opened(page, tmp_path):
+    """Each figure has a name, a caption and a word on what its numbers are worth; labels of users stay text."""
+    folded = page.replace('class="experiment" open', 'class="experiment"', 1)
+    script = """
+        const [first, ...others] = document.querySelectorAll("#experiments .figures");
+        const told = [...first.querySelectorAll("figure")].map((figure) => [
+          figure.querySelector("svg").getAttribute("aria-label"),
+          figure.querySelector("figcaption").textContent.includes(": "),
+          figure.querySelector("figcaption .tags").textContent]);
+        const texts = [...first.querySelectorAll("svg text")].map((text) => text.textContent);
+        return [told, others.map((place) => place.querySelectorAll("svg").length),
+          texts.includes("<script>…script>"), document.querySelectorAll("#experiments script").length];"""
+    told, others, is_text, scripts = tried(folded, script, tmp_path)
+    assert told == [
+        [name, True, "synthetic speechrandom weights"]
+        for name in (
+            "Confusion matrix of speaker in experiment tango: 11 classes",
+            "Confusion matrix of emotion in experiment tango: 4 classes",
+            "Predicted against true age in experiment tango",
+            "Training and validation loss of speaker+emotion+age in experiment tango",
+        )
+    ]
+    assert (others, is_text, scripts) == ([4, 4, 4], True, 0)
+
+
+def test_a_matrix_of_many_classes_is_drawn_in_few_elements(empty, tmp_path):
+    """Beyond what can be named, all fields of one shade are one element; the worst confusions are told below."""
+    classes = {"voice": [f"voice {i}" for i in range(91)]}
+    empty.add_experiment("many", "SVST", ["wavlm"], {"voice": 0.3}, classes)
+    script = """
+        const figure = document.querySelector("#experiments figure");
+        const shades = [...figure.querySelectorAll("path")];
+        return [shades.length, shades.map((path) => path.getAttribute("d").split("z").length - 1),
+          figure.querySelectorAll("text").length, figure.textContent];"""
+    count, fields, texts, caption = tried(report.build(empty.folder, empty.params).read_text(), script, tmp_path)
+    predictions = pd.read_parquet(empty.folder / "results" / "many" / "predictions.parquet")
+    assert sum(fields) == len(predictions.groupby(["voice.true", "voice.predicted"]))
+    assert 1 < count <= 16
+    assert texts == 2
+    assert "91 true classes (rows) against predicted ones" in caption
+    assert "Most often: voice " in caption
 
 
 def test_a_screenshot_of_the_page_is_not_blank(page, tmp_path):
@@ -153,12 +189,13 @@ def test_a_click_on_a_score_opens_its_cell_and_one_on_close_closes_it(gridded_pa
         return [...told, labels, panel.open];"""
     opened, address, name, rows, labels, still_open = tried(gridded_page, script, tmp_path)
     assert (opened, address, name, rows, still_open) == (True, "#cell=svst/mine/mfcc", "svst/mine/mfcc", 8, False)
+    of = "in experiment svst/mine/mfcc"
     assert labels == [
-        "Confusion matrix of speaker: 24 classes",
-        "Confusion matrix of emotion: 5 classes",
-        "Confusion matrix of gender: 2 classes",
-        "Predicted against true age",
-        *(f"Training and validation loss of {task}" for task in grid_results.TASKS),
+        f"Confusion matrix of speaker {of}: 24 classes",
+        f"Confusion matrix of emotion {of}: 5 classes",
+        f"Confusion matrix of gender {of}: 2 classes",
+        f"Predicted against true age {of}",
+        *(f"Training and validation loss of {task} {of}" for task in grid_results.TASKS),
     ]
 
 
@@ -184,7 +221,7 @@ def test_the_panel_opens_under_the_pages_own_policy(gridded_page, tmp_path):
     command = [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", address.as_uri() + CELL]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert re.search(r'<dialog id="panel"[^>]* open=""', found)
-    assert 'aria-label="Confusion matrix of speaker: 24 classes"' in found
+    assert 'aria-label="Confusion matrix of speaker in experiment pairs/demo/mfcc+x-vector/ot: 24 classes"' in found
 
 
 def test_an_address_of_no_cell_says_so(gridded_page, tmp_path):

@@ -1,6 +1,5 @@
 import re
 
-import pandas as pd
 import pytest
 from strata.pipeline import report
 from strata.pipeline.report import layer_tables, scores
@@ -86,39 +85,6 @@ def test_a_score_that_does_not_exist_is_a_dash(full):
     table = scores.comparison(collect(full.folder, full.params).experiments)
     assert [row[6].text for row in table.rows] == ["15.50 ± 0.22", "9.10 ± 0.13", "9.70 ± 0.14", "–"]
     assert table.rows[1][6].best
-
-
-def test_confusions_are_counted_by_true_and_predicted_class():
-    """Worked by hand: rows are the true classes."""
-    counts = scores.confusions(["a", "a", "b", "a"], ["a", "c", "b", "c"], ["a", "b", "c"])
-    assert counts.tolist() == [[1, 0, 2], [0, 1, 0], [0, 0, 0]]
-    table = scores.frequent_confusions(counts, ["a", "b", "c"], "letter")
-    assert [[cell.text for cell in row] for row in table.rows] == [["a", "c", "2", "66.7"]]
-
-
-def test_the_most_frequent_confusions_count_utterances_not_seeds(full):
-    """Three seeds that answer alike are one utterance each; where they differ, it is their mean, and said to be."""
-    path = full.folder / "results" / "tango" / "predictions.parquet"
-    columns = {"speaker.true": ["a", "a", "b"], "speaker.predicted": ["b", "b", "b"]}
-    table = pd.DataFrame({"utterance": ["u1", "u2", "u3"], **columns})
-    seeds = [table.assign(seed=seed) for seed in range(3)]
-    pd.concat(seeds, ignore_index=True).to_parquet(path)
-
-    def confusions():
-        (tango, *_) = collect(full.folder, full.params).experiments
-        answers = scores.predictions(tango, "speaker")
-        counts = scores.confusions(answers["true"], answers["predicted"], ["a", "b"], answers["weight"])
-        return counts, scores.frequent_confusions(counts, ["a", "b"], "speaker")
-
-    counts, found = confusions()
-    assert counts.tolist() == [[0, 2], [0, 1]]
-    assert [[cell.text for cell in row] for row in found.rows] == [["a", "b", "2", "100.0"]]
-    assert found.notes == ()
-    seeds[0]["speaker.predicted"] = ["a", "a", "b"]
-    pd.concat(seeds, ignore_index=True).to_parquet(path)
-    _, found = confusions()
-    assert [[cell.text for cell in row] for row in found.rows] == [["a", "b", "1.3", "66.7"]]
-    assert found.notes == ("Utterances are means over the seeds.",)
 
 
 def test_an_elimination_says_what_it_kept_and_what_that_saves(full):
