@@ -140,4 +140,6 @@ def _write(study: Study, cell: Cell, outcome) -> None:
         f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"
         for task, metric in outcome.metrics["primary"].items()
     )
+    for note in outcome.notes:
+        say(f"{cell.title}: {note}")
     say(f"{cell.title}: {scores} ({outcome.seconds:.1f} s)")

@@ -157,10 +157,12 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
     table, views = sources.select(section.views, tasks, section.folds, corpora)
     if _is_all_seen(study, sources, name, views, table):
         return
-    listed = None
+    listed = named = None
     if section.trials is not None:
-        listed = trials.read(study.folder / section.trials, table["utterance"].tolist())
-    identity = identity_of(section, tasks, section.folds, table, views, listed)
+        utterances = table["utterance"].tolist()
+        listed = trials.read(study.folder / section.trials, utterances)
+        named = trials.named(listed, utterances)
+    identity = identity_of(section, tasks, section.folds, table, views, named)
     if up_to_date(study, folder / "metrics.json", identity) and (folder / "trials.parquet").exists():
         say(f"downstream/{name}: up to date")
         return

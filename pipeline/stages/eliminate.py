@@ -58,6 +58,7 @@ def _eliminate(study: Study, name: str) -> None:
     if up_to_date(study, folder / "elimination.json", cell):
         say(f"{name}: up to date")
         return
+    from strata.trainers.folds import notes_on
     from strata.trainers.search import rounds  # torch, only now that there is something to train
     from strata.trainers.search.elimination import Round
 
@@ -94,6 +95,8 @@ def _eliminate(study: Study, name: str) -> None:
             (folder / file).unlink(missing_ok=True)
         write_if_changed(folder / "elimination.json", (json.dumps(record, indent=1) + "\n").encode())
         journal.path.unlink()
+    for doubt in notes_on(outcome.folds, data.labels, data.contents, section.folds, data.segments):
+        say(f"{name}: {doubt}")
     chosen = f" with pooling {outcome.pooling}" if len(section.poolings) > 1 else ""
     kept = ", ".join(outcome.chosen.kept_)
     count = len(outcome.chosen.kept_)

@@ -15,6 +15,11 @@ from strata.pipeline.progress import say
 FORM = "`0|1 first second`"
 
 
+def named(trials: Sequence[tuple[int, int, bool]], utterances: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """Trials by the names of their utterances: as they are whatever order the utterances have."""
+    return [(utterances[first], utterances[second], is_target) for first, second, is_target in trials]
+
+
 def read(path: Path, utterances: Sequence[str]) -> list[tuple[int, int, bool]]:
     """The trials of a file, as places in `utterances`, and whether they are of one speaker.
 

@@ -68,3 +68,13 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     """By its path."""
     with pytest.raises(StageError, match=r"nowhere.txt cannot be read as a list of trials"):
         trials.read(tmp_path / "nowhere.txt", UTTERANCES)
+
+
+def test_trials_are_known_by_names_whatever_order_the_utterances_have(file):
+    """Row numbers change with the order of the manifest, and what a result follows from must not."""
+    path = file("1 id1/a/00001.wav id1/a/00002.wav\n0 vox/id2/b/00001.wav other/x.wav\n")
+    turned = UTTERANCES[::-1]
+    assert trials.read(path, turned) != trials.read(path, UTTERANCES)
+    found = trials.named(trials.read(path, turned), turned)
+    assert found == trials.named(trials.read(path, UTTERANCES), UTTERANCES)
+    assert found[0] == ("vox/id1/a/00001.wav", "vox/id1/a/00002.wav", True)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from strata.trainers.folds import cross_validation, hold_out
+from strata.trainers.folds import cross_validation, hold_out, notes_on
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.inputs.data import TrainingError
 from strata.trainers.spec import Folds
@@ -234,3 +234,47 @@ def test_copies_of_one_recording_are_counted_as_one():
     """The message does not speak of more than can be divided."""
     with pytest.raises(TrainingError, match="2 utterances, counting what shares audio as one, cannot be divided"):
         cross_validation(pd.DataFrame({"x": range(9)}), ["a", "b", "b"] * 3, Folds(k=3))
+
+
+def test_no_class_is_held_out_whole_where_others_can_spare_a_group():
+    """Groups of very unequal size: whoever has several is heard in training, and the share is about right."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        contents, speakers = [], []
+        for speaker in range(40):
+            for take in range(int(rng.integers(2, 5))):
+                size = int(rng.choice([1, 1, 1, 2, 9]))
+                contents += [f"c{speaker}.{take}"] * size
+                speakers += [f"s{speaker}"] * size
+        labels = pd.DataFrame({"speaker": speakers})
+        how = Folds(stratify="speaker", seed=seed)
+        kept, held = hold_out(labels, contents, how, np.arange(len(labels)), 0.45)
+        assert set(labels["speaker"].iloc[held]) <= set(labels["speaker"].iloc[kept])
+        assert len(held) == pytest.approx(0.45 * len(labels), abs=20)
+
+
+def test_who_validates_and_is_never_heard_is_told():
+    """Where the share cannot be had otherwise, with how many, one of them, and the way out; else nothing is said."""
+    labels = pd.DataFrame({"speaker": [f"s{i % 101}" for i in range(202)]})
+    how = Folds(k=5, stratify="speaker", validation=0.45)
+    folds = cross_validation(labels, names(202), how)
+    silent = [set(labels["speaker"].iloc[f.valid]) - set(labels["speaker"].iloc[f.train]) for f in folds]
+    (note,) = notes_on(folds, labels, names(202), how)
+    largest = max(silent, key=len)
+    assert f" validates {len(largest)} of 101 values of 'speaker' that it does not train (" in note
+    assert note.split("(")[1].split(",")[0] in largest
+    assert "folds.validation is 0.45" in note
+    assert note.endswith("lower it, or add data")
+    fine = Folds(k=5, stratify="speaker", validation=0.1)
+    assert notes_on(cross_validation(labels, names(202), fine), labels, names(202), fine) == ()
+
+
+def test_lopsided_folds_are_told():
+    """One speaker who has most of a corpus cannot be divided: how large the parts are, and because of whom."""
+    labels = pd.DataFrame({"speaker": np.repeat(["a", "b", "c", "d", "e", "f"], (300, 20, 20, 20, 20, 20))})
+    how = Folds(k=5, disjoint="speaker")
+    (note,) = notes_on(cross_validation(labels, names(400), how), labels, names(400), how)
+    assert note.startswith("the folds test 20 to 300 of 400 utterances, and count alike: 'speaker' a, which is never")
+    assert "comes to 300; lower folds.k" in note
+    even = pd.DataFrame({"speaker": np.repeat(list("abcdefghij"), 40)})
+    assert notes_on(cross_validation(even, names(400), how), even, names(400), how) == ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from strata.trainers.evaluation.predictor import Predictor, answers
-from strata.trainers.folds import Fold, cross_validation, digest, hold_out, record, refuse_untestable
+from strata.trainers.folds import Fold, cross_validation, digest, hold_out, notes_on, record, refuse_untestable
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.tasks.metrics import chance, scores, summary
@@ -34,6 +34,8 @@ class Outcome:
     """Of training, summed over the models."""
     seen: Sequence[str]
     """Contents of the audio that the predictor was trained on, validation included."""
+    notes: Sequence[str] = ()
+    """What is to be known of the folds, a line each, for whoever reads the scores."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Plan:
     jobs: Sequence[Job]
     order: np.ndarray
     """All utterances by their names: see `Dataset.rank`."""
+    notes: Sequence[str] = ()
+    """See `Outcome`."""
 
 
 def run(
@@ -166,7 +170,8 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
                     f"task {goal.name}: no utterance that the final model is trained on is labelled; label more, drop "
                     "the task, or ask for no such model (final: false)"
                 )
-    return Plan(experiment, data.utterances, data.contents, goals, folds, jobs, np.argsort(data.rank))
+    notes = notes_on(found, data.labels, data.contents, experiment.folds, data.segments)
+    return Plan(experiment, data.utterances, data.contents, goals, folds, jobs, np.argsort(data.rank), notes)
 
 
 def num_models(experiment: Experiment) -> int:
@@ -206,6 +211,7 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
         predictor=Predictor(models, plan.experiment, plan.goals, shapes) if models else None,
         seconds=sum(each.seconds for each in trained),
         seen=_seen(plan),
+        notes=plan.notes,
     )
 
 

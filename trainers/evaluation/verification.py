@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
 from strata.trainers.evaluation import plda
-from strata.trainers.folds import Fold, cross_validation, digest, record
+from strata.trainers.folds import Fold, cross_validation, digest, notes_on, record
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.inputs.data import Dataset, TrainingError, targets
 from strata.trainers.inputs.scale import CLIP, divisor
@@ -182,7 +182,10 @@ def verify(
         "num_left_out": possible - scored,
     }
     table = pd.concat(tables, ignore_index=True)
-    return Outcome(metrics, table, _notes(label, metrics, listed is not None, len(table), unconverged))
+    notes = _notes(label, metrics, listed is not None, len(table), unconverged)
+    if listed is None:
+        notes += notes_on(folds, data.labels, data.contents, how.folds, data.segments)
+    return Outcome(metrics, table, notes)
 
 
 def _standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

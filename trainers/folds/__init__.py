@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from strata.trainers.folds.division import deal, held_out
+from strata.trainers.folds.doubts import doubts
 from strata.trainers.folds.given import given_split
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.inputs.data import Segments, TrainingError
@@ -89,6 +90,14 @@ def hold_out(
         TrainingError: an unknown column, or nothing that could be divided.
     """
     return _held(Utterances(labels, contents, folds, segments), among, share)
+
+
+def notes_on(
+    found: Sequence[Fold], labels: pd.DataFrame, contents: Sequence[str], folds: Folds, segments: Segments | None = None
+) -> tuple[str, ...]:
+    """What is to be known of folds before their scores are believed, a line each: see `doubts`."""
+    parts = ([getattr(fold, part) for fold in found] for part in ("train", "valid", "test"))
+    return doubts(Utterances(labels, contents, folds, segments), *parts)
 
 
 def record(folds: Sequence[Fold], contents: Sequence[str]) -> dict[str, object]:

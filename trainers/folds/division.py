@@ -88,7 +88,8 @@ def held_out(groups: Groups, share: float, start: float) -> np.ndarray:
     The classes are gone through one after the other, and whenever enough utterances are owed a group is held out. So
     the sum is right within one group, and so is that of every run of groups, those of a class among them.
 
-    As long as it can be had otherwise, no class is held out whole: nobody validates who was not heard in training.
+    As long as the share can be had otherwise, no class is held out whole: nobody validates who was not heard in
+    training. (`folds.doubts` tells where it cannot.)
 
     Args:
         groups: at least two.
@@ -115,9 +116,30 @@ def held_out(groups: Groups, share: float, start: float) -> np.ndarray:
     held[among[_walk(groups.sizes[among], wanted, start)]] = True
     if not held.any():
         held[min(range(len(groups)), key=lambda group: (abs(groups.sizes[group] - wanted), groups.keys[group]))] = True
+    _let_all_be_heard(groups, held, classes)
     if held.all():
         held[np.lexsort([groups.keys, groups.sizes])[0]] = False
     return held
+
+
+def _let_all_be_heard(groups: Groups, held: np.ndarray, classes: Int[np.ndarray, " groups"]) -> None:
+    """Of every class of several groups that is held out whole one group trains, and another of the like size does not.
+
+    So it happens where groups are of unequal size. Where no class can spare a group, all stays as it is.
+    """
+    several = np.bincount(classes)
+    kept = np.bincount(classes[~held], minlength=len(several))
+    for silent in np.flatnonzero((several > 1) & (kept == 0)):
+        own = np.flatnonzero(classes == silent)
+        freed = own[np.lexsort([groups.keys[own], groups.sizes[own]])[0]]
+        spare = np.flatnonzero(~held & (kept[classes] > 1))
+        if not len(spare):
+            return
+        unlike = np.abs(groups.sizes[spare] - groups.sizes[freed])
+        taken = spare[np.lexsort([groups.keys[spare], unlike])[0]]
+        held[freed], held[taken] = False, True
+        kept[silent] += 1
+        kept[classes[taken]] -= 1
 
 
 def _walk(sizes: np.ndarray, wanted: float, start: float) -> np.ndarray:

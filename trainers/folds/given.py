@@ -69,10 +69,11 @@ def _validate_all(split: np.ndarray, utterances: Utterances, corpora: np.ndarray
 
 
 def _drawn(utterances: Utterances) -> np.ndarray:
-    """A side for each group: by a hash, so that each stays where it is, whatever else takes part.
+    """A side for each group: by a hash, so that each stays where it is, whatever takes part beside it.
 
-    Of a group of several contents, or labels of `disjoint`, the first by name decides; the smallest of several hashes
-    would be small, and its side most often the first.
+    Of a group of several contents, or labels of `disjoint`, the first by name decides: what joins a group under a name
+    that comes before all of it may move it, and what joins two groups makes one of them move. (The smallest of several
+    hashes would be small, and its side most often the first.)
     """
     folds, groups = utterances.folds, utterances.groups
     names = utterances.contents if folds.disjoint is None else utterances.disjoint.astype(str).to_numpy(dtype=object)
