@@ -88,6 +88,7 @@ def side_by_side(calls: Iterable, workers: int) -> Iterator:
     if workers == 1:
         yield from map(_tried, calls)
         return
+    _keep_last_words_of_pools()
     waiting = _Calls(calls)
     while not waiting.exhausted:
         # Features are mapped into each worker, copy on write: PyTorch wants them writable, and nobody writes.
@@ -101,6 +102,26 @@ def side_by_side(calls: Iterable, workers: int) -> Iterator:
                 yield _alone(call)
     if waiting.error:
         raise waiting.error
+
+
+def _keep_last_words_of_pools() -> None:
+    """Keeps from the terminal how the thread ends that managed processes which joblib gave up.
+
+    joblib kills the processes of a call that failed; loky then drops the work that was waiting, looks it up all the
+    same by the numbers that are still queued (`process_executor.add_call_item_to_queue`), and its thread ends in a
+    KeyError. By then the work has its exception, and nothing waits for the thread.
+    """
+    former = threading.excepthook
+    if getattr(former, "of_pools", False):
+        return
+
+    def hook(ended: threading.ExceptHookArgs) -> None:
+        managed = ended.thread is not None and ended.thread.name == "ExecutorManagerThread"
+        if not (managed and issubclass(ended.exc_type, KeyError)):
+            former(ended)
+
+    hook.of_pools = True
+    threading.excepthook = hook
 
 
 class _Calls:
