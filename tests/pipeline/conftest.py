@@ -13,6 +13,8 @@ import soundfile
 from strata.pipeline import cli
 from strata.pipeline.study import yaml12
 
+from tests import served
+
 SAMPLING_RATE = 16_000
 
 
@@ -43,6 +45,9 @@ def plant():
 
 class StudyFolder:
     """A study with a `metadata.csv` corpus of tones, and the command line to run on it."""
+
+    served = True
+    """Whether processes are forks of one that has imported everything, and not started from nothing."""
 
     def __init__(self, folder: Path, capsys):
         self.folder, self.capsys = folder, capsys
@@ -118,9 +123,10 @@ class StudyFolder:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a user's shell, with `strata` and `dvc` on the path."""
+        """Of a user's shell, with `strata` and `dvc` on the path, started by `tests.served` if `served`."""
+        commands = [str(served.folder())] * self.served + [str(Path(sys.executable).parent)]
         return os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": os.pathsep.join([*commands, os.environ["PATH"]]),
             "OMP_NUM_THREADS": "1",
         }
 

@@ -53,7 +53,8 @@ def test_an_absent_store_that_dvc_knows_is_pulled_not_recomputed(shelved):
 
 
 def test_a_changed_view_is_refused_dropped_and_computed_anew(shelved):
-    """The way on that the refusal names leads on, under DVC too."""
+    """The way on that the refusal names leads on, under DVC too. The commands are started as users start them."""
+    shelved.served = False
     shelved.params["views"]["mfcc"]["statistics"] = "mean"
     shelved.write_params()
     said = shelved.process("dvc", "repro", "extract", check=False)
