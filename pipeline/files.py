@@ -1,8 +1,10 @@
 """Files that other stages depend on: written whole or not at all, and only when their content changes."""
 
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,3 +37,12 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_if_changed(path, buffer.getvalue())
+
+
+@cache
+def code_hash(folder: Path) -> str:
+    """Identity of the Python files in a folder and below it: what other code remembered is looked at again."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

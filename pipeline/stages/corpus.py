@@ -4,13 +4,11 @@ Opens every file once: hashes its bytes, decodes it, and lists what cannot be us
 its size and time of change, so that a second run only looks at what is new.
 """
 
-import hashlib
 import os
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -18,11 +16,11 @@ from strata.extractors import UnusableAudio, audio
 from strata.extractors.links import dangling
 from strata.pipeline.corpora import CorpusError, Problem, Section, Utterance, adapter
 from strata.pipeline.errors import StageError, suggestion
-from strata.pipeline.files import failure_table, write_if_changed
+from strata.pipeline.files import code_hash, failure_table, write_if_changed
 from strata.pipeline.progress import bar, say
 from strata.pipeline.study import dvcfile, options
+from strata.pipeline.study.absent import Earlier
 from strata.pipeline.study.folder import Study
-from strata.pipeline.study.kept import Kept
 from strata.pipeline.study.manifest import COLUMNS, corpus_of
 from strata.trainers.inputs.data import class_name
 
@@ -46,10 +44,10 @@ def run(study: Study) -> None:
     """
     dvcfile.mend(study)
     rows, failures, complaints, absent = [], [], [], {}
-    kept = Kept(study, COLUMNS)
+    earlier = Earlier(study)
     with _Inspector(study) as inspector:
         for corpus, section in study.params.corpora.items():
-            found, unusable, why = _found_or_kept(inspector, kept, corpus, section)
+            found, unusable, why = _found_or_known(inspector, earlier, corpus, section)
             if why:
                 rows += found
                 failures += unusable
@@ -68,29 +66,29 @@ def run(study: Study) -> None:
     if absent:
         corpora, why = ", ".join(absent), next(iter(absent.values()))
         say(f"{corpora}: not on this machine ({why}); {study.manifest} keeps what it has of them")
-    changed = write_if_changed(study.folder / LISTED, failure_table(failures))
+    changed = write_if_changed(study.corpus_failures, failure_table(failures))
     if not rows:
         raise StageError(f"no usable recording in {', '.join(study.params.corpora)}; {LISTED} lists the reasons")
-    if len(absent) < len(study.params.corpora) or not kept.is_all(absent):  # else it stays as it is
+    if len(absent) < len(study.params.corpora) or not earlier.is_all(absent):  # else it stays as it is
         table = _manifest(rows).to_parquet(index=False)
-        changed |= not kept.says(table) and write_if_changed(study.manifest, table)
+        changed |= not earlier.says(table) and write_if_changed(study.manifest, table)
     say(f"{study.manifest}: {len(rows)} utterances" + ("" if changed else ", up to date"))
     if failures:
-        say(f"{len(failures)} recordings cannot be used; {study.folder / LISTED} lists them with reasons")
+        say(f"{len(failures)} recordings cannot be used; {study.corpus_failures} lists them with reasons")
     if complaints:
         raise StageError(f"{'; '.join(complaints)}; see {LISTED}, mend them, or raise the limit in params.yaml")
 
 
-def _found_or_kept(inspector: "_Inspector", kept: Kept, corpus: str, section: Section) -> tuple[list, list, str]:
+def _found_or_known(inspector: "_Inspector", earlier: Earlier, corpus: str, section: Section) -> tuple[list, list, str]:
     """Manifest rows and failures of one corpus, and why they are those of an earlier run; empty where they are not."""
     found, unusable, why, error = [], [], "none of its files is here", None
     try:
         found, unusable = inspector.inspect(corpus, section)
     except CorpusError as caught:
         why, error = str(caught), caught
-    earlier = None if found else kept.of(corpus, why)
-    if earlier is not None:
-        return *earlier, why
+    known = None if found else earlier.of(corpus, why)
+    if known is not None:
+        return *known, why
     if error is not None:
         raise error
     return found, unusable, ""
@@ -163,7 +161,7 @@ class _Inspector:
         except OSError:
             return [{"reason": dangling(path) or "missing"}] * len(segments)
         state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
-        how = f"{state},{silence_dbfs},{channel},{_code()}+audio_content"
+        how = f"{state},{silence_dbfs},{channel},{code_hash(Path(audio.__file__).parent)}+audio_content"
         keys = [f"{path.absolute()}#{start_s}+{duration_s}@{how}" for start_s, duration_s in segments]
         new = {key: segment for key, segment in zip(keys, segments, strict=True) if key not in self.memory}
         try:
@@ -205,15 +203,6 @@ def _looked_into(
         else {"reason": str(found)}
         for place, found in enumerate(inspected)
     ]
-
-
-@cache
-def _code() -> str:
-    """Identity of the code that looks into files: what other code remembered is looked at again."""
-    digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(Path(audio.__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def _renamed(corpus: str, section: Section, items: list[Utterance | Problem]) -> list[Utterance | Problem]:

@@ -6,16 +6,14 @@ code of `extractors`, and sizes and times of the checkpoint's files. Whoever com
 and compares.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strata import extractors
 from strata.extractors.sources import LOCAL_DIRECTORY
-from strata.pipeline.files import write_if_changed
+from strata.pipeline.files import code_hash, write_if_changed
 
 if TYPE_CHECKING:
     from strata.extractors import Extractor
@@ -86,16 +84,12 @@ def checkpoint_files(folder: Path | None) -> list[str]:
 
 
 def _causes(section: str, checkpoint: str | None) -> list[str]:
-    return [section, _code(), *checkpoint_files(Path(checkpoint) if checkpoint else None)]
+    return [
+        section,
+        code_hash(Path(extractors.__file__).parent),
+        *checkpoint_files(Path(checkpoint) if checkpoint else None),
+    ]
 
 
 _NUM_OTHER_CAUSES = 2
 """How many causes come before the checkpoint's files."""
-
-
-@cache
-def _code() -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(Path(extractors.__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -36,6 +36,11 @@ class Study:
         """One row per utterance."""
         return self.folder / "data" / "manifest.parquet"
 
+    @property
+    def corpus_failures(self) -> Path:
+        """The recordings that cannot be used."""
+        return self.folder / "data" / "corpus.failures.csv"
+
     def store(self, view: str) -> Path:
         """A view's feature store."""
         return self.folder / "features" / f"{view}.zarr"

@@ -14,20 +14,15 @@ import pandas as pd
 from strata.pipeline.errors import StageError
 from strata.pipeline.study import dvcfile
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.manifest import COLUMNS, corpus_of
 
 
-class Kept:
+class Earlier:
     """The state that an earlier run of `strata corpus` left, here or elsewhere."""
 
-    def __init__(self, study: Study, fixed: Collection[str]):
-        """Fetches a manifest that is gone, where dvc.lock lists one; else reads nothing yet.
-
-        Args:
-            study: whose manifest it is.
-            fixed: the columns that every manifest has; all others are labels.
-        """
-        self._study, self._fixed = study, fixed
-        self._failures_file = study.folder / "data" / "corpus.failures.csv"
+    def __init__(self, study: Study):
+        """Fetches a study's manifest that is gone, where dvc.lock lists one; else reads nothing yet."""
+        self._study = study
         self._lost = "" if study.manifest.exists() else self._fetch()
 
     def of(self, corpus: str, why: str) -> tuple[list[dict], list[dict]] | None:
@@ -42,7 +37,7 @@ class Kept:
         """
         if self._lost:
             raise StageError(f"{corpus}: {why}, and {self._lost}")
-        own = self._manifest[_corpora(self._manifest) == corpus]
+        own = self._manifest[corpus_of(self._manifest) == corpus]
         if own.empty or any((self._study.folder / path).exists() for path in own["audio"].unique()):
             return None
         failures = [row for row in self._failures if str(row["utterance"]).startswith(f"{corpus}/")]
@@ -50,7 +45,7 @@ class Kept:
 
     def is_all(self, corpora: Collection[str]) -> bool:
         """Whether the manifest is of these corpora and no others."""
-        return set(corpora) == set(_corpora(self._manifest))
+        return set(corpora) == set(corpus_of(self._manifest))
 
     def says(self, content: bytes) -> bool:
         """Whether the manifest holds what these bytes of a Parquet file hold; another pyarrow writes other bytes."""
@@ -61,26 +56,22 @@ class Kept:
             return False  # unreadable: to be written anew
 
     def _fetch(self) -> str:
-        return dvcfile.bring(self._study, "corpus", self._study.manifest, self._failures_file)
+        return dvcfile.bring(self._study, "corpus", self._study.manifest, self._study.corpus_failures)
 
     @cached_property
     def _manifest(self) -> pd.DataFrame:
         """Without the labels that only corpora had which params.yaml has no more."""
         self._fetch()  # what is here may be of an older revision than dvc.lock
         if not self._study.manifest.exists():
-            return pd.DataFrame(columns=list(self._fixed))
+            return pd.DataFrame(columns=COLUMNS)
         table = pd.read_parquet(self._study.manifest)
-        current = table[_corpora(table).isin(list(self._study.params.corpora))]
-        labels = [column for column in table if column not in self._fixed]
+        current = table[corpus_of(table).isin(list(self._study.params.corpora))]
+        labels = [column for column in table if column not in COLUMNS]
         gone = [column for column in labels if table[column].notna().any() and current[column].isna().all()]
         return table.drop(columns=gone)
 
     @cached_property
     def _failures(self) -> list[Mapping]:
-        if not self._failures_file.exists():
+        if not self._study.corpus_failures.exists():
             return []
-        return pd.read_csv(self._failures_file, keep_default_na=False, dtype=str).to_dict("records")
-
-
-def _corpora(table: pd.DataFrame) -> pd.Series:
-    return table["utterance"].str.split("/", n=1).str[0]
+        return pd.read_csv(self._study.corpus_failures, keep_default_na=False, dtype=str).to_dict("records")
