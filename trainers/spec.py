@@ -4,16 +4,10 @@ params.yaml.
 Every choice on which a paper is silent is a field here with this project's default, never a constant in the code.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
-
-
-class Section(BaseModel):
-    """An immutable section of params.yaml; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from strata.trainers.section import Neutral, ReadIf, Section
 
 Loss = Literal["cross_entropy", "bce", "rmse", "mse", "mae", "ccc"]
 LOSSES = {
@@ -41,12 +35,12 @@ class Task(Section):
     kind: Literal["classification", "binary", "regression"]
     label: str | None = None
     """Column of the manifest; the task's own name where not given."""
-    corpora: list[str] = []
+    corpora: Annotated[list[str], Neutral([])] = Field([])
     """Corpora whose labels count, as where each of several labels a task of its own; all where none is named."""
     loss: Loss | None = None
     metric: str | None = None
     """By what experiments on this task are compared; the kind's default where not given."""
-    weight: PositiveFloat = 1.0
+    weight: Annotated[PositiveFloat, Neutral(1.0)] = 1.0
 
     @model_validator(mode="after")
     def _loss_fits_kind(self):
@@ -66,18 +60,22 @@ class Task(Section):
         """The metric by which experiments on this task are compared."""
         return self.metric or METRICS[self.kind][0]
 
+    def resolved(self) -> dict[str, object]:
+        """See `Section`; with the kind's defaults in the place of what is not given."""
+        return super().resolved() | {"loss": self.effective_loss, "metric": self.primary}
+
 
 class Folds(Section):
     """How utterances are divided into training, validation and test data."""
 
     k: int = Field(5, ge=2)
-    stratify: str | list[str] | None = None
+    stratify: Annotated[str | list[str] | None, Neutral(None)] = None
     """Label, or combination of labels, whose proportions every fold keeps; rare classes go to as many as they can."""
-    disjoint: str | None = None
+    disjoint: Annotated[str | None, Neutral(None)] = None
     """Label whose values never appear on both sides of a split, such as speaker (who then cannot be recognised); or
     `audio`, for all segments of a recording. Those that overlap never do."""
 
-    given: str | None = None
+    given: Annotated[str | None, Neutral(None)] = None
     """Label that names each utterance's split itself (train, valid, test): one fold. From a corpus that names no
     validation part a share is held out. Utterances without a split are divided by a hash of their audio (or of their
     `disjoint` label), one in `k` is tested; but those that share it with others follow these."""
@@ -91,6 +89,11 @@ class Folds(Section):
         stratify = [self.stratify] if isinstance(self.stratify, str) else self.stratify or []
         return {*stratify, self.disjoint, self.given} - {None}
 
+    def resolved(self) -> dict[str, object]:
+        """See `Section`; one label to stratify by is a list of one."""
+        found = super().resolved()
+        return found | {"stratify": [self.stratify]} if isinstance(self.stratify, str) else found
+
 
 class Optimisation(Section):
     """How a head is trained; defaults are those of TANGO, appendix 9.1, where it names them."""
@@ -100,29 +103,32 @@ class Optimisation(Section):
     """Epochs without a better validation loss after which training stops; the best weights are kept."""
     batch_size: PositiveInt = 32
     learning_rate: PositiveFloat = 1e-3
-    l1: float = Field(0.0, ge=0)
-    l2: float = Field(0.0, ge=0)
+    l1: Annotated[float, Neutral(0.0)] = Field(0.0, ge=0)
+    l2: Annotated[float, Neutral(0.0)] = Field(0.0, ge=0)
     """Factors of Σ|w| and Σw² over all weights."""
-    balancing: Literal["equal", "uncertainty", "gradnorm", "random"] = "equal"
+    balancing: Annotated[Literal["equal", "uncertainty", "gradnorm", "random"], Neutral("equal")] = "equal"
     """How the tasks' losses are weighed against each other: see trainers.training.balancing."""
-    batches: Literal["shuffled", "balanced"] = "shuffled"
+    batches: Annotated[Literal["shuffled", "balanced"], Neutral("shuffled")] = "shuffled"
     """`balanced` gives every task the same share of every batch, however few utterances it is labelled for."""
+
+
+_OfTransport = ReadIf(lambda fusion: fusion.kind == "ot")
 
 
 class Fusion(Section):
     """How two or more views become one vector."""
 
     kind: Literal["concat", "ot"]
-    support: Literal["position", "batch"] = "position"
+    support: Annotated[Literal["position", "batch"], _OfTransport] = "position"
     """Between what mass is transported: the positions of one utterance's two signals, with a plan for every utterance;
     or the utterances of a batch, with one plan for all, which makes an answer depend on who shares the batch."""
-    direction: Literal["both", "x1->x2", "x2->x1"] = "both"
-    epsilon: float = Field(0.1, ge=1 / 600)
+    direction: Annotated[Literal["both", "x1->x2", "x2->x1"], _OfTransport] = "both"
+    epsilon: Annotated[float, _OfTransport] = Field(0.1, ge=1 / 600)
     """Entropic regularisation of the transport plan, on a cost scaled to [0, 1]."""
-    iterations: PositiveInt = 50
-    tolerance: float = Field(1e-6, ge=0)
+    iterations: Annotated[PositiveInt, _OfTransport] = 50
+    tolerance: Annotated[float, _OfTransport, Neutral(0.0)] = Field(1e-6, ge=0)
     """In training Sinkhorn stops once its scalings change by less; predictions always run all iterations."""
-    transported: Literal["barycentric", "literal"] = "barycentric"
+    transported: Annotated[Literal["barycentric", "literal"], _OfTransport] = "barycentric"
     """`literal` is the paper's γ·x; `barycentric` divides by the rows' mass, which keeps the scale of x."""
 
 
@@ -135,15 +141,20 @@ def _kind(fusion: object) -> object:
     return fusion.get("kind") if isinstance(fusion, dict) else getattr(fusion, "kind", fusion)
 
 
+def _of_encoder(*encoders: str) -> ReadIf:
+    """Of a key that only these encoders have."""
+    return ReadIf(lambda how: how.encoder in encoders)
+
+
 class Experiment(Optimisation):
     """One named training configuration, cross-validated; with a `grid`, many of them (`search.grid`)."""
 
-    corpora: list[str] = []
+    corpora: Annotated[list[str], Neutral([])] = Field([])
     """Corpora whose utterances take part; all where none is named."""
     views: list[str] = Field(min_length=1)
     layers: Literal["last", "all"] | list[str | int] = "last"
     """Which cached layers of each view enter; several are pooled."""
-    pooling: Pooling = "weighted"
+    pooling: Annotated[Pooling, ReadIf(lambda how: how.pools)] = "weighted"
     """How several layers become one."""
     encoder: Literal["cnn", "mlp", "linear", "unified"] = "mlp"
     """What stands between views and heads. `mlp`: fully connected networks, ahead by a little on pooled features of
@@ -151,25 +162,25 @@ class Experiment(Optimisation):
     convolutions over a vector's dimensions, then `mlp`'s networks. `unified`: wavCSE's model, the network that all
     tasks share ending in an embedding. A section that names none, but asks for what only `cnn` has (`channels`, or a
     transport, in its grid too), gets that."""
-    channels: list[PositiveInt] = Field([32, 64], min_length=1)
+    channels: Annotated[list[PositiveInt], _of_encoder("cnn")] = Field([32, 64], min_length=1)
     """Channels of the convolution blocks of `cnn`."""
-    hidden: list[PositiveInt] = [200, 64, 56]
+    hidden: Annotated[list[PositiveInt], _of_encoder("cnn", "mlp")] = Field([200, 64, 56])
     """Widths of every fully connected network."""
-    head: PositiveInt = 30
+    head: Annotated[PositiveInt, _of_encoder("cnn", "mlp")] = 30
     """Width of a task's own layer, where tasks share a network."""
-    shared: PositiveInt = 512
+    shared: Annotated[PositiveInt, _of_encoder("unified")] = 512
     """Of `unified`: width of FC1, through which every layer goes."""
-    embedding: PositiveInt = 2000
+    embedding: Annotated[PositiveInt, _of_encoder("unified")] = 2000
     """Of `unified`: width of FC2, the unified embedding."""
-    fusion: Fusion | None = None
+    fusion: Annotated[Fusion | None, Neutral(None)] = None
     tasks: list[str] = Field(min_length=1)
-    joint: bool = True
+    joint: Annotated[bool, Neutral(True)] = True
     """False trains one model per task (the paper's single-task setup)."""
     folds: Folds = Folds()
     seeds: list[int] = Field([0], min_length=1)
-    final: bool = True
+    final: Annotated[bool, Neutral(False)] = True
     """Whether a model for `strata predict` is trained on all utterances besides; in a large grid it takes room."""
-    grid: dict[str, Literal["each", "pairs"] | list] = {}
+    grid: Annotated[dict[str, Literal["each", "pairs"] | list], Neutral({})] = Field({})
     """Values that fields of this section take in turn, every combination a cell that is trained for itself."""
 
     @model_validator(mode="before")
@@ -216,6 +227,11 @@ class Experiment(Optimisation):
         return self
 
     @property
+    def pools(self) -> bool:
+        """Whether layers are pooled: several, or those of a model that always does."""
+        return self.encoder == "unified" or self.layers == "all" or (self.layers != "last" and len(self.layers) > 1)
+
+    @property
     def setup(self) -> str:
         """What the paper calls this configuration (TANGO §4): the row it belongs to in a comparison."""
         if self.encoder == "unified":
@@ -233,7 +249,7 @@ class Experiment(Optimisation):
 class Elimination(Optimisation):
     """Recursive layer elimination over one view (wavCSE §2.1)."""
 
-    corpora: list[str] = []
+    corpora: Annotated[list[str], Neutral([])] = Field([])
     """Corpora whose utterances take part; all where none is named."""
     view: str
     tasks: list[str] = Field(min_length=1)
@@ -263,6 +279,16 @@ class Elimination(Optimisation):
         """By what layers go under a pooling."""
         return self.importance or ("weights" if pooling == "weighted" else "ablation")
 
+    def trains_together(self, pooling: Pooling) -> bool:
+        """Whether the models of a round can be trained as one stack (`training.together`)."""
+        by_weights = pooling == "weighted" and self.importance_of(pooling) == "weights"
+        return by_weights and self.balancing == "equal" and self.batches == "shuffled"
+
+    def resolved(self) -> dict[str, object]:
+        """See `Section`; with what importance is by, pooling for pooling."""
+        importance = {pooling: self.importance_of(pooling) for pooling in self.poolings}
+        return super().resolved() | {"pooling": self.poolings, "importance": importance}
+
     @model_validator(mode="after")
     def _check(self):
         for key in ("tasks", "seeds", "poolings", "corpora"):
@@ -279,7 +305,7 @@ class Embed(Section):
 
     experiment: str
     """One with the encoder `unified`; of a grid the cell, as its folder below results/."""
-    corpora: list[str] = []
+    corpora: list[str] = Field([])
     """Corpora whose utterances are embedded; all where none is named."""
 
 
@@ -306,9 +332,9 @@ class Verification(Section):
     """The name of an `embed`."""
     verify: str
     """Label that a pair of utterances shares or not, such as speaker."""
-    corpora: list[str] = []
+    corpora: Annotated[list[str], Neutral([])] = Field([])
     """Corpora whose utterances take part; all where none is named."""
-    trials: str | None = None
+    trials: Annotated[str | None, Neutral(None)] = None
     """File of trials, one per line as `0|1 first second`, each an utterance's id or its name within the corpus; all
     pairs of tested utterances where not given."""
     dimensions: PositiveInt = 150
@@ -324,9 +350,9 @@ class Range(Section):
 
     low: float
     high: float
-    log: bool = False
+    log: Annotated[bool, Neutral(False)] = False
     """Whether equal ratios are equally likely, and not equal differences."""
-    step: PositiveFloat | None = None
+    step: Annotated[PositiveFloat | None, Neutral(None)] = None
 
     @model_validator(mode="after")
     def _check(self):
@@ -345,7 +371,7 @@ class Tune(Section):
     """What fields take: an interval, or a list of values, as a grid does; `fusion.epsilon` is a field of a field."""
     trials: PositiveInt = 30
     """How many; a grid has as many as there are combinations."""
-    prune: bool = True
+    prune: Annotated[bool, Neutral(False)] = True
     """Whether a trial ends early whose validation loss is worse than that of most others at its epoch."""
     seed: int = 0
 

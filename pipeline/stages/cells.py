@@ -24,6 +24,7 @@ from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.manifest import corpus_of, synthetic_corpora
 from strata.pipeline.study.sources import Cached, Sources, shape_note
+from strata.trainers import revisions
 from strata.trainers.spec import Experiment, Task
 
 TABLES = ("predictions.parquet", "curves.parquet")
@@ -56,6 +57,9 @@ class Cell:
         """
         tasks = {task: sources.study.params.tasks[task] for task in experiment.tasks}
         table, views = sources.select(experiment.views, tasks, experiment.folds, experiment.corpora)
+        layers = {view: layer_names(cached.store, experiment.layers) for view, cached in views.items()}
+        section, parts = experiment.resolved() | {"layers": layers}, revisions.of(experiment, tasks)
+        seen = sources.seen_by(views)
         return cls(
             title=title,
             grid=grid,
@@ -63,8 +67,8 @@ class Cell:
             tasks=tasks,
             table=table,
             views=views,
-            layers={view: layer_names(cached.store, experiment.layers) for view, cached in views.items()},
-            identity=identity_of(experiment, tasks, experiment.folds, table, views),
+            layers=layers,
+            identity=identity_of(section, tasks, experiment.folds, table, views, parts, seen),
         )
 
     def folder(self, study: Study) -> Path:
@@ -75,7 +79,12 @@ class Cell:
         """Whether its results are there, all of them, and follow from what there is now."""
         folder, wanted = self.folder(study), (*TABLES, *(MODEL if self.experiment.final else ()))
         there = all((folder / f).exists() for f in wanted)
-        return there and up_to_date(study, folder / "metrics.json", self.identity)
+        return there and up_to_date(study, folder / "metrics.json", self.identity, self.config)
+
+    @property
+    def config(self) -> dict[str, object]:
+        """The section as it is written down beside the results."""
+        return self.experiment.model_dump(mode="json")
 
 
 def train(study: Study, sources: Sources, cells: Sequence[Cell], errors: Errors) -> None:
@@ -116,7 +125,7 @@ def _write(study: Study, cell: Cell, outcome) -> None:
         "corpora": list(corpus_of(cell.table).unique()),
         "grid": cell.grid,
         "layers": cell.layers,
-        "config": cell.experiment.model_dump(mode="json"),
+        "config": cell.config,
         "seconds": {"total": round(outcome.seconds, 3)},
         "provenance": provenance,
         "cell": cell.identity,

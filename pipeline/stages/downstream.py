@@ -26,6 +26,7 @@ from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import corpus_of
 from strata.pipeline.study.sources import labelled
 from strata.store.lock import exclusive
+from strata.trainers import revisions
 from strata.trainers.spec import Downstream, Task, Verification
 
 SKIPPED = "skipped.json"
@@ -110,7 +111,7 @@ def _tasks(study: Study, sources: Embeddings, name: str, section: Downstream, co
 
 def _is_all_seen(study: Study, sources: Embeddings, name: str, views: Iterable[str], table: pd.DataFrame) -> bool:
     """Whether nothing can be tested, since all audio has trained the embedding; then the section is skipped."""
-    if not table["content"].isin(_seen(sources, views)).all():
+    if not table["content"].isin(sources.seen_by(views)).all():
         return False
     corpora = ", ".join(corpus_of(table).unique())
     _skip(
@@ -120,10 +121,6 @@ def _is_all_seen(study: Study, sources: Embeddings, name: str, views: Iterable[s
         "corpora, or divide both by the same folds: {given: split}",
     )
     return True
-
-
-def _seen(sources: Embeddings, views: Iterable[str]) -> frozenset[str]:
-    return frozenset().union(*(sources.seen(view) for view in views))
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -141,7 +138,7 @@ def _skip(study: Study, name: str, reason: str) -> None:
 
 
 def _say_seen(sources: Embeddings, cell: Cell) -> None:
-    seen = _seen(sources, cell.views)
+    seen = sources.seen_by(cell.views)
     if shared := int(cell.table["content"].isin(seen).sum()):
         say(f"{cell.title}: {shared} of {len(cell.table)} utterances have trained the embedding and are never tested")
 
@@ -162,8 +159,10 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
         utterances = table["utterance"].tolist()
         listed = trials.read(study.folder / section.trials, utterances)
         named = trials.named(listed, utterances)
-    identity = identity_of(section, tasks, section.folds, table, views, named)
-    if up_to_date(study, folder / "metrics.json", identity) and (folder / "trials.parquet").exists():
+    config, parts = section.model_dump(mode="json"), revisions.of(section, tasks)
+    seen = sources.seen_by(views)
+    identity = identity_of(section.resolved(), tasks, section.folds, table, views, parts, seen, named)
+    if up_to_date(study, folder / "metrics.json", identity, config) and (folder / "trials.parquet").exists():
         say(f"downstream/{name}: up to date")
         return
     from strata.trainers.evaluation.verification import verify
@@ -180,7 +179,7 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
         "corpora": list(corpus_of(table).unique()),
         "grid": {},
         "layers": {view: [LAYER]},
-        "config": section.model_dump(mode="json"),
+        "config": config,
         "seconds": {"total": round(time.monotonic() - started, 3)},
         "provenance": provenance_of(study, views),
         "cell": identity,

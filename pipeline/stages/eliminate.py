@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import joblib
+from strata.extractors.view import parse
 from strata.pipeline.errors import for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
@@ -25,6 +26,8 @@ from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.sources import Sources, shape_note
 from strata.store.lock import exclusive
+from strata.trainers import revisions
+from strata.trainers.spec import Elimination
 
 if TYPE_CHECKING:
     from strata.trainers.search.elimination import LayerElimination, Round
@@ -54,15 +57,16 @@ def _eliminate(study: Study, name: str) -> None:
     tasks = {task: study.params.tasks[task] for task in section.tasks}
     sources = Sources(study)
     table, views = sources.select([section.view], tasks, section.folds, section.corpora)
-    cell = identity_of(section, tasks, section.folds, table, views)
-    if up_to_date(study, folder / "elimination.json", cell):
+    layers, config = layer_names(views[section.view].store, "all"), section.model_dump(mode="json")
+    resolved, parts = section.resolved() | {"layers": layers}, revisions.of(section, tasks)
+    cell = identity_of(resolved, tasks, section.folds, table, views, parts)
+    if up_to_date(study, folder / "elimination.json", cell, config):
         say(f"{name}: up to date")
         return
     from strata.trainers.folds import notes_on
     from strata.trainers.search import rounds  # torch, only now that there is something to train
     from strata.trainers.search.elimination import Round
 
-    layers = layer_names(views[section.view].store, "all")
     data = sources.dataset(table, views, {section.view: layers})
     provenance = provenance_of(study, views)
     with exclusive(folder / "eliminate"), Journal(folder / "rounds.jsonl", cell, name) as journal:
@@ -86,7 +90,7 @@ def _eliminate(study: Study, name: str) -> None:
             "view": section.view,
             "tasks": section.tasks,
             **_record(outcome),
-            "config": section.model_dump(mode="json"),
+            "config": config,
             "seconds": round(seconds, 3),
             "provenance": provenance,
             "cell": cell,
@@ -108,11 +112,13 @@ def _is_written(study: Study, folder: Path, name: str) -> bool:
     section = study.params.eliminate[name]
     try:
         written = json.loads((folder / "written.json").read_text())
-        config = json.loads((folder / "elimination.json").read_text())["config"]
+        narrowed = parse(written["section"])
+        config = Elimination.model_validate(json.loads((folder / "elimination.json").read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    narrowed = {"view": section.view, "section": study.params.views[section.view].model_dump(mode="json")}
-    return written == narrowed and config == section.model_dump(mode="json")
+    # Not as they were written: a key may have come since that does nothing.
+    same = config.resolved() == section.resolved()
+    return same and written["view"] == section.view and narrowed == study.params.views[section.view]
 
 
 def _record(outcome: "Outcome") -> dict[str, object]:

@@ -20,6 +20,7 @@ from strata.pipeline.study.folder import Study
 from strata.pipeline.study.sources import Sources
 from strata.store import FeatureStore, differences
 from strata.store.lock import exclusive
+from strata.trainers import revisions
 from strata.trainers.spec import Folds
 
 PORTION = 4096
@@ -58,6 +59,7 @@ def _embed(study: Study, sources: Sources, name: str) -> None:
         "view": view,
         "layers": layers,
         "upstream": _values(cached.store.header.fingerprint),
+        "revisions": revisions.of_embedding(predictor.experiment),
     }
     with exclusive(study.results("embed", name)):  # the store has a lock of its own, and may be removed
         store = _store(study.embeddings(name), fingerprint, predictor.embedding_dim)

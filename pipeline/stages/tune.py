@@ -27,21 +27,15 @@ from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.sources import Sources, shape_note
 from strata.store.lock import exclusive
+from strata.trainers import revisions
 from strata.trainers.inputs.data import Dataset
 from strata.trainers.search.space import Space
-from strata.trainers.spec import Experiment, Section, Task, Tune
+from strata.trainers.spec import Experiment, Task
 
 if TYPE_CHECKING:
     from strata.trainers.search.tuning import Outcome, Trial
 
 OBJECTIVE = "mean validation score over the tasks, higher is better"
-
-
-class _Subject(Section):
-    """What the trials of a search follow from, beside data and code."""
-
-    tune: Tune
-    experiment: Experiment
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -66,18 +60,21 @@ def _tune(study: Study, name: str) -> None:
     sources = Sources(study)
     table, views = sources.select(space.views, tasks, base.folds, base.corpora)
 
-    def identity(trials: int, experiment: str) -> str:
-        section = how.model_copy(update={"trials": trials, "experiment": experiment})
-        subject = _Subject(tune=section, experiment=base.model_copy(update={"final": False}))
-        return identity_of(subject, tasks, base.folds, table, views)
-
-    cell = identity(space.num_trials, how.experiment)
-    if up_to_date(study, folder / "tune.json", cell):
-        say(f"{name}: up to date")
-        return
     layers = {
         (view, str(wanted)): layer_names(views[view].store, wanted) for wanted in space.layers for view in space.views
     }
+    parts = revisions.of(space, tasks)
+
+    def identity(**search: object) -> str:
+        resolved = {"tune": how.resolved() | search, "experiment": base.model_copy(update={"final": False}).resolved()}
+        names = sorted([view, wanted, names] for (view, wanted), names in layers.items())
+        return identity_of(resolved, tasks, base.folds, table, views, parts, more=names)
+
+    cell = identity(trials=space.num_trials)
+    config = {"tune": how.model_dump(mode="json"), "experiment": base.model_dump(mode="json")}
+    if up_to_date(study, folder / "tune.json", cell, config):
+        say(f"{name}: up to date")
+        return
 
     def dataset(experiment: Experiment) -> Dataset:
         used = {view: layers[view, str(experiment.layers)] for view in experiment.views}
@@ -85,7 +82,8 @@ def _tune(study: Study, name: str) -> None:
 
     provenance = provenance_of(study, views)
     provenance["versions"]["optuna"] = version("optuna")
-    with exclusive(folder / "tune"), Journal(folder / "trials.jsonl", identity(1, ""), name) as journal:
+    of_a_trial = identity(trials=1, experiment="")
+    with exclusive(folder / "tune"), Journal(folder / "trials.jsonl", of_a_trial, name) as journal:
         outcome = _searched(study, name, tasks, dataset, journal)
         record = {
             "name": name,
@@ -94,7 +92,7 @@ def _tune(study: Study, name: str) -> None:
             "space": how.model_dump(mode="json")["space"],
             "objective": OBJECTIVE,
             **_record(outcome),
-            "config": {"tune": how.model_dump(mode="json"), "experiment": base.model_dump(mode="json")},
+            "config": config,
             "seconds": round(outcome.seconds, 3),
             "provenance": provenance,
             "cell": cell,

@@ -5,7 +5,7 @@ Reads embeddings/<name>.zarr, which `strata embed` writes, and the list beside t
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -69,8 +69,11 @@ class Embeddings(Sources):
 
     def dataset(self, table: pd.DataFrame, views: Mapping[str, Cached], layers: Mapping[str, object]):
         """See `Sources.dataset`; knows what must not be tested."""
-        seen = frozenset().union(*(self.seen(name) for name in views))
-        return replace(super().dataset(table, views, layers), seen=seen)
+        return replace(super().dataset(table, views, layers), seen=self.seen_by(views))
+
+    def seen_by(self, views: Iterable[str]) -> frozenset[str]:
+        """See `Sources.seen_by`: what any of the embeddings' models has heard."""
+        return frozenset().union(*(self.seen(name) for name in views))
 
     def _open(self, view: str) -> FeatureStore:
         path = self.study.embeddings(view)

@@ -1,6 +1,6 @@
 """From the stores and the manifest to what a trainer takes: arrays and labels, one row per usable utterance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,6 +104,10 @@ class Sources:
             corpora=corpus_of(table).tolist(),
             segments=segments.of(table),
         )
+
+    def seen_by(self, views: Iterable[str]) -> frozenset[str]:
+        """Contents of the audio that something behind these views was trained on, which must not be tested: none."""
+        return frozenset()
 
     def _present(self, view: str) -> pd.Series:
         """Which utterances of the manifest a view has."""

@@ -1,10 +1,12 @@
 """Small trainings, divisions and searches whose outcomes are written down: see `test_golden.py`.
 
-    python -m tests.trainers.golden            writes down those that are new
-    python -m tests.trainers.golden NAME…      writes these down anew, `all` for all
+    python -m tests.trainers.golden                      writes down those that are new
+    python -m tests.trainers.golden NAME…                writes these down anew, `all` for all
+    python -m tests.trainers.golden --library NAME…      also where another version of a library made the values other
 
-What is written holds on other processors, with other numbers of threads and kernels: an outcome that follows a change
-of the features in their seventh digit is refused, since a tie or a prediction on a boundary made it.
+Values that have changed are written down when the number of a part that computes them has been raised. What is written
+holds on other processors, with other numbers of threads and kernels: an outcome that follows a change of the features
+in their seventh digit is refused, since a tie or a prediction on a boundary made it.
 """
 
 import json
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from strata.trainers import revisions
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.verification import verify
 from strata.trainers.folds import cross_validation
@@ -26,6 +29,7 @@ from strata.trainers.search.tuning import search
 from strata.trainers.spec import Elimination, Experiment, Folds, Task, Tune, Verification
 
 FILE = Path(__file__).with_name("golden.json")
+RAISE = "raise the number of the part that has changed in trainers/revisions.py, so that results are made anew"
 TOLERANCE = 1e-4
 """Of a number that is written down, absolute or relative, whichever allows more."""
 SHAKEN = 1e-6
@@ -196,7 +200,7 @@ def a_search(space: Mapping[str, object], how: Mapping[str, object], **changes) 
 def a_verification(listed: bool = False, most_pairs: int = 10**6, **changes) -> Case:
     """Who spoke, of the layers of a view laid side by side."""
     section = {"views": ["b"], "verify": "speaker", "dimensions": 4, "folds": {"k": 2, "validation": 0.3}}
-    how = Verification.model_validate(section | changes)
+    how = Verification.model_validate(section | ({"trials": "trials.txt"} if listed else {}) | changes)
 
     def outcome(shaken: float) -> dict[str, object]:
         data = dataset(shaken)
@@ -338,16 +342,29 @@ def as_json(outcome: object) -> object:
 
 def write(names: list[str]) -> None:
     """Writes the outcomes of some cases down, of those that are new where none is named."""
+    of_a_library = "--library" in names
+    names = [name for name in names if name != "--library"]
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
-    infirm = []
+    refused = []
     for name in list(CASES) if names == ["all"] else names or [name for name in CASES if name not in known]:
-        known[name] = as_json(CASES[name].outcome(0.0))
-        if lines := differences(known[name], as_json(CASES[name].outcome(SHAKEN))):
-            infirm.append(f"{name} does not stand firm, choose another case: {lines[0]}")
-            del known[name]
+        before, case = known.get(name), CASES[name]
+        found = {"revisions": revisions.of(case.section, case.tasks), "outcome": as_json(case.outcome(0.0))}
+        if lines := differences(found["outcome"], as_json(case.outcome(SHAKEN))):
+            refused.append(f"{name} does not stand firm, choose another case: {lines[0]}")
+        elif before and not of_a_library and not may_replace(before, found):
+            refused.append(f"{name} has other values than before: {RAISE}")
+        else:
+            known[name] = found
     lines = [f"{json.dumps(name)}: {json.dumps(known[name])}" for name in CASES if name in known]
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    sys.exit("\n".join(infirm))
+    sys.exit("\n".join(refused))
+
+
+def may_replace(before: Mapping[str, Mapping], found: Mapping[str, Mapping]) -> bool:
+    """Whether an outcome may be written down in the place of another: a number of its parts is higher, or it is the
+    same but for rounding."""
+    raised = any(number > before["revisions"].get(part, 0) for part, number in found["revisions"].items())
+    return raised or not differences(before["outcome"], found["outcome"])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from strata.trainers.inputs.data import TrainingError
 from strata.trainers.search.rounds import eliminate, num_rounds
 from strata.trainers.spec import Elimination, Folds, Task
+from strata.trainers.training.together import Together
 
 from tests.sampling import sweep
 
@@ -90,10 +91,8 @@ def test_noted_rounds_are_not_trained_again(data, tasks, monkeypatch):
     whole = eliminate(section(), tasks, here, LAYERS[:3], note=notes.__setitem__)
     assert len(notes) == num_rounds(section(), 3) == 9
     trained = []
-    train = __import__("strata.trainers.search.rounds").rounds.Together.train
-    monkeypatch.setattr(
-        "strata.trainers.search.rounds.Together.train", lambda self, runs: trained.extend(runs) or train(self, runs)
-    )
+    train = Together.train
+    monkeypatch.setattr(Together, "train", lambda self, runs: trained.extend(runs) or train(self, runs))
     half = dict(list(notes.items())[:4])
     again = eliminate(section(), tasks, here, LAYERS[:3], done=half)
     assert len(trained) == 5

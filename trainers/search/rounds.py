@@ -182,8 +182,7 @@ class _Rounds:
 
     def _trained(self, pooling: Pooling, runs: Sequence[Run]) -> list[Ran]:
         how = self.how
-        by_weights = pooling == "weighted" and how.importance_of(pooling) == "weights"
-        if by_weights and how.balancing == "equal" and how.batches == "shuffled":
+        if how.trains_together(pooling):
             return self.together.train(runs)
         folds = list(self.splits.values())
         calls = (delayed(train_alone)(how, pooling, self.goals, self.values, folds[run.fold], run) for run in runs)

@@ -8,7 +8,8 @@ Every value is put into the section and checked before anything is trained. Turn
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
@@ -80,6 +81,27 @@ class Space:
     def combinations(self) -> list[dict[str, object]]:
         """Of a grid all of them; the last field turns fastest."""
         return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
+
+    def variants(self, fields: Collection[str]) -> Iterator[Experiment]:
+        """One experiment for every combination of some fields' listed values that can be, and the base.
+
+        Args:
+            fields: names of fields; with one all fields of its section are meant.
+        """
+        yield self.base
+        axes = {
+            name: axis
+            for name, axis in self.axes.items()
+            if name.split(".")[0] in fields and not isinstance(axis, Range)
+        }
+        for values in itertools.product(*axes.values()):
+            yield from itertools.islice(self._possible(dict(zip(axes, values, strict=True))), 1)
+
+    def _possible(self, params: Mapping[str, object]) -> Iterator[Experiment]:
+        """Experiments with these values, beside the base's others or, if need be, others of the space."""
+        for others in self._surroundings(*params):
+            with suppress(ValueError):
+                yield self.experiment({**others, **params})
 
     @property
     def start(self) -> dict[str, object] | None:
@@ -161,10 +183,10 @@ class Space:
                 error = error or found  # beside the base's own values: it says most
         raise ValueError(f"space.{field}: {value!r} cannot be; {error}")
 
-    def _surroundings(self, field: str) -> Iterator[dict[str, object]]:
-        """Values of the other fields beside which a value is tried."""
+    def _surroundings(self, *fields: str) -> Iterator[dict[str, object]]:
+        """Values of the other fields beside which values of these are tried."""
         yield {}
-        others = {name: axis for name, axis in self.axes.items() if name != field}
+        others = {name: axis for name, axis in self.axes.items() if name not in fields}
         lists = [axis if isinstance(axis, list) else [axis.low] for axis in others.values()]
         for values in itertools.islice(itertools.product(*lists), _MOST):
             yield dict(zip(others, values, strict=True))
