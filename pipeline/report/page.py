@@ -57,46 +57,54 @@ def render(study: Findings) -> str:
     drawings.add_cells(study.cells)
     script = "".join(_asset(name) for name in SCRIPTS)
     distributions = labels.distributions(study, gaps)
-    environment = jinja2.Environment(
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            style=Markup(_asset("style.css")),
+            script=Markup(script),
+            script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
+            title=study.folder.resolve().name,
+            notices=study.notices,
+            gaps=gaps,
+            totals=_totals(study),
+            beaten=attempt(gaps, "the models that a linear probe beats", lambda: probes.beaten(study.experiments))
+            or [],
+            beaten_heading=probes.HEADING,
+            comparison=scores.comparison(study.alone) if study.alone else None,
+            best=scores.best_of_setups(study.alone),
+            sheets=sheets,
+            drawings=Markup(drawings.text),
+            has_cells=bool(study.cells),
+            poolings=unified,
+            eliminations=[exhibit for exhibit in eliminations if exhibit],
+            searches=[exhibit for exhibit in searches if exhibit],
+            downstream=embedded,
+            heads=heads,
+            experiments=experiments,
+            unfolded=len(study.alone) <= OPEN_EXPERIMENTS,
+            maps=maps,
+            distributions=distributions,
+            corpora=None if study.manifest is None else inventory.corpora(study),
+            failures=inventory.failures(study),
+            timings=inventory.timings(study),
+            manifest_hash=study.manifest_hash,
+            dossiers=inventory.dossiers(study),
+            disagreements=inventory.disagreements(study),
+            params=inventory.as_yaml({name: section for name, section in study.params.items() if section}),
+            svg=Markup,
+            widest=WIDEST_FIGURE,
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("strata.pipeline.report", "."),
         autoescape=True,  # labels, file names and reasons are whatever users' disks hold
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
-        style=Markup(_asset("style.css")),
-        script=Markup(script),
-        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
-        title=study.folder.resolve().name,
-        notices=study.notices,
-        gaps=gaps,
-        totals=_totals(study),
-        beaten=attempt(gaps, "the models that a linear probe beats", lambda: probes.beaten(study.experiments)) or [],
-        beaten_heading=probes.HEADING,
-        comparison=scores.comparison(study.alone) if study.alone else None,
-        best=scores.best_of_setups(study.alone),
-        sheets=sheets,
-        drawings=Markup(drawings.text),
-        has_cells=bool(study.cells),
-        poolings=unified,
-        eliminations=[exhibit for exhibit in eliminations if exhibit],
-        searches=[exhibit for exhibit in searches if exhibit],
-        downstream=embedded,
-        heads=heads,
-        experiments=experiments,
-        unfolded=len(study.alone) <= OPEN_EXPERIMENTS,
-        maps=maps,
-        distributions=distributions,
-        corpora=None if study.manifest is None else inventory.corpora(study),
-        failures=inventory.failures(study),
-        timings=inventory.timings(study),
-        manifest_hash=study.manifest_hash,
-        dossiers=inventory.dossiers(study),
-        disagreements=inventory.disagreements(study),
-        params=inventory.as_yaml({name: section for name, section in study.params.items() if section}),
-        svg=Markup,
-        widest=WIDEST_FIGURE,
     )
 
 
