@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter, sosfilt
 from strata.pipeline.corpora.phones import PHONES, Phone
 
 SAMPLING_RATE = 16_000
@@ -178,6 +177,8 @@ def _band_passes(centres_hz) -> np.ndarray:
 
 def _through(signal, sections) -> np.ndarray:
     """The signal [samples] filtered by sections [frames, formants, 6] that change every frame, their state kept."""
+    from scipy.signal import sosfilt  # slow to import, and a corpus that is there needs none of it
+
     state = np.zeros((sections.shape[1], 2))
     filtered = np.empty_like(signal)
     for frame, frame_sections in enumerate(sections):
@@ -188,6 +189,8 @@ def _through(signal, sections) -> np.ndarray:
 
 def _recorded(speech, manner: Manner, rng: np.random.Generator) -> np.ndarray:
     """The speech at its level, in the room's noise, through the microphone."""
+    from scipy.signal import lfilter
+
     level = _SPEECH_RMS * 10 ** (manner.gain_db / 20) / _rms(speech)
     # The room does not fall silent when the speaker does: its level follows ordinary speech, not this one.
     room = lfilter([0.3], [1, -0.7], rng.standard_normal(len(speech)))

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -149,3 +151,12 @@ def test_glide_by_hand():
     """A track holds its target, moves on across the margins, and starts and ends at the value outside."""
     track = _glide([-1.0, 0.5, 5.0, 10.0, 12.5, 20.0, 31.0], np.array([0.0, 10.0, 30.0]), [2.0, 6.0], 0.1, outside=0.0)
     np.testing.assert_allclose(track, [0, 1, 2, 2 + 4 / 3, 6, 6, 0])
+
+
+def test_filters_are_loaded_when_there_is_something_to_make():
+    """A corpus that is up to date waits for no import of SciPy, which takes as long as all the rest."""
+    code = (
+        "import sys, strata.pipeline.corpora.synthesiser, strata.pipeline.stages.corpus; "
+        "sys.exit(any(name.startswith('scipy') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
