@@ -196,3 +196,20 @@ def test_files_that_are_no_code_are_installed_too():
         for file in (ROOT / package).rglob("*"):
             if file.is_file() and file.suffix not in (".py", ".pyc"):
                 assert any(file.relative_to(ROOT).match(pattern) for pattern in patterns), file
+
+
+def test_nothing_but_the_kinds_themselves_branches_on_a_kind_of_task():
+    """A new kind is one file: whatever differs between kinds is asked of the kind (`trainers.tasks`)."""
+    from strata.trainers.tasks import KINDS
+
+    found = []
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            if file.is_relative_to(ROOT / "trainers/tasks"):
+                continue
+            for node in ast.walk(tree(file)):
+                sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+                constants = [each for side in sides for each in ast.walk(side) if isinstance(each, ast.Constant)]
+                if any(each.value in KINDS for each in constants if isinstance(each.value, str)):
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert not found

@@ -8,20 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from strata.trainers.section import Neutral, ReadIf, Section
+from strata.trainers.tasks import KINDS
 
-Loss = Literal["cross_entropy", "bce", "rmse", "mse", "mae", "ccc"]
-LOSSES = {
-    "classification": ("cross_entropy",),
-    "binary": ("bce", "cross_entropy"),
-    "regression": ("rmse", "mse", "mae", "ccc"),
-}
-"""Losses of each kind of task, the default first."""
-METRICS = {
-    "classification": ("accuracy", "uar", "f1"),
-    "binary": ("accuracy", "uar", "f1"),
-    "regression": ("rmse", "mae", "r2", "ccc"),
-}
-"""Metrics of each kind of task, the default first."""
 Pooling = Literal[
     "weighted", "mean", "max", "mixed", "gated", "learned-norm", "log-sum-exp", "smooth-maximum", "auto",
     "self-attention",
@@ -32,33 +20,36 @@ Pooling = Literal[
 class Task(Section):
     """One thing to be told about an utterance."""
 
-    kind: Literal["classification", "binary", "regression"]
+    kind: Literal[tuple(KINDS)]
+    """What is told: see `trainers.tasks`."""
     label: str | None = None
     """Column of the manifest; the task's own name where not given."""
     corpora: Annotated[list[str], Neutral([])] = Field([])
     """Corpora whose labels count, as where each of several labels a task of its own; all where none is named."""
-    loss: Loss | None = None
+    loss: str | None = None
+    """One of the kind's; its default where not given."""
     metric: str | None = None
     """By what experiments on this task are compared; the kind's default where not given."""
     weight: Annotated[PositiveFloat, Neutral(1.0)] = 1.0
 
     @model_validator(mode="after")
     def _loss_fits_kind(self):
-        if self.metric and self.metric not in METRICS[self.kind]:
-            raise ValueError(f"a {self.kind} task has the metrics {', '.join(METRICS[self.kind])}, got {self.metric}")
-        if self.loss and self.loss not in LOSSES[self.kind]:
-            raise ValueError(f"a {self.kind} task takes the loss {' or '.join(LOSSES[self.kind])}, got {self.loss}")
+        kind = KINDS[self.kind]
+        if self.metric and self.metric not in kind.metrics:
+            raise ValueError(f"a {self.kind} task has the metrics {', '.join(kind.metrics)}, got {self.metric}")
+        if self.loss and self.loss not in kind.losses:
+            raise ValueError(f"a {self.kind} task takes the loss {' or '.join(kind.losses)}, got {self.loss}")
         return self
 
     @property
-    def effective_loss(self) -> Loss:
+    def effective_loss(self) -> str:
         """The loss given, or the kind's default."""
-        return self.loss or LOSSES[self.kind][0]
+        return self.loss or KINDS[self.kind].losses[0]
 
     @property
     def primary(self) -> str:
         """The metric by which experiments on this task are compared."""
-        return self.metric or METRICS[self.kind][0]
+        return self.metric or KINDS[self.kind].metrics[0]
 
     def resolved(self) -> dict[str, object]:
         """See `Section`; with the kind's defaults in the place of what is not given."""

@@ -26,6 +26,8 @@ from strata.pipeline.results.searches import SearchResult
 from strata.pipeline.show import notices
 from strata.pipeline.show.notices import Notice
 from strata.pipeline.study.transcripts import merged
+from strata.trainers.tasks import KINDS
+from strata.trainers.tasks.contract import Kind
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,9 @@ class Findings:
         """The manifest's column that holds a task's label."""
         return _get(self.params["tasks"].get(task), "label") or task
 
-    def kind(self, task: str) -> str:
-        """The kind of a task named in `params.yaml`."""
-        return _get(self.params["tasks"].get(task), "kind") or "classification"
+    def kind(self, task: str) -> Kind | None:
+        """The kind of a task named in `params.yaml`; None where it is none that is known."""
+        return KINDS.get(_get(self.params["tasks"].get(task), "kind") or "classification")
 
 
 MANIFEST = ("utterance", "duration_s", "speaker", "content")

@@ -58,7 +58,7 @@ def confusions(found: pd.DataFrame, known: Iterable) -> Confusions:
         found: as `predictions` gives them.
         known: the classes in the trainers' order; others that occur follow them.
     """
-    from strata.trainers.inputs.data import class_name
+    from strata.trainers.tasks.classification import class_name
 
     codes, values = pd.factorize(pd.concat([found["true"], found["predicted"]], ignore_index=True))
     names = [class_name(value) for value in values]

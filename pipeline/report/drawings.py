@@ -21,6 +21,7 @@ from strata.pipeline.results import ranking
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import Gap, attempt, reason
 from strata.pipeline.show.tables import Table, counted
+from strata.trainers.tasks import KINDS
 
 DIGITS = 4
 """Significant digits of losses and predictions."""
@@ -132,10 +133,10 @@ class Drawings:
     ) -> tuple[dict[str, Any], Confusions | None] | None:
         """What was predicted: `confusion`, flat triples of true class, predicted class and count; or `points`, flat
         pairs of truth and prediction, and how many pairs there are; None where there is nothing to draw."""
-        found, kind = confusions.predictions(result, name), result.kinds[name]
-        if found.empty or kind not in ("classification", "binary", "regression"):
+        found, kind = confusions.predictions(result, name), KINDS.get(result.kinds[name])
+        if found.empty or kind is None:
             return None
-        if kind == "regression":
+        if not kind.has_classes:
             return _points(found, name, grain), None
         told = confusions.confusions(found, result.classes.get(name, ()))
         triples = zip(told.true, told.predicted, told.counts.round(2), strict=True)

@@ -28,35 +28,36 @@ def distributions(study: Findings, gaps: list[Gap]) -> list[figures.Figure]:
     for corpus, part in study.manifest.groupby(corpus_of(study.manifest), sort=True):
         for task in study.params["tasks"]:
             for group in study.params["tasks"]:
-                if study.kind(task) == "regression" and _splits(study, group):
+                if (kind := study.kind(task)) and not kind.has_classes and _splits(study, group):
                     what = f"the distribution of {task} by {group} in corpus {corpus}"
                     drawn += attempt(gaps, what, partial(_split, study, part, str(corpus), task, group)) or []
     return [figure for figure in drawn if figure]
 
 
 def _distribution(study: Findings, task: str) -> figures.Figure | None:
-    """How a task's labels are spread; None for a task without labels, or with a transcript for one."""
-    from strata.trainers.inputs.data import class_name
+    """How a task's labels are spread; None for a task without labels, or of a kind not known."""
+    from strata.trainers.tasks.classification import class_name
 
     label, kind = study.label(task), study.kind(task)
-    if kind == "ctc" or label not in study.manifest.columns:
+    if kind is None or label not in study.manifest.columns:
         return None
     labels = study.manifest[label].dropna()
     if labels.empty:
         return None
-    return (
-        figures.histogram(labels, task) if kind == "regression" else figures.class_counts(labels.map(class_name), task)
-    )
+    if kind.has_classes:
+        return figures.class_counts(labels.map(class_name), task)
+    return figures.histogram(labels, task)
 
 
 def _splits(study: Findings, task: str) -> bool:
-    return study.kind(task) == "binary" or (study.kind(task) == "classification" and study.label(task) in GROUPS)
+    kind = study.kind(task)
+    return kind is not None and (kind.most_classes == 2 or (kind.has_classes and study.label(task) in GROUPS))
 
 
 def _split(study: Findings, part: pd.DataFrame, corpus: str, task: str, group: str) -> list[figures.Figure]:
     """The quantity over the utterances of a corpus, then over its speakers, where both are traits of a speaker, the
     same in all of one's utterances; none without labels."""
-    from strata.trainers.inputs.data import class_name
+    from strata.trainers.tasks.classification import class_name
 
     columns = [study.label(task), study.label(group)]
     if not set(columns) <= set(part.columns):

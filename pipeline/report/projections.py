@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from strata.store import FeatureStore
-from strata.trainers.inputs.scale import is_constant
+from strata.trainers.scale import is_constant
 
 FEWEST_POINTS = 8
 """Utterances below which a map says nothing."""

@@ -104,7 +104,7 @@ def _wanted(study: Findings) -> list[Wanted]:
             for label in _listed(about.get("label"))
         ]
         return list(dict.fromkeys(every))
-    classified = (study.label(task) for task in tasks if study.kind(task) != "regression")
+    classified = (study.label(task) for task in tasks if (kind := study.kind(task)) and kind.has_classes)
     return [Wanted(view, label, "last") for view, label in zip(views, classified, strict=False)][:1]
 
 
@@ -159,7 +159,7 @@ def _groups(manifest: pd.DataFrame, label: str) -> tuple[pd.Series, list[str]]:
         fifths = pd.qcut(labels, 5, duplicates="drop")
         names = [f"{interval.left:.3g} to {interval.right:.3g}" for interval in fifths.cat.categories]
         return pd.Series([names[code] for code in fifths.cat.codes], labels.index, dtype=object), names
-    from strata.trainers.inputs.data import class_name
+    from strata.trainers.tasks.classification import class_name
 
     named = labels.map(class_name).astype(object)
     counts = named.value_counts()

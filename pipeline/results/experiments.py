@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from strata.pipeline.results.reading import BROKEN, Gap, json_object, mapping, read, reason, texts, unreadable
 from strata.pipeline.show.tables import counted, noun
+from strata.trainers.tasks import KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,7 +199,7 @@ def _experiment(path: Path, name: str, section: str) -> ExperimentResult:
         tasks=tasks,
         kinds=kinds,
         primary={
-            task: str(primary.get(task) or ("rmse" if kinds[task] == "regression" else "accuracy")) for task in tasks
+            task: str(primary.get(task) or KINDS.get(kinds[task], KINDS["classification"]).metrics[0]) for task in tasks
         },
         chance={task: mapping(scores) for task, scores in mapping(metrics.get("chance")).items()},
         classes={t: names for t, names in mapping(metrics.get("classes")).items() if isinstance(names, list)},

@@ -22,7 +22,7 @@ from strata.pipeline.study import dvcfile, options
 from strata.pipeline.study.absent import Earlier
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import COLUMNS, corpus_of
-from strata.trainers.inputs.data import class_name
+from strata.trainers.tasks.classification import class_name
 
 LISTED = "data/corpus.failures.csv"
 """Where unusable recordings are listed, below the study's folder."""

@@ -12,8 +12,8 @@ from strata.pipeline.stages.provenance import manifest_hash
 from strata.pipeline.study import segments
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.sources import Cached
-from strata.trainers.inputs.data import class_name
 from strata.trainers.spec import Folds, Task
+from strata.trainers.tasks.classification import class_name
 
 
 def identity_of(

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
-from strata.trainers.inputs.data import Dataset, TrainingError, class_name, targets
+from strata.trainers.inputs.data import Dataset, TrainingError, targets
 from strata.trainers.spec import Experiment, Folds, Task
-from strata.trainers.tasks.metrics import chance, scores
+from strata.trainers.tasks import KINDS
+from strata.trainers.tasks.classification import class_name
 
 REGRESSION, CLASSES = Task(kind="regression"), Task(kind="classification")
 BIG = 12345678901234560
@@ -79,10 +80,10 @@ def test_metrics_do_not_depend_on_where_labels_lie(shift):
     rng = np.random.default_rng(0)
     true = rng.integers(0, 50, 97).astype(np.float64)
     predicted = true + rng.integers(-5, 6, 97)
-    wanted = scores("regression", true, predicted)
-    for name, value in scores("regression", true + shift, predicted + shift).items():
+    wanted = KINDS["regression"].scores(true, predicted)
+    for name, value in KINDS["regression"].scores(true + shift, predicted + shift).items():
         assert value == pytest.approx(wanted[name], rel=1e-9), name
-    assert chance("regression", true + shift, true + shift, "rmse") == pytest.approx(true.std(), rel=1e-6)
+    assert KINDS["regression"].chance(true + shift, true + shift, "rmse") == pytest.approx(true.std(), rel=1e-6)
 
 
 def test_predict_tells_all_digits():

@@ -10,18 +10,21 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 from strata.pipeline.results.ranking import METRICS as WRITTEN
-from strata.trainers.spec import METRICS, Task
+from strata.trainers.evaluation.detection import equal_error_rate, min_dcf
+from strata.trainers.inputs.data import Targets
+from strata.trainers.spec import Task
+from strata.trainers.tasks import KINDS
 from strata.trainers.tasks.losses import task_loss
-from strata.trainers.tasks.metrics import chance, equal_error_rate, min_dcf, score, scores, summary
+from strata.trainers.tasks.metrics import summary
 
 
 def test_metrics_worked_by_hand():
     """Four of class 0, one of class 1; class 2 is absent from the fold and does not count."""
-    found = scores("classification", np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 2, 1]))
+    found = KINDS["classification"].scores(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 2, 1]))
     assert found["accuracy"] == pytest.approx(0.8)
     assert found["uar"] == pytest.approx((0.75 + 1) / 2)
     assert found["f1"] == pytest.approx((2 * 1 * 0.75 / 1.75 + 1) / 2)
-    errors = scores("regression", np.array([1.0, 2.0, 6.0]), np.array([1.0, 4.0, 6.0]))
+    errors = KINDS["regression"].scores(np.array([1.0, 2.0, 6.0]), np.array([1.0, 4.0, 6.0]))
     assert errors["rmse"] == pytest.approx(math.sqrt(4 / 3))
     assert errors["mae"] == pytest.approx(2 / 3)
     assert errors["r2"] == pytest.approx(1 - 4 / 14)
@@ -41,7 +44,7 @@ def test_concordance_agrees_with_other_implementations(seed):
     rng = np.random.default_rng(seed)
     true = 45 + 15 * rng.normal(size=97)
     predicted = 40 + seed * (true - 45) + 7 * rng.normal(size=97)
-    found = scores("regression", true, predicted)["ccc"]
+    found = KINDS["regression"].scores(true, predicted)["ccc"]
     assert found == pytest.approx(_ccc(true, predicted), abs=1e-6)
     assert found == pytest.approx(audmetric.concordance_cc(true, predicted), abs=1e-6)
 
@@ -50,11 +53,11 @@ def test_every_metric_is_computed_written_and_usable_as_the_primary_one():
     """The names in `trainers.spec` are those of the scores; errors are the ones of which less is better."""
     true = {"regression": np.array([1.0, 2.0, 4.0]), "binary": np.array([0, 1, 1])}
     true["classification"] = true["binary"]
-    for kind, names in METRICS.items():
-        assert set(names) == set(scores(kind, true[kind], true[kind]))
-        for name in names:
-            assert math.isfinite(chance(kind, true[kind], true[kind], Task(kind=kind, metric=name).primary))
-            assert name in WRITTEN
+    for name, kind in KINDS.items():
+        assert set(kind.metrics) == set(kind.scores(true[name], true[name]))
+        for metric in kind.metrics:
+            assert math.isfinite(kind.chance(true[name], true[name], Task(kind=name, metric=metric).primary))
+            assert metric in WRITTEN
     assert {name for name, how in WRITTEN.items() if not how.higher_is_better} == {
         "rmse", "mae", "wer", "eer", "min_dcf",
     }  # fmt: skip
@@ -64,25 +67,26 @@ def test_every_metric_is_computed_written_and_usable_as_the_primary_one():
 def test_degenerate_folds_have_a_score_and_no_nan(true):
     """One utterance, or a constant label."""
     for predicted in (np.array(true), np.array(true) + 1):
-        assert all(math.isfinite(v) for v in scores("regression", np.array(true), predicted).values())
-    assert score(Task(kind="regression"), np.array(true), np.array(true)) == 1.0
-    assert scores("regression", np.array(true), np.array(true))["ccc"] == 1.0
-    assert scores("regression", np.array(true), np.array(true) + 1)["ccc"] == 0.0
+        assert all(math.isfinite(v) for v in KINDS["regression"].scores(np.array(true), predicted).values())
+    targets = Targets("age", Task(kind="regression"), np.array(true), ())
+    assert targets.score(np.array(true), np.arange(len(true))) == 1.0
+    assert KINDS["regression"].scores(np.array(true), np.array(true))["ccc"] == 1.0
+    assert KINDS["regression"].scores(np.array(true), np.array(true) + 1)["ccc"] == 0.0
 
 
 def test_a_constant_prediction_has_no_concordance():
     """Whatever it is."""
-    assert scores("regression", np.array([1.0, 2.0, 3.0]), np.full(3, 2.0))["ccc"] == 0.0
+    assert KINDS["regression"].scores(np.array([1.0, 2.0, 3.0]), np.full(3, 2.0))["ccc"] == 0.0
 
 
 def test_chance_uses_training_labels_only():
     """The most frequent class, or the mean, of the training part, by whatever metric."""
     train, test = np.array([0, 0, 1]), np.array([1, 1, 0, 1])
-    assert chance("classification", train, test, "accuracy") == 0.25
-    assert chance("classification", train, test, "uar") == 0.5
+    assert KINDS["classification"].chance(train, test, "accuracy") == 0.25
+    assert KINDS["classification"].chance(train, test, "uar") == 0.5
     train, test = np.array([2.0, 4.0]), np.array([5.0, 1.0])
-    assert chance("regression", train, test, "rmse") == pytest.approx(2.0)
-    assert chance("regression", train, test, "ccc") == pytest.approx(0.0)
+    assert KINDS["regression"].chance(train, test, "rmse") == pytest.approx(2.0)
+    assert KINDS["regression"].chance(train, test, "ccc") == pytest.approx(0.0)
 
 
 def test_a_fold_without_labels_does_not_count():

@@ -10,8 +10,8 @@ from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.evaluation.verification import Backend, verify
 from strata.trainers.inputs.data import Dataset, Targets, targets
-from strata.trainers.inputs.scale import CLIP, is_constant
 from strata.trainers.inputs.standardise import Standardise
+from strata.trainers.scale import CLIP, is_constant
 from strata.trainers.spec import Elimination, Experiment, Folds, Task, Verification
 
 AGE = {"age": Task(kind="regression")}

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from strata.trainers.evaluation import plda, verification
+from strata.trainers.evaluation.detection import equal_error_rate
 from strata.trainers.evaluation.verification import verify
 from strata.trainers.inputs.data import Dataset, Segments, TrainingError
 from strata.trainers.spec import Folds, Verification
-from strata.trainers.tasks.metrics import equal_error_rate
 
 DIM, NOISE, SPEAKERS, EACH = 31, 11, 197, 7
 

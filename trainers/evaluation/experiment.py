@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from strata.trainers.evaluation.predictor import Predictor, answers
+from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.folds import Fold, cross_validation, digest, hold_out, notes_on, record, refuse_untestable
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
 from strata.trainers.spec import Experiment, Task
-from strata.trainers.tasks.metrics import chance, scores, summary
+from strata.trainers.tasks.metrics import summary
 from strata.trainers.training.jobs import Job, Trained, told, train_all
 
 
@@ -231,10 +231,9 @@ def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, job: Jo
 
     A head that no training label has reached has no answers: what it says are its random weights.
     """
-    predicted, probabilities = answers(goal, output)
+    predicted, probabilities = goal.kind.answers(output)
     if not goal.known[job.train].any():
-        nothing = np.nan if probabilities is None else -1
-        predicted = np.full_like(predicted, nothing)
+        predicted = np.full_like(predicted, goal.kind.unlabelled)
         probabilities = None if probabilities is None else np.full_like(probabilities, np.nan)
     table[f"{goal.name}.true"] = goal.names(goal.values[job.test])
     table[f"{goal.name}.predicted"] = goal.names(predicted)
@@ -250,17 +249,17 @@ def _is_scored(table: pd.DataFrame, goal: Targets) -> pd.Series:
 def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
     tasks, by_chance = {}, {}
     for goal in plan.goals:
-        kind, primary = goal.task.kind, goal.task.primary
+        kind, primary = goal.kind, goal.task.primary
         per_fold = []
         for _, table in predictions.groupby(["seed", "fold"]):
             table = table[_is_scored(table, goal)]
             true, predicted = (goal.numbers(table[f"{goal.name}.{what}"]) for what in ("true", "predicted"))
-            per_fold.append(scores(kind, true, predicted) if len(true) else {})
+            per_fold.append(kind.scores(true, predicted) if len(true) else {})
         names = next(list(fold) for fold in per_fold if fold)
         tasks[goal.name] = {name: summary([fold.get(name) for fold in per_fold]) for name in names}
         known = goal.known
         sides = [(goal.values[f.train][known[f.train]], goal.values[f.test][known[f.test]]) for f in plan.folds]
-        guesses = [chance(kind, train, test, primary) if len(train) and len(test) else None for train, test in sides]
+        guesses = [kind.chance(train, test, primary) if len(train) and len(test) else None for train, test in sides]
         by_chance[goal.name] = {primary: summary(guesses)["mean"]}
     return {
         "setup": plan.experiment.setup,

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from scipy.special import expit, softmax
 from strata.trainers.inputs.data import Targets
 from strata.trainers.models.model import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
@@ -17,22 +16,6 @@ from strata.trainers.training.fit import EVALUATION_BATCH, outputs
 from torch import nn
 
 FORMAT = 2
-
-
-def answers(goal: Targets, output: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """A task's outputs as predictions.
-
-    Returns:
-        Class numbers [rows] with probabilities float32 [rows, classes]; or values [rows] with None for regression.
-    """
-    if goal.task.kind == "regression":
-        return output[:, 0], None
-    if goal.task.kind == "binary":
-        second = expit(output[:, 0].astype(np.float64))
-        probabilities = np.stack([1 - second, second], axis=1)
-    else:
-        probabilities = softmax(output.astype(np.float64), axis=1)
-    return probabilities.argmax(1), probabilities.astype(np.float32)
 
 
 class Predictor:
@@ -60,7 +43,7 @@ class Predictor:
         result = {}
         for model in self.models:
             for task, output in outputs(model, tensors, np.arange(len(tensors[0]))).items():
-                predicted, probabilities = answers(self.goals[task], output)
+                predicted, probabilities = self.goals[task].kind.answers(output)
                 result[task] = (self.goals[task].names(predicted), probabilities)
         return result
 

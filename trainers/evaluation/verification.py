@@ -17,12 +17,13 @@ from jaxtyping import Bool, Float, Int
 from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
 from strata.trainers.evaluation import plda
+from strata.trainers.evaluation.detection import equal_error_rate, min_dcf
 from strata.trainers.folds import Fold, cross_validation, digest, notes_on, record
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.inputs.data import Dataset, TrainingError, targets
-from strata.trainers.inputs.scale import CLIP, divisor
+from strata.trainers.scale import CLIP, divisor
 from strata.trainers.spec import Folds, Task, Verification
-from strata.trainers.tasks.metrics import equal_error_rate, min_dcf, summary
+from strata.trainers.tasks.metrics import summary
 
 MOST_PAIRS = 2_000_000
 """That a fold scores; of more a sample is drawn, by half of one speaker where there are so many."""

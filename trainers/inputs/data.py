@@ -1,7 +1,6 @@
-"""Labels as numbers: what a task has to predict, and for which utterances it is known.
+"""Utterances with their features and labels, and the labels of one task as numbers.
 
-Values keep the precision in which they were given, float64, from the label to the prediction: a time in seconds since
-1970 differs from the next in the tenth digit, where float32 has seven. Only what a loss is given is float32.
+What numbers they become is for the kind of the task (`trainers.tasks`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,9 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from strata.trainers.inputs.scale import is_constant
 from strata.trainers.spec import Task
-
-MOST = 1e150
-"""That a regression label may be: the squares of larger ones are not finite."""
+from strata.trainers.tasks import KINDS
+from strata.trainers.tasks.contract import Kind
 
 ROUNDING_S = 0.0005
 """That two segments may share without overlapping: tables round times to milliseconds, each by itself."""
@@ -85,48 +82,47 @@ class Targets:
     name: str
     task: Task
     values: np.ndarray
-    """Class numbers, int64 [utterances], -1 where unlabelled; for regression float64, NaN where unlabelled."""
+    """As its kind has them, [utterances]: class numbers, or values."""
     classes: tuple[str, ...]
-    """Names of the classes, sorted; empty for regression."""
+    """Names of the classes, sorted; none where it has no classes."""
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of task it is."""
+        return KINDS[self.task.kind]
 
     @property
     def known(self) -> np.ndarray:
         """Where the label is known, bool [utterances]."""
-        return ~np.isnan(self.values) if self.task.kind == "regression" else self.values >= 0
+        return self.kind.known(self.values)
 
     @property
     def num_outputs(self) -> int:
         """Numbers that a head gives for this task."""
-        return len(self.classes) if self.task.kind == "classification" else 1
+        return self.kind.num_outputs(self.classes)
 
     def scaled(self, train: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """Targets as a loss takes them: regression targets with mean 0 and deviation 1 over the training utterances.
-
-        Constant ones are only centred; how little counts as constant is judged by float64, in which labels are kept,
-        since two that differ were given as different (`inputs.scale`).
-
-        Returns:
-            Class numbers, or float32 (values − mean) / scale, within ± 1e15 so that squares of it are finite; the mean
-            and the scale, 0 and 1 for classes; `training.fit.in_unit` is the way back.
-        """
-        if self.task.kind != "regression":
-            return self.values, 0.0, 1.0
-        known = self.values[train][self.known[train]].astype(np.float64)
-        mean, sd = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
-        scale = 1.0 if is_constant(mean, sd, np.float64) else sd
-        return np.clip((self.values - mean) / scale, -1e15, 1e15).astype(np.float32), mean, scale
+        """Targets as a loss takes them, and mean and scale for `training.fit.in_unit`: see `Kind.scaled`."""
+        return self.kind.scaled(self.values, train)
 
     def names(self, numbers: np.ndarray) -> np.ndarray:
-        """Class numbers as names, None for -1; regression values as they are."""
-        if self.task.kind == "regression":
-            return numbers
-        return np.array([*self.classes, None], dtype=object)[numbers]
+        """Class numbers as names, None for -1; values as they are."""
+        return self.kind.names(numbers, self.classes)
 
     def numbers(self, names: pd.Series) -> np.ndarray:
         """Inverse of `names`, for known labels."""
-        if self.task.kind == "regression":
-            return names.to_numpy(np.float64)
-        return names.map({c: i for i, c in enumerate(self.classes)}).to_numpy(np.int64)
+        return self.kind.numbers(names, self.classes)
+
+    def score(self, answers: np.ndarray, rows: np.ndarray) -> float:
+        """One number between −1 and 1, higher is better, by which tasks of different kinds can be averaged.
+
+        Args:
+            answers: what `Kind.answers` made of the outputs for `rows`.
+            rows: numbers of utterances, some of them labelled.
+        """
+        known = self.known[rows]
+        found = self.kind.scores(self.values[rows][known], answers[known])
+        return found[self.kind.comparable(self.task.primary)]
 
 
 def targets(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] = ()) -> Targets:
@@ -150,33 +146,7 @@ def targets(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] 
     if task.corpora:
         # As objects: a column of whole numbers would become one of floats, in which those beyond 2^53 merge.
         series = series.astype(object).where(np.isin(np.asarray(corpora, dtype=object), task.corpora))
-    if task.kind == "regression":
-        values = pd.to_numeric(series, errors="coerce").to_numpy(np.float64, copy=True, na_value=np.nan)
-        unread = series[np.isnan(values) & series.notna().to_numpy()]
-        if len(unread):
-            raise TrainingError(f"task {name}: label {column!r} must be a number, found {unread.iloc[0]!r}")
-        beyond = series[np.abs(values) > MOST]
-        if len(beyond):
-            raise TrainingError(
-                f"task {name}: label {column!r} must be a finite number, at most ± {MOST:g}, found {beyond.iloc[0]} "
-                f"({len(beyond)} of {int(series.notna().sum())} labels); mend them, or leave them empty"
-            )
-        if len(np.unique(values[~np.isnan(values)])) < 2:
-            raise TrainingError(f"task {name}: label {column!r} has fewer than two distinct values; nothing to learn")
-        return Targets(name, task, values, ())
-    text = series.map(class_name, na_action="ignore")
-    classes = tuple(sorted(text.dropna().unique()))
-    if len(classes) < 2 or (task.kind == "binary" and len(classes) != 2):
-        wanted = "exactly two classes" if task.kind == "binary" else "two classes or more"
-        raise TrainingError(
-            f"task {name}: label {column!r} needs {wanted}, found {len(classes)}: {', '.join(classes[:5])}"
-        )
-    numbers = text.map({c: i for i, c in enumerate(classes)}).fillna(-1).to_numpy(np.int64, copy=True)
-    return Targets(name, task, numbers, classes)
-
-
-def class_name(value: object) -> str:
-    """A label as the name of a class: whole numbers without a point, every digit kept, so that no two classes merge."""
-    if isinstance(value, float | np.floating):
-        return str(int(value)) if value.is_integer() else repr(float(value))
-    return str(value)
+    try:
+        return Targets(name, task, *KINDS[task.kind].read(series))
+    except ValueError as error:
+        raise TrainingError(f"task {name}: label {column!r} {error}") from None

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from strata.trainers.inputs.scale import CLIP, divisor
+from strata.trainers.scale import CLIP, divisor
 from torch import Tensor, nn
 
 
 class Standardise(nn.Module):
     """(x − mean) / sd, for every layer and dimension of a view, within ± `CLIP`; 0 where training data are constant.
 
-    See `inputs.scale` for both.
+    See `trainers.scale` for both.
     """
 
     def __init__(self, num_layers: int, dim: int):

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from joblib import delayed
-from strata.trainers.evaluation.predictor import answers
 from strata.trainers.folds import Fold, cross_validation, hold_out, refuse_untestable
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.search.elimination import LayerElimination, Round
 from strata.trainers.spec import Elimination, Pooling, Task
 from strata.trainers.tasks.losses import task_loss
-from strata.trainers.tasks.metrics import score
 from strata.trainers.training.fit import EVALUATION_BATCH, fit, outputs
 from strata.trainers.training.jobs import refuse_not_finite, side_by_side
 from strata.trainers.training.together import Ran, Run, Together
@@ -202,9 +200,8 @@ class _Rounds:
     def _scores(self, ran: Ran, rows: np.ndarray, part: slice) -> dict[str, float]:
         result = {}
         for goal in self.goals:
-            known = goal.known[rows]
-            predicted, _ = answers(goal, ran.answers[goal.name][part])
-            result[goal.name] = score(goal.task, goal.values[rows][known], predicted[known])
+            predicted, _ = goal.kind.answers(ran.answers[goal.name][part])
+            result[goal.name] = goal.score(predicted, rows)
         return result | {"mean": float(np.mean(list(result.values())))}
 
 

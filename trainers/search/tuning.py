@@ -29,12 +29,10 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 from strata.trainers.evaluation.experiment import plan
-from strata.trainers.evaluation.predictor import answers
 from strata.trainers.folds import Fold
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError
 from strata.trainers.search.space import Space
 from strata.trainers.spec import Experiment, Range, Task
-from strata.trainers.tasks.metrics import score
 from strata.trainers.training.jobs import Job, Stopped, Trained, train, train_all
 
 STARTUP = 5
@@ -279,9 +277,8 @@ class _Search:
             if each.error:
                 raise _Failed(str(each.error))
             for goal in job.goals:
-                known = goal.known[rows]
-                predicted, _ = answers(goal, each.answers[goal.name])
-                found[goal.name].append(score(goal.task, goal.values[rows][known], predicted[known]))
+                predicted, _ = goal.kind.answers(each.answers[goal.name])
+                found[goal.name].append(goal.score(predicted, rows))
         epochs = max(len(each.curve) for each in trained)
         return {name: float(np.mean(values)) for name, values in found.items()}, epochs
 

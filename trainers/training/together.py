@@ -17,10 +17,10 @@ from jaxtyping import Float, Int64
 from strata.trainers.folds import Fold
 from strata.trainers.inputs.data import Targets, TrainingError
 from strata.trainers.inputs.standardise import Standardise
-from strata.trainers.models.stack import Stack
 from strata.trainers.spec import Elimination
 from strata.trainers.training.fit import in_unit
 from strata.trainers.training.memory import keep_memory
+from strata.trainers.training.stack import Stack
 from torch import Tensor, nn
 
 TABLE_BYTES = 2 * 2**30
@@ -182,9 +182,8 @@ class Together:
         """For each task [runs, batch]; what fills up is unlabelled."""
         labels = []
         for number, goal in enumerate(self.goals):
-            unlabelled = float("nan") if goal.task.kind == "regression" else -1
             found = [self._targets[c.run.fold][number][0][part] for c, part in zip(courses, rows, strict=True)]
-            labels.append(nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=unlabelled))
+            labels.append(nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=goal.kind.unlabelled))
         return labels
 
 
