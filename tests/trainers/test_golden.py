@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 from strata.trainers import revisions, spec
 from strata.trainers.modules.poolings import POOLINGS
+from strata.trainers.tasks import KINDS
 from strata.trainers.training.balancing import BALANCINGS
 
 from tests.trainers.golden import CASES, FILE, RAISE, as_json, differences, may_replace
@@ -58,7 +59,7 @@ def test_all_that_can_be_chosen_has_a_number():
         "pooling": choices(spec.Experiment, "pooling") | set(POOLINGS),
         "fusion": choices(spec.Fusion, "kind"),
         "task": choices(spec.Task, "kind"),
-        "loss": {loss for losses in spec.LOSSES.values() for loss in losses},
+        "loss": {loss for kind in KINDS.values() for loss in kind.losses},
         "balancing": choices(spec.Optimisation, "balancing") | set(BALANCINGS),
         "batches": choices(spec.Optimisation, "batches"),
         "importance": choices(spec.Elimination, "importance"),
