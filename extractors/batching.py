@@ -82,4 +82,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError"):
         return True
     text = str(error).lower()
-    return any(phrase in text for phrase in ("out of memory", "can't allocate memory", "not enough memory"))
+    # The last is cuBLAS's and cuDNN's, whose own buffers did not fit.
+    phrases = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+    return any(phrase in text for phrase in phrases)

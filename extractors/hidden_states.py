@@ -114,6 +114,7 @@ class Totals:
         self._layers = layers
         self._sums: list[np.ndarray | float] = [0.0] * num_utterances
         self._num_frames = [0] * num_utterances
+        self._means: list[np.ndarray | None] = [None] * num_utterances
         self._frames: list[dict[str, dict[int, np.ndarray]]] = [
             {name: {} for name in frame_layers} for _ in range(num_utterances)
         ]
@@ -132,13 +133,17 @@ class Totals:
             for name, hidden in tap.frames.items()
         }
         added = {utterance: self._sums[utterance] for utterance in utterances}
-        for index, utterance in enumerate(utterances):
-            added[utterance] = added[utterance] + sums[index]
+        counts = {utterance: self._num_frames[utterance] for utterance in utterances}
         items = list(zip(utterances, tap.windows, strict=True))
-        for utterance, total in added.items():  # from here on nothing needs memory
-            self._sums[utterance] = total
         for index, (utterance, window) in enumerate(items):
-            self._num_frames[utterance] += window.last - window.first
+            added[utterance] = added[utterance] + sums[index]
+            counts[utterance] += window.last - window.first
+        # Now, while a GPU works on the batch to come, and not at the end, when it would have nothing to do.
+        means = {utterance: (total / counts[utterance]).astype(np.float32) for utterance, total in added.items()}
+        for utterance, total in added.items():  # from here on nothing needs memory
+            self._sums[utterance], self._num_frames[utterance] = total, counts[utterance]
+            self._means[utterance] = means[utterance]
+        for index, (utterance, window) in enumerate(items):
             for name, parts in self._frames[utterance].items():
                 parts[window.start] = kept[name][index]
 
@@ -146,9 +151,9 @@ class Totals:
         """What the windows of each utterance come to."""
         return [
             HiddenStates(
-                (sums / num_frames).astype(np.float32),
+                mean,
                 num_frames,
                 {name: np.concatenate([parts[start] for start in sorted(parts)]) for name, parts in frames.items()},
             )
-            for sums, num_frames, frames in zip(self._sums, self._num_frames, self._frames, strict=True)
+            for mean, num_frames, frames in zip(self._means, self._num_frames, self._frames, strict=True)
         ]

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
+
+_FLOOR = 1e-7
+"""Added to the variance by `Wav2Vec2FeatureExtractor`: silence gives zeros, never NaN."""
 
 
 @dataclass(frozen=True)
@@ -18,29 +23,53 @@ class Padded:
     """float32 [batch, samples], zeros at the end."""
     lengths: Sequence[int]
     """Samples of each."""
+    raw: Sequence[bool]
+    """Of each, whether it is still to be normalised."""
 
     @property
     def is_padded(self) -> bool:
         """Whether there are any such zeros."""
         return min(self.lengths) != max(self.lengths)
 
-    @property
-    def valid(self) -> np.ndarray:
-        """bool [batch, samples], false where there are."""
-        return np.arange(self.waveforms.shape[1]) < np.array(self.lengths)[:, None]
 
+def pad(
+    waveforms: Sequence[np.ndarray], moments: Sequence[tuple[float, float] | None], *, pinned: bool = False
+) -> Padded:
+    """One batch of waveforms [samples], less the mean and divided by the scale that go with each.
 
-def pad(waveforms: Sequence[np.ndarray], moments: Sequence[tuple[float, float]]) -> Padded:
-    """One batch of waveforms [samples], less the mean and divided by the scale that go with each."""
+    Args:
+        waveforms: float32, each a whole utterance or a window of one.
+        moments: of the utterances; None leaves it to `normalised` to take those of the waveform.
+        pinned: in memory from which a GPU copies by itself.
+    """
     lengths = [len(waveform) for waveform in waveforms]
-    rows = np.zeros((len(waveforms), max(lengths)), dtype=np.float32)
-    for row, waveform, (mean, scale) in zip(rows, waveforms, moments, strict=True):
+    rows = torch.zeros(len(waveforms), max(lengths), pin_memory=pinned).numpy()
+    for row, waveform, known in zip(rows, waveforms, moments, strict=True):
         valid = row[: len(waveform)]
-        np.subtract(waveform, mean, out=valid)
-        valid /= scale
-    return Padded(rows, lengths)
+        if known is None:
+            valid[:] = waveform
+        else:
+            np.subtract(waveform, known[0], out=valid)
+            valid /= known[1]
+    return Padded(rows, lengths, [known is None for known in moments])
 
 
 def moments(waveform: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Mean and scale of `do_normalize`, as `Wav2Vec2FeatureExtractor` takes them: silence gives zeros, never NaN."""
-    return waveform.mean(), np.sqrt(waveform.var() + np.float32(1e-7))
+    """Mean and scale of `do_normalize`, as `Wav2Vec2FeatureExtractor` takes them."""
+    return waveform.mean(), np.sqrt(waveform.var() + np.float32(_FLOOR))
+
+
+def normalised(waveforms: Tensor, lengths: Tensor, raw: Tensor) -> Tensor:
+    """As `pad` does where it is given the moments, on a device that has all rows at once.
+
+    Args:
+        waveforms: float32 [batch, samples] of a `Padded`.
+        lengths: [batch], its own.
+        raw: bool [batch], likewise: all other rows stay as they are.
+    """
+    count = lengths[:, None]
+    mean = waveforms.sum(dim=1, keepdim=True) / count
+    padding = torch.arange(waveforms.shape[1], device=waveforms.device) >= count
+    centred = (waveforms - mean).masked_fill_(padding, 0)
+    scale = (centred.square().sum(dim=1, keepdim=True) / count + _FLOOR).sqrt_()
+    return torch.where(raw[:, None], centred / scale, waveforms)

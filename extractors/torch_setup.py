@@ -4,7 +4,7 @@ Knows no model: a family's own file says which network it runs.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from types import ModuleType
@@ -43,14 +43,20 @@ def batch_seconds(batch_s: float | None, device: torch.device, bytes_per_s: floa
         # A few seconds of a full-size model keep a CPU busy; larger batches leave its caches (measured: 10 to 20 %
         # slower).
         return 8.0
+    return fitting_seconds(free_bytes(device), bytes_per_s)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Of a GPU's memory: what nobody has, and what PyTorch holds for later, which a model that ran before has left."""
     free, _ = torch.cuda.mem_get_info(device)
-    return fitting_seconds(free, bytes_per_s)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def fitting_seconds(free_bytes: float, bytes_per_s: float) -> float:
-    """Seconds of audio that a device with so much free memory takes at once: up to eight minutes, beyond which no chip
-    is any busier, and never less than one window's worth, since a batch that does not fit is halved anyway."""
-    return min(480.0, max(10.0, 0.6 * free_bytes / bytes_per_s))
+    """Seconds of audio that a device with so much free memory takes at once: up to four minutes, beyond which no chip
+    is any busier (an H100 is less so), and never less than one window's worth, since a batch that does not fit is
+    halved anyway."""
+    return min(240.0, max(10.0, 0.6 * free_bytes / bytes_per_s))
 
 
 class TorchExtractor(AudioExtractor):
@@ -94,23 +100,31 @@ def inference(compute_dtype: str = "float32") -> Iterator[None]:
     By default cuDNN computes convolutions in TF32, whose ten bits of mantissa are far from the 1e-4 that is promised
     between one device or batch and another: so it is switched on only where `compute_dtype` asks for it. And where
     somebody has allowed a CPU to shorten factors to bfloat16, that is off.
+
+    So is cuDNN's fused attention, beside which PyTorch has two others: it plans anew for every shape and keeps all
+    plans for as long as a thread lives, and processes in which threads that had used it ended broke off, their heap
+    spoilt.
     """
     on_gpu = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
     knobs = (*on_gpu, torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul)
     before = [knob.fp32_precision for knob in knobs]
+    cudnn_attends = torch.backends.cuda.cudnn_sdp_enabled()
     try:
+        torch.backends.cuda.enable_cudnn_sdp(False)
         for knob in knobs:
             knob.fp32_precision = "tf32" if compute_dtype == "tf32" and knob in on_gpu else "ieee"
         with torch.inference_mode():
             yield
     finally:
+        torch.backends.cuda.enable_cudnn_sdp(cudnn_attends)
         for knob, precision in zip(knobs, before, strict=True):
             knob.fp32_precision = precision
 
 
-def to_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
-    """An array on the device. A copy to a GPU is from pinned memory, so that nobody waits for it."""
-    tensor = torch.from_numpy(values)
+def to_device(values: np.ndarray | Sequence, device: torch.device) -> torch.Tensor:
+    """An array, or the one that a list makes, on the device. A copy to a GPU is from pinned memory, so that nobody
+    waits for it."""
+    tensor = torch.from_numpy(np.asarray(values))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

@@ -42,6 +42,8 @@ from strata.extractors.sources import find, hash_files, hash_settings
 from strata.extractors.torch_setup import DTYPES, TorchExtractor, inference, refuse_tf32, to_device
 from strata.extractors.transformers.checkpoints import SPEECH_MODELS, load_model, read_tensors, transformers
 from strata.extractors.transformers.emotion import RegressionHead
+from strata.extractors.transformers.front_end import FrontEnd, NormalisedConvolution, PositionalConvolution
+from strata.extractors.transformers.fused_norm import fuse_norms
 from strata.extractors.transformers.group_norm import ValidGroupNorm, patch_front_end
 from strata.extractors.transformers.miniature import make_miniature
 from strata.extractors.transformers.settings import OPTIONAL, PREPROCESSOR, WEIGHTS, read_preprocessor, read_settings
@@ -52,6 +54,8 @@ from torch import nn
 
 _PROBE = (16_001, 9_973)
 """Samples of the sounds on which a number format is tried."""
+_GroupNorm = ValidGroupNorm | NormalisedConvolution | None
+"""What is told the valid frames of each batch, where a front end has it."""
 _WHISPER_SECONDS = 30.0
 _WHISPER_STRIDE = 320  # a hop of 160 samples, halved by the second convolution
 
@@ -145,7 +149,19 @@ class TransformersExtractor(TorchExtractor):
             for utterance, waveform in enumerate(waveforms)
             for piece in plan(len(waveform), self._grid, window, overlap)
         ]
-        moments = [padding.moments(waveform) if self._normalize else (0.0, 1.0) for waveform in waveforms]
+        known: dict[int, tuple[float, float]] = {}
+
+        def moments(utterance: int, piece: Window) -> tuple[float, float] | None:
+            """Of the whole utterance, when its turn comes: a GPU waits for no other's, and takes them itself where it
+            has all of the utterance."""
+            if not self._normalize:
+                return 0.0, 1.0
+            if self._device.type == "cuda" and piece.stop - piece.start == len(waveforms[utterance]):
+                return None
+            if utterance not in known:
+                known[utterance] = padding.moments(waveforms[utterance])
+            return known[utterance]
+
         totals = Totals(len(waveforms), self.layer_names, self.frame_layers)
         under_way: list[tuple[list[int], Tap]] = []
 
@@ -158,8 +174,9 @@ class TransformersExtractor(TorchExtractor):
             utterances = [pieces[index][0] for index in batch]
             windows = [pieces[index][1] for index in batch]
             cut = [waveforms[u][piece.start : piece.stop] for u, piece in zip(utterances, windows, strict=True)]
+            inputs = padding.pad(cut, list(map(moments, utterances, windows)), pinned=self._device.type == "cuda")
             with inference(self._view.compute_dtype):
-                tap = self._run(padding.pad(cut, [moments[u] for u in utterances]), windows)
+                tap = self._run(inputs, windows)
                 tap.send()
             fetch()  # the batch before: what a GPU has computed is put together while it works on this one
             under_way.append((utterances, tap))
@@ -214,9 +231,7 @@ class TransformersExtractor(TorchExtractor):
         """Runs the model; its last hidden state [batch, time, dim]."""
         return self._compute(inputs, self._network, self._group_norm, DTYPES[self._view.compute_dtype])
 
-    def _compute(
-        self, inputs: Padded, network: nn.Module, group_norm: ValidGroupNorm | None, dtype: torch.dtype
-    ) -> torch.Tensor:
+    def _compute(self, inputs: Padded, network: nn.Module, group_norm: _GroupNorm, dtype: torch.dtype) -> torch.Tensor:
         """As `_forward`, by a network in that number format."""
         if self._is_whisper:
             waveforms = [row[:length] for row, length in zip(inputs.waveforms, inputs.lengths, strict=True)]
@@ -224,14 +239,15 @@ class TransformersExtractor(TorchExtractor):
                 waveforms, sampling_rate=SAMPLING_RATE, return_tensors="np", device=self.device
             )
             return network(to_device(features["input_features"], self._device).to(dtype)).last_hidden_state
-        mask = None
-        if inputs.is_padded:
-            mask = to_device(inputs.valid, self._device).long()
+        waveforms, lengths = to_device(inputs.waveforms, self._device), to_device(inputs.lengths, self._device)
+        if any(inputs.raw):
+            waveforms = padding.normalised(waveforms, lengths, to_device(inputs.raw, self._device))
         if group_norm is not None:
             first = FrameGrid.of_convolutions(list(self._config.conv_kernel[:1]), list(self._config.conv_stride[:1]))
-            valid_frames = [first.num_frames(length) for length in inputs.lengths]
-            group_norm.valid_frames = valid_frames if inputs.is_padded else None
-        return network(to_device(inputs.waveforms, self._device).to(dtype), attention_mask=mask).last_hidden_state
+            group_norm.valid_frames = [first.num_frames(length) for length in inputs.lengths]
+        # Of a mask, transformers asks for the number of valid samples, its sum, and for nothing else.
+        mask = lengths[:, None] if inputs.is_padded else None
+        return network(waveforms.to(dtype), attention_mask=mask).last_hidden_state
 
     def _cut_config(self) -> Any:
         config = type(self._config).from_dict(self._config.to_dict())
@@ -239,7 +255,7 @@ class TransformersExtractor(TorchExtractor):
         return config
 
     @cached_property
-    def _loaded(self) -> tuple[nn.Module, ValidGroupNorm | None, RegressionHead | None]:
+    def _loaded(self) -> tuple[nn.Module, _GroupNorm, RegressionHead | None]:
         """The encoder, its front end's norm where that must know lengths, and the head whose logits are wanted."""
         source = self._view.source
         refuse_tf32(self._device, self._view.compute_dtype)
@@ -256,12 +272,23 @@ class TransformersExtractor(TorchExtractor):
         if not self._is_whisper:
             group_norm = patch_front_end(model.feature_extractor.conv_layers)
             _fold_weight_norm(model.encoder.pos_conv_embed.conv)
+            if self._device.type == "cuda":
+                group_norm = self._quicken(model, group_norm)
         model = model.to(self._device)
         if self._view.compute_dtype != "float32":
             self._shorten(model, group_norm)
         return model, group_norm, head
 
-    def _shorten(self, network: nn.Module, group_norm: ValidGroupNorm | None) -> None:
+    def _quicken(self, network: nn.Module, group_norm: _GroupNorm) -> _GroupNorm:
+        """Gives a speech model's network what suits a GPU, in place; what has become of its group norm."""
+        front_end = network.feature_extractor = FrontEnd(network.feature_extractor)
+        if self._view.compute_dtype != "float32":  # in which cuDNN's is quicker
+            embedding = network.encoder.pos_conv_embed
+            embedding.conv = PositionalConvolution(embedding.conv)
+        fuse_norms(network)
+        return group_norm and front_end.group_norm
+
+    def _shorten(self, network: nn.Module, group_norm: _GroupNorm) -> None:
         """Brings a float32 network into the view's number format, which is first seen to work here: alone, and in a
         padded batch.
 
@@ -300,7 +327,7 @@ class TransformersExtractor(TorchExtractor):
         return self._loaded[0]
 
     @property
-    def _group_norm(self) -> ValidGroupNorm | None:
+    def _group_norm(self) -> _GroupNorm:
         return self._loaded[1]
 
     @property

@@ -58,3 +58,4 @@ def test_other_errors_pass():
         run_halving([1, 1], 2, compute)
     assert not is_out_of_memory(KeyError("memory"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))

@@ -158,26 +158,6 @@ def test_wavlm_attends_as_eagerly(is_padded):
         torch.testing.assert_close(one[valid], other[valid], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("affine", [True, False])
-def test_both_ways_to_normalise_valid_frames_agree(affine):
-    """One utterance after the other, and all at once; padding comes out as zero, far from zero or not."""
-    torch.manual_seed(0)
-    norm = ValidGroupNorm(7, 7, affine=affine)
-    if affine:
-        torch.nn.init.normal_(norm.weight)
-        torch.nn.init.normal_(norm.bias)
-    norm.valid_frames = [31, 2, 17]
-    hidden = torch.randn(3, 7, 31) + 50
-    with torch.inference_mode():
-        expected, found = norm(hidden), norm._at_once(hidden)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert not found[1, :, 2:].any()
-    with torch.inference_mode():
-        short = norm.bfloat16()._at_once((hidden - 50).bfloat16())
-    assert short.dtype == torch.bfloat16
-    torch.testing.assert_close(short.float(), expected, rtol=0, atol=0.1)
-
-
 def test_a_batch_that_could_not_be_fetched_is_not_lost(load, sounds, relative_error, monkeypatch):
     """Memory that runs out while the batch before is being fetched costs neither of the two, nor counts one twice."""
     from strata.extractors.hidden_states import Totals
