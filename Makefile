@@ -36,6 +36,7 @@ bench: $(VENV)/.core
 	python -m benchmarks.scale
 	python -m benchmarks.memory
 	python -m benchmarks.extraction
+	python -m benchmarks.extraction_gpu
 	python -m benchmarks.precision
 	python -m benchmarks.heads
 	python -m benchmarks.elimination

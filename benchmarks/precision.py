@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE
+from strata.extractors.speed import device_name
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -78,16 +79,19 @@ def main() -> None:
                     found = _pooled(view | {"compute_dtype": number_format}, waveforms, device)
                 rows.append([name, number_format + (" (emulated)" if emulated else ""), *_cells(exact, found)])
     lines = [
-        f"All layers pooled, random weights, {len(waveforms)} utterances of noise, computed on {device}, PyTorch "
+        f"All layers pooled, random weights, {len(waveforms)} utterances of noise, on {device_name(device)}, PyTorch "
         f"{torch.__version__}.",
         "A layer's error: its largest difference from float32 over its largest value, of the worst utterance. In",
         "parentheses the relative error in L2, the more telling of the two: all dimensions count, and a few large",
         "ones, which speech models have, do not hide the error of the others. Random weights: indications only.",
-        "Emulated: the factors of matrix products, convolutions and attention are rounded to TF32's ten bits of",
-        "mantissa; attention's own weights are not.",
     ]
+    if device == "cpu":
+        lines += [
+            "Emulated: the factors of matrix products, convolutions and attention are rounded to TF32's ten bits of",
+            "mantissa; attention's own weights are not.",
+        ]
     header = ["model", "compute_dtype", "layer 0", "middle layer", "last layer", "worst layer"]
-    write_table("Number formats", COMMAND, header, rows, "\n".join(lines))
+    write_table("Number formats" + (" on a GPU" if device == "cuda" else ""), COMMAND, header, rows, "\n".join(lines))
 
 
 def _pooled(view: dict[str, object], waveforms: Sequence[np.ndarray], device: str) -> np.ndarray:
