@@ -44,7 +44,7 @@ def _of_files(given: Namespace) -> None:
 def run(
     model: Path,
     files: Sequence[str],
-    target: Path,
+    output: Path,
     study: Path | None,
     device: str,
     batch_s: float | None,
@@ -55,7 +55,7 @@ def run(
     Args:
         model: its folder, or the one of the experiment's results that holds it.
         files: of audio; `-` stands for those that standard input names, one per line.
-        target: the `.npy` file.
+        output: the `.npy` file.
         study: where relative folders of checkpoints begin; None: in the study around the model, else here.
         device: see `extractors.load`.
         batch_s: see `extractors.load`.
@@ -65,8 +65,8 @@ def run(
         StageError: no model, one without an embedding, or files that could not be used; the others' embeddings have
             been written by then.
     """
-    if target.suffix != ".npy":
-        raise StageError(f"--output: expected a file that ends in .npy, got {target}")
+    if output.suffix != ".npy":
+        raise StageError(f"--output: expected a file that ends in .npy, got {output}")
     from strata.trainers.evaluation.predictor import Predictor  # torch, only now
 
     folder = predict.find(model)
@@ -89,8 +89,8 @@ def run(
     embeddings = np.concatenate(found) if found else np.empty((0, width), np.float32)
     buffer = io.BytesIO()
     np.save(buffer, embeddings)
-    write_if_changed(target, buffer.getvalue())
-    say(f"{target}: {len(embeddings)} embeddings of {width} numbers")
+    write_if_changed(output, buffer.getvalue())
+    say(f"{output}: {len(embeddings)} embeddings of {width} numbers")
     if failures:
         raise StageError(
             f"{failures} of {len(embeddings)} files cannot be used, their rows are NaN; mend them, or leave them out"

@@ -45,9 +45,9 @@ def run(folder: Path, recipe: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with files("strata.recipes").joinpath(f"{recipe}.yaml").open("rb") as source:
         _copy(source, folder / "params.yaml")
-    for name, target in STUDY_FILES.items():
-        with files("strata.pipeline.study").joinpath("templates", name).open("rb") as source:
-            _copy(source, folder / target)
+    for template, name in STUDY_FILES.items():
+        with files("strata.pipeline.study").joinpath("templates", template).open("rb") as source:
+            _copy(source, folder / name)
     for name in ("features", "embeddings", "results"):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / ".gitkeep").touch()
@@ -66,9 +66,9 @@ def run(folder: Path, recipe: str) -> None:
     say(f"{folder} is ready: edit {folder / 'params.yaml'}, then `cd {folder} && dvc repro`")
 
 
-def _copy(source, target: Path) -> None:
-    if not target.exists():
-        with open(target, "wb") as file:
+def _copy(source, path: Path) -> None:
+    if not path.exists():
+        with open(path, "wb") as file:
             shutil.copyfileobj(source, file)
 
 

@@ -1,8 +1,8 @@
 """`strata predict --model results/<experiment>/model FILE…`: audio in, every task's answer out.
 
 Reads a model that `strata train` wrote, which is all that it needs besides the views' checkpoints: no study, no store.
-Files are decoded ahead of the models, portion by portion, and answered in their order; what is printed, and how, is
-for `commands.predictions`. A file that cannot be used gets a line that says why, and the others their answers.
+Files are decoded ahead of the models, portion by portion, and predicted in their order; what is printed, and how, is
+for `commands.predictions`. A file that cannot be used gets a line that says why, and the others their predictions.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -17,7 +17,7 @@ from strata.extractors.audio import Channel
 from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.links import dangling
 from strata.extractors.miniatures import PREFIX
-from strata.pipeline.commands.predictions import Answered, Lines, Table, single
+from strata.pipeline.commands.predictions import FilePrediction, Lines, Table, single
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import upstreams
 from strata.pipeline.extraction.portions import STDIN, Portion, named, portions
@@ -83,7 +83,7 @@ def run(
     channel: Channel,
     as_json: bool,
 ) -> None:
-    """Prints the answers of a model, a line for each file.
+    """Prints the predictions of a model, a line for each file.
 
     Args:
         model: its folder, or the one of the experiment's results that holds it.
@@ -96,7 +96,7 @@ def run(
 
     Raises:
         StageError: no model, one of other views than can be had here, or files that could not be used; what could be
-            answered has been printed by then.
+            predicted has been printed by then.
     """
     if batch_s is not None and not batch_s > 0:
         raise StageError(f"--batch-s: expected a positive number of seconds of audio, got {batch_s:g}")
@@ -109,7 +109,7 @@ def run(
         say_notices(config)
         output = Lines() if as_json else Table(predictor.goals, files if STDIN not in files else None)
         total = failed = 0
-        for file, outcome in _answers(predictor, views, named(files), channel):
+        for file, outcome in _predictions(predictor, views, named(files), channel):
             total += 1
             failed += isinstance(outcome, Failure)
             output.print(file, outcome)
@@ -136,7 +136,7 @@ def find(model: Path) -> Path:
 
 
 def say_notices(config: Mapping[str, object]) -> None:
-    """Why the answers are none, or what may not be done with them, on one line."""
+    """Why the predictions are none, or what may not be done with them, on one line."""
     views = config["views"]
     miniatures = [name for name, section in views.items() if str(section.get("source", "")).startswith(PREFIX)]
     reasons = [notice.sentence for notice in notices.about(config.get("synthetic_corpora", []), miniatures)]
@@ -146,20 +146,20 @@ def say_notices(config: Mapping[str, object]) -> None:
         say(" ".join(reasons))
 
 
-def _answers(
+def _predictions(
     predictor: "Predictor", views: Mapping[str, Upstream], names: Iterable[str], channel: Channel
-) -> Iterator[tuple[str, Answered | Failure]]:
+) -> Iterator[tuple[str, FilePrediction | Failure]]:
     """Every file with what the model says of it, in order."""
     for portion in portions(views, names, channel):
         if portion.rows:
-            _answer(predictor, portion)
+            _predict(predictor, portion)
         yield from zip(portion.files, portion.outcomes, strict=True)
 
 
-def _answer(predictor: "Predictor", portion: Portion) -> None:
-    """Puts the model's answers in the place of the waveforms."""
+def _predict(predictor: "Predictor", portion: Portion) -> None:
+    """Puts the model's predictions in the place of the waveforms."""
     given = predictor(portion.features)
-    numbers = [answers if shares is None else shares.sum(axis=1) for answers, shares in given.values()]
+    numbers = [predicted if shares is None else shares.sum(axis=1) for predicted, shares in given.values()]
     finite = np.isfinite(np.stack(numbers).astype(np.float64)).all(axis=0)
     for place, row in enumerate(portion.rows):
         if not finite[place]:
@@ -168,4 +168,4 @@ def _answer(predictor: "Predictor", portion: Portion) -> None:
             )
             continue
         tasks = {task: single(predictor.goals[task], *given[task], place) for task in predictor.goals}
-        portion.outcomes[row] = Answered(len(portion.outcomes[row]) / SAMPLING_RATE, tasks)
+        portion.outcomes[row] = FilePrediction(len(portion.outcomes[row]) / SAMPLING_RATE, tasks)

@@ -19,41 +19,41 @@ _NUMBER_WIDTH = 10
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """One task's."""
 
-    answer: str | float
+    value: str | float
     """Name of a class, or a value."""
     probabilities: Mapping[str, float] | None
     """By class; None for values."""
 
     def as_json(self) -> dict[str, object]:
-        """Its fields by name, with the answer's own probability."""
+        """Its fields by name, with the probability of its own class."""
         if self.probabilities is None:
-            return {"answer": self.answer}
-        probability = self.probabilities[self.answer]
-        return {"answer": self.answer, "probability": probability, "probabilities": dict(self.probabilities)}
+            return {"answer": self.value}
+        probability = self.probabilities[self.value]
+        return {"answer": self.value, "probability": probability, "probabilities": dict(self.probabilities)}
 
     def as_text(self) -> str:
         """`s01 (93 %)`, or a value with two decimals."""
         if self.probabilities is None:
-            return number(self.answer)
-        return f"{self.answer} ({self.probabilities[self.answer]:.0%})".replace("%", " %")
+            return number(self.value)
+        return f"{self.value} ({self.probabilities[self.value]:.0%})".replace("%", " %")
 
 
 @dataclass(frozen=True)
-class Answered:
+class FilePrediction:
     """All of one file's."""
 
     duration_s: float
-    tasks: Mapping[str, Answer]
+    tasks: Mapping[str, Prediction]
 
 
-def single(goal: Targets, answers: np.ndarray, probabilities: np.ndarray | None, row: int) -> Answer:
-    """The answer in one row of what a predictor gives for a task."""
+def single(target: Targets, predicted: np.ndarray, probabilities: np.ndarray | None, row: int) -> Prediction:
+    """The prediction in one row of what a predictor gives for a task."""
     if probabilities is None:
-        return Answer(float(answers[row]), None)  # all its digits: a time in seconds since 1970 has ten
-    return Answer(str(answers[row]), dict(zip(goal.classes, map(_plain, probabilities[row]), strict=True)))
+        return Prediction(float(predicted[row]), None)  # all its digits: a time in seconds since 1970 has ten
+    return Prediction(str(predicted[row]), dict(zip(target.classes, map(_plain, probabilities[row]), strict=True)))
 
 
 def _plain(value: np.float32) -> float:
@@ -64,12 +64,12 @@ def _plain(value: np.float32) -> float:
 class Lines:
     """JSON, one object per line and file."""
 
-    def print(self, file: str, outcome: Answered | Failure) -> None:
+    def print(self, file: str, outcome: FilePrediction | Failure) -> None:
         """One file's line."""
         if isinstance(outcome, Failure):
             content = {"file": file, "error": outcome.reason}
         else:
-            tasks = {name: answer.as_json() for name, answer in outcome.tasks.items()}
+            tasks = {name: one.as_json() for name, one in outcome.tasks.items()}
             content = {"file": file, "duration_s": round(outcome.duration_s, 3), "tasks": tasks}
         print(json.dumps(content), flush=True)  # ASCII: names of files need not be text
 
@@ -77,27 +77,27 @@ class Lines:
 class Table:
     """Aligned columns: the file and every task."""
 
-    def __init__(self, goals: Mapping[str, Targets], files: Sequence[str] | None):
+    def __init__(self, targets: Mapping[str, Targets], files: Sequence[str] | None):
         """Prints the heading.
 
         Args:
-            goals: the tasks, with the names of their classes.
+            targets: the tasks, with the names of their classes.
             files: all there will be; None where nobody knows.
         """
         lengths = [MOST_FILE_WIDTH] if files is None else [len("file"), *map(len, files)]
         self._file_width = min(max(lengths), MOST_FILE_WIDTH)
-        longest = {name: max(map(len, goal.classes), default=0) for name, goal in goals.items()}
-        self._is_number = [not goal.classes for goal in goals.values()]
+        longest = {name: max(map(len, target.classes), default=0) for name, target in targets.items()}
+        self._is_number = [not target.classes for target in targets.values()]
         self._widths = [
             max(len(name), _NUMBER_WIDTH if is_number else length + len(" (100 %)"))
             for (name, length), is_number in zip(longest.items(), self._is_number, strict=True)
         ]
-        print(self._line("file", list(goals)))
+        print(self._line("file", list(targets)))
         print("─" * (self._file_width + sum(self._widths) + 2 * len(self._widths)), flush=True)
 
-    def print(self, file: str, outcome: Answered | Failure) -> None:
-        """One file's row; where there are no answers, the reason stands in their place."""
-        cells = [answer.as_text() for answer in outcome.tasks.values()] if isinstance(outcome, Answered) else None
+    def print(self, file: str, outcome: FilePrediction | Failure) -> None:
+        """One file's row; where there are no predictions, the reason stands in their place."""
+        cells = [one.as_text() for one in outcome.tasks.values()] if isinstance(outcome, FilePrediction) else None
         shown = "".join(letter if letter.isprintable() else "�" for letter in file)
         if len(shown) > self._file_width:
             shown = "…" + shown[len(shown) - self._file_width + 1 :]

@@ -23,10 +23,10 @@ from strata.pipeline.corpora import (
     timit,
     voxceleb1,
 )
-from strata.pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from strata.pipeline.corpora.contract import CorpusError, CorpusSection, Problem, Utterance
 from strata.pipeline.errors import nearest
 
-__all__ = ["ADAPTERS", "Corpus", "CorpusError", "Problem", "Section", "Utterance", "adapter"]
+__all__ = ["ADAPTERS", "Corpus", "CorpusError", "CorpusSection", "Problem", "Utterance", "adapter"]
 
 ADAPTERS: dict[str, ModuleType] = {
     "baved": baved,

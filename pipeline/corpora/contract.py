@@ -67,7 +67,7 @@ class Problem:
         object.__setattr__(self, "reason", " ".join(self.reason.splitlines()))  # it may quote a cell of several lines
 
 
-class Section(BaseModel):
+class CorpusSection(BaseModel):
     """What a corpus's section in `params.yaml` has in common with all others; each adapter adds its own options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
-from strata.pipeline.corpora.contract import Section, Utterance
+from strata.pipeline.corpora.contract import CorpusSection, Utterance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ RECIPE = 1
 """To be raised with every change of what is heard: files of another recipe are made anew."""
 
 
-class Demo(Section):
+class Demo(CorpusSection):
     """`{adapter: demo}`."""
 
     synthetic: ClassVar[bool] = True

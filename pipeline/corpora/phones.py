@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Phone(NamedTuple):
-    """One target of the vocal tract."""
+    """One position of the vocal tract."""
 
     formants_hz: tuple[float, float, float]
     """F1, F2 and F3 of an adult male."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from strata.extractors.links import dangling
-from strata.pipeline.corpora.contract import CorpusError, Problem, Section, Utterance
+from strata.pipeline.corpora.contract import CorpusError, CorpusSection, Problem, Utterance
 from strata.pipeline.corpora.paths import below
 
 INSTALL = "apt-get install --no-install-recommends " + " ".join(
@@ -30,7 +30,7 @@ _GENDERS = {"f": "female", "m": "male"}
 _ITEM_GROUPS = frozenset({"digits", "letters"})
 
 
-class Prompts(Section):
+class Prompts(CorpusSection):
     """`{adapter: prompts}`."""
 
     adapter: Literal["prompts"] = "prompts"

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strata.extractors.links import dangling
-from strata.pipeline.corpora.contract import CorpusError, Problem, Section
+from strata.pipeline.corpora.contract import CorpusError, CorpusSection, Problem
 from strata.pipeline.corpora.paths import OutsideRoot, below, follow, nearest_folder
 
 
-class Rooted(Section):
+class Rooted(CorpusSection):
     """Options of every corpus that lies below a folder."""
 
     root: Path

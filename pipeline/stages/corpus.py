@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from strata.extractors import UnusableAudio, audio
 from strata.extractors.links import dangling
-from strata.pipeline.corpora import CorpusError, Problem, Section, Utterance, adapter
+from strata.pipeline.corpora import CorpusError, CorpusSection, Problem, Utterance, adapter
 from strata.pipeline.errors import StageError, suggestion
 from strata.pipeline.files import code_hash, failure_table, write_if_changed
 from strata.pipeline.progress import bar, say
@@ -79,7 +79,9 @@ def run(study: Study) -> None:
         raise StageError(f"{'; '.join(complaints)}; see {LISTED}, mend them, or raise the limit in params.yaml")
 
 
-def _found_or_known(inspector: "_Inspector", earlier: Earlier, corpus: str, section: Section) -> tuple[list, list, str]:
+def _found_or_known(
+    inspector: "_Inspector", earlier: Earlier, corpus: str, section: CorpusSection
+) -> tuple[list, list, str]:
     """Manifest rows and failures of one corpus, and why they are those of an earlier run; empty where they are not."""
     found, unusable, why, error = [], [], "none of its files is here", None
     try:
@@ -116,7 +118,7 @@ class _Inspector:
             table = pd.DataFrame.from_dict(self.memory, orient="index").rename_axis("key").reset_index()
             write_if_changed(self.memory_file, table.to_parquet(index=False))
 
-    def inspect(self, corpus: str, section: Section) -> tuple[list[dict], list[dict]]:
+    def inspect(self, corpus: str, section: CorpusSection) -> tuple[list[dict], list[dict]]:
         """Manifest rows and failures of one corpus, in the corpus's order."""
         items = _renamed(corpus, section, list(adapter(section.adapter).utterances(section, self.study.folder)))
         rows, failures = [], []
@@ -133,7 +135,7 @@ class _Inspector:
                 rows.append(row | known | special | labels)
         return rows, failures
 
-    def _seen(self, items: Sequence[Utterance | Problem], corpus: str, section: Section) -> list[dict]:
+    def _seen(self, items: Sequence[Utterance | Problem], corpus: str, section: CorpusSection) -> list[dict]:
         """What each item holds, or the reason why it cannot be used; files with several are looked into once."""
         seen: list[dict] = [{"reason": item.reason} if isinstance(item, Problem) else {} for item in items]
         files: dict[Path, list[int]] = {}
@@ -205,7 +207,7 @@ def _looked_into(
     ]
 
 
-def _renamed(corpus: str, section: Section, items: list[Utterance | Problem]) -> list[Utterance | Problem]:
+def _renamed(corpus: str, section: CorpusSection, items: list[Utterance | Problem]) -> list[Utterance | Problem]:
     """The items with their labels called as the section wants them."""
     labels = dict.fromkeys(column for item in items if isinstance(item, Utterance) for column in item.labels)
     if not labels:  # not one utterance: that is what is to be told

@@ -16,7 +16,7 @@ import pandas as pd
 from strata.pipeline.errors import Errors, nearest
 from strata.pipeline.files import write_if_changed, write_table
 from strata.pipeline.progress import say
-from strata.pipeline.stages import trials
+from strata.pipeline.stages import trial_list
 from strata.pipeline.stages.cells import TABLES, Cell, train
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.provenance import provenance_of
@@ -157,8 +157,8 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
     listed = named = None
     if section.trials is not None:
         utterances = table["utterance"].tolist()
-        listed = trials.read(study.folder / section.trials, utterances)
-        named = trials.named(listed, utterances)
+        listed = trial_list.read(study.folder / section.trials, utterances)
+        named = trial_list.named(listed, utterances)
     config, parts = section.model_dump(mode="json"), revisions.of(section, tasks)
     seen = sources.seen_by(views)
     identity = identity_of(section.resolved(), tasks, section.folds, table, views, parts, seen, named)

@@ -67,9 +67,9 @@ def rewritten(text: str, change: Callable[[dict], None]) -> str:
     yaml.width = 2**31 - 1
     content = yaml.load(text)
     change(content)
-    target = io.StringIO()
-    yaml.dump(content, target)
-    return target.getvalue()
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()
 
 
 def _loader(pure: bool = False):

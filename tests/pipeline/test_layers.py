@@ -18,7 +18,7 @@ from strata.extractors.transformers.checkpoints import SPEECH_MODELS
 from strata.pipeline import cli
 from strata.pipeline.commands import layers
 from strata.pipeline.commands.layers import narrowing, saving
-from strata.pipeline.commands.layers.outcome import Outcome, with_layers
+from strata.pipeline.commands.layers.outcome import EliminationOutcome, with_layers
 from strata.pipeline.extraction.work import values
 from strata.pipeline.report import layer_tables
 from strata.pipeline.results.eliminations import read_elimination
@@ -286,7 +286,7 @@ def test_a_family_without_layers_is_refused(eliminated):
 def test_a_file_that_does_not_fit_together_is_refused(eliminated, changes, message):
     """Where it is read, not where it is used."""
     with pytest.raises(ValueError, match=message):
-        Outcome.read(eliminated.found(**changes).results)
+        EliminationOutcome.read(eliminated.found(**changes).results)
 
 
 def test_no_results_are_one_line(eliminated):
@@ -444,7 +444,7 @@ def test_a_narrow_views_fingerprint_follows_from_the_wide_ones(eliminated, secti
     study = Study(eliminated.file)
     whole = extractors.load(section, folder=study.folder)
     eliminated.file.write_text(yaml.safe_dump(yaml.safe_load(PARAMS) | {"views": {"wavlm": section}}))
-    outcome = Outcome.read(
+    outcome = EliminationOutcome.read(
         eliminated.found([1, 2], depth=4, provenance={"views": {"wavlm": {"fingerprint": whole.fingerprint}}}).results
     )
     kept = with_layers(study.params.views["wavlm"], outcome.support)

@@ -18,7 +18,7 @@ from strata import extractors
 from strata.extractors import speechbrain
 from strata.pipeline import cli
 from strata.pipeline.commands import predict
-from strata.pipeline.commands.predictions import Answer, Answered, Lines, Table
+from strata.pipeline.commands.predictions import FilePrediction, Lines, Prediction, Table
 from strata.pipeline.corpora.folder import Folder
 from strata.pipeline.extraction import portions, upstreams
 from strata.pipeline.extraction.decoding import ahead
@@ -449,11 +449,11 @@ def test_a_tables_columns_do_not_move(capsys):
     """Their widths are those of the classes' names; long names of files lose their beginning."""
     long = "some/very/long/way/to/a/file/that/is/called/y.wav"
     table = Table(GOALS, ["x.wav", long])
-    answer = Answer("anna", {"anna": 0.934, "bartholomew": 0.066})
-    table.print("x.wav", Answered(1.0, {"speaker": answer, "age": Answer(41.2, None)}))
+    answer = Prediction("anna", {"anna": 0.934, "bartholomew": 0.066})
+    table.print("x.wav", FilePrediction(1.0, {"speaker": answer, "age": Prediction(41.2, None)}))
     table.print(long, Failure("missing"))
-    sure = Answer("bartholomew", {"anna": 0.0, "bartholomew": 1.0})
-    table.print("a\nb.wav", Answered(1.0, {"speaker": sure, "age": Answer(-0.001, None)}))
+    sure = Prediction("bartholomew", {"anna": 0.0, "bartholomew": 1.0})
+    table.print("a\nb.wav", FilePrediction(1.0, {"speaker": sure, "age": Prediction(-0.001, None)}))
     assert capsys.readouterr().out.splitlines() == [
         "file                                      speaker                     age",
         "─" * 73,
@@ -470,7 +470,7 @@ def test_numbers_in_json_have_no_more_digits_than_they_have(capsys):
         "speaker": predict.single(GOALS["speaker"], np.array(["anna"], object), values[None], 0),
         "age": predict.single(GOALS["age"], np.array([1_700_000_041.25]), None, 0),
     }
-    Lines().print("x.wav", Answered(1.23456, answers))
+    Lines().print("x.wav", FilePrediction(1.23456, answers))
     speaker = {"answer": "anna", "probability": 0.93, "probabilities": {"anna": 0.93, "bartholomew": 0.07}}
     wanted = {"file": "x.wav", "duration_s": 1.235, "tasks": {"speaker": speaker, "age": {"answer": 1_700_000_041.25}}}
     assert json.loads(capsys.readouterr().out) == wanted

@@ -15,7 +15,7 @@ from strata.extractors import CheckpointAbsent
 from strata.extractors.miniatures import PREFIX
 from strata.extractors.view import View
 from strata.pipeline.commands.layers import narrowing, saving
-from strata.pipeline.commands.layers.outcome import Outcome, section_of
+from strata.pipeline.commands.layers.outcome import EliminationOutcome, section_of
 from strata.pipeline.commands.layers.saving import Saving
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import say
@@ -53,21 +53,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(call=lambda given: run(given.results, given.params, given.write, given.time, given.json))
 
 
-def run(results: Path, params: Path | None, target: Path | None, timed: bool, as_json: bool) -> None:
+def run(results: Path, params: Path | None, edited: Path | None, timed: bool, as_json: bool) -> None:
     """Prints an elimination's outcome, and narrows its view if asked to.
 
     Args:
         results: folder of an elimination, or its elimination.json.
         params: of the study; None: that around the results, else here or above.
-        target: the params file to be edited, whose study's store is narrowed; None edits nothing.
+        edited: the params file to be edited, whose study's store is narrowed; None edits nothing.
         timed: whether the whole and the cut model are run.
         as_json: an object instead of tables.
 
     Raises:
         StageError: no such results, or params.yaml is not of the view that they are of; see also `narrowing.write`.
     """
-    outcome = Outcome.read(results)
-    study = Study(target or params or _around(results))
+    outcome = EliminationOutcome.read(results)
+    study = Study(edited or params or _around(results))
     section = section_of(study, outcome)
     try:
         saved = saving.measure(study, outcome, section, timed)
@@ -83,11 +83,11 @@ def run(results: Path, params: Path | None, target: Path | None, timed: bool, as
             print(plain(_savings(outcome, saved)), end="\n\n")
         if worth := _worth(study, section):
             print(worth)
-    if target is not None:
+    if edited is not None:
         narrowing.write(study, outcome, section)
 
 
-def _keep(outcome: Outcome, saved: Saving) -> None:
+def _keep(outcome: EliminationOutcome, saved: Saving) -> None:
     """Leaves what was measured beside the elimination, for the report."""
     costs = {"whole": asdict(saved.whole), "cut": asdict(saved.cut)}
     record = {name: {which: cost[name] for which, cost in costs.items()} for name in costs["cut"]}
@@ -113,7 +113,7 @@ def _worth(study: Study, section: View) -> str:
 # -- the outcome ---------------------------------------------------------------------------------------------------
 
 
-def _as_json(outcome: Outcome, saved: Saving | None) -> dict[str, object]:
+def _as_json(outcome: EliminationOutcome, saved: Saving | None) -> dict[str, object]:
     return {
         "name": outcome.name,
         "view": outcome.view,
@@ -129,7 +129,7 @@ def _as_json(outcome: Outcome, saved: Saving | None) -> dict[str, object]:
     }
 
 
-def _scores(outcome: Outcome) -> Table:
+def _scores(outcome: EliminationOutcome) -> Table:
     """Validation scores of the chosen round beside those of all layers, and what the choice is worth on test data."""
     best, every = outcome.best, outcome.all_layers
     rows = [("layers", str(len(outcome.support)), str(len(outcome.layer_names)))]
@@ -169,7 +169,7 @@ def _spread(mean: object, sd: object) -> str:
 # -- what it saves -------------------------------------------------------------------------------------------------
 
 
-def _savings(outcome: Outcome, saved: Saving) -> Table:
+def _savings(outcome: EliminationOutcome, saved: Saving) -> Table:
     """As the paper tells it: before, after, and the share that is saved."""
     whole, cut = saved.whole, saved.cut
     lines = [

@@ -15,7 +15,7 @@ from strata.extractors import CheckpointAbsent
 from strata.extractors.sources import local_only
 from strata.extractors.view import LAST_HIDDEN_STATE, Upto, View
 from strata.pipeline.commands.layers import editing
-from strata.pipeline.commands.layers.outcome import Outcome, with_layers
+from strata.pipeline.commands.layers.outcome import EliminationOutcome, with_layers
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import work
 from strata.pipeline.extraction.work import Extraction
@@ -31,7 +31,7 @@ WRITTEN = "written.json"
 """Beside elimination.json: the view, and its section as it was written."""
 
 
-def write(study: Study, outcome: Outcome, section: View) -> None:
+def write(study: Study, outcome: EliminationOutcome, section: View) -> None:
     """Keeps the layers that an elimination kept: in the params file and in the view's store.
 
     Args:
@@ -65,7 +65,7 @@ def write(study: Study, outcome: Outcome, section: View) -> None:
 # -- checks --------------------------------------------------------------------------------------------------------
 
 
-def _check_layers(study: Study, outcome: Outcome, section: View) -> None:
+def _check_layers(study: Study, outcome: EliminationOutcome, section: View) -> None:
     """Raises StageError unless the section's layers are those that took part, or the kept ones already."""
     if section.layers == "all":
         return
@@ -83,7 +83,7 @@ def _check_layers(study: Study, outcome: Outcome, section: View) -> None:
         )
 
 
-def _refuse_uses(study: Study, outcome: Outcome, section: View) -> None:
+def _refuse_uses(study: Study, outcome: EliminationOutcome, section: View) -> None:
     """Raises StageError where params.yaml names a layer that would go."""
     gone = {*outcome.layer_names} - {*outcome.support}
     for where, layers in _uses(study.params, outcome.view, section):
@@ -119,7 +119,7 @@ def _experiments(content: params.Params, view: str) -> Iterator[tuple]:
                 yield name, cell, experiment
 
 
-def _warn(study: Study, outcome: Outcome) -> None:
+def _warn(study: Study, outcome: EliminationOutcome) -> None:
     """Says what means something else from now on."""
     before = max(outcome.layer_names, key=layer_height)
     names = dict.fromkeys(n for n, _, e in _experiments(study.params, outcome.view) if e.layers == "last")
@@ -141,7 +141,7 @@ def _warn(study: Study, outcome: Outcome) -> None:
 # -- the params file -----------------------------------------------------------------------------------------------
 
 
-def _edited(study: Study, outcome: Outcome, kept: View) -> bytes:
+def _edited(study: Study, outcome: EliminationOutcome, kept: View) -> bytes:
     """The params file with the kept layers.
 
     Raises:
@@ -160,7 +160,7 @@ def _edited(study: Study, outcome: Outcome, kept: View) -> bytes:
 # -- the store -----------------------------------------------------------------------------------------------------
 
 
-def _narrow(study: Study, outcome: Outcome, kept: View) -> None:
+def _narrow(study: Study, outcome: EliminationOutcome, kept: View) -> None:
     path = study.store(outcome.view)
     wide = study.folder / "wide" / path.name
     if not FeatureStore.exists(path) and not FeatureStore.exists(wide):
@@ -209,7 +209,7 @@ def _narrow(study: Study, outcome: Outcome, kept: View) -> None:
     )
 
 
-def expected(study: Study, outcome: Outcome, kept: View) -> dict[str, object]:
+def expected(study: Study, outcome: EliminationOutcome, kept: View) -> dict[str, object]:
     """The fingerprint that `strata extract` expects of the narrowed view.
 
     It is that of the elimination but for `layers` and `frames`, as every family's `fingerprint` is; the model itself is

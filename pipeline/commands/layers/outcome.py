@@ -20,7 +20,7 @@ FILE = "elimination.json"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EliminationOutcome:
     """The part of the file that matters here."""
 
     file: Path
@@ -45,7 +45,7 @@ class Outcome:
     """Whether the choice was made on all utterances, for want of a split that the corpus gives."""
 
     @classmethod
-    def read(cls, results: Path) -> "Outcome":
+    def read(cls, results: Path) -> "EliminationOutcome":
         """That of a folder of results, or of the file in it.
 
         Raises:
@@ -115,7 +115,7 @@ class Outcome:
         return sorted(gone, key=lambda layer: -self.ranking[layer])
 
 
-def section_of(study: Study, outcome: Outcome) -> View:
+def section_of(study: Study, outcome: EliminationOutcome) -> View:
     """The view's section of params, once it is known to be that of the model whose layers were eliminated.
 
     Raises:

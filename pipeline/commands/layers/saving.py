@@ -15,7 +15,7 @@ from strata.extractors import Extractor, TextExtractor, speed
 from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.sources import local_only
 from strata.extractors.view import View
-from strata.pipeline.commands.layers.outcome import Outcome, with_layers
+from strata.pipeline.commands.layers.outcome import EliminationOutcome, with_layers
 from strata.pipeline.extraction import work
 from strata.pipeline.study.folder import Study
 
@@ -59,7 +59,7 @@ class Saving:
     rounds: int = 0
 
 
-def measure(study: Study, outcome: Outcome, section: View, timed: bool) -> Saving:
+def measure(study: Study, outcome: EliminationOutcome, section: View, timed: bool) -> Saving:
     """Weighs both models, and times them if asked to.
 
     Args:

@@ -60,7 +60,7 @@ def test_audio_format(made):
 
 
 def test_says_that_it_is_synthetic(made):
-    """Section, documentation and each single file say so."""
+    """CorpusSection, documentation and each single file say so."""
     assert Demo.synthetic
     assert "synthetic" in demo.__doc__
     with soundfile.SoundFile(made[1][0].audio) as file:

@@ -2,7 +2,7 @@
 
 import pytest
 from strata.pipeline.errors import StageError
-from strata.pipeline.stages import trials
+from strata.pipeline.stages import trial_list
 
 UTTERANCES = ["vox/id1/a/00001.wav", "vox/id1/a/00002.wav", "vox/id2/b/00001.wav", "other/x", "other/id2/b/00001"]
 
@@ -25,13 +25,13 @@ def test_an_utterance_is_named_by_its_id_or_its_name_with_or_without_extension(f
         "  0 vox/id2/b/00001.wav other/x.wav  \n"
         "1 id2/b/00001 other/id2/b/00001.WAV\n"
     )
-    assert trials.read(path, UTTERANCES) == [(0, 1, True), (0, 1, False), (2, 3, False), (4, 4, True)]
+    assert trial_list.read(path, UTTERANCES) == [(0, 1, True), (0, 1, False), (2, 3, False), (4, 4, True)]
 
 
 def test_unknown_names_are_counted_in_one_line(file, capsys):
     """Their trials are left out."""
     path = file("1 id1/a/00001.wav id1/a/00002.wav\n0 x nobody.wav\n1 nobody.wav nothing\n")
-    assert trials.read(path, UTTERANCES) == [(0, 1, True)]
+    assert trial_list.read(path, UTTERANCES) == [(0, 1, True)]
     assert capsys.readouterr().err == (
         "veri_test.txt: 2 of 3 trials are left out, which name 2 utterances that are not there, such as nobody.wav\n"
     )
@@ -41,14 +41,14 @@ def test_unknown_names_are_counted_in_one_line(file, capsys):
 def test_a_line_of_another_form_is_refused(file, line):
     """With its number, and what was expected."""
     with pytest.raises(StageError, match=rf"veri_test.txt, line 2: expected `0\|1 first second`, found '{line}'"):
-        trials.read(file(f"1 x x\n{line}\n"), UTTERANCES)
+        trial_list.read(file(f"1 x x\n{line}\n"), UTTERANCES)
 
 
 def test_a_name_of_two_utterances_is_refused(file):
     """A guess would compare others than those meant."""
     both = "m/00001.wav and n/00001.wav; write the id"
     with pytest.raises(StageError, match=f"line 1: '00001' may be {both}"):
-        trials.read(file("0 x 00001\n"), ["m/00001.wav", "n/00001.wav", "n/x"])
+        trial_list.read(file("0 x 00001\n"), ["m/00001.wav", "n/00001.wav", "n/x"])
 
 
 @pytest.mark.parametrize(
@@ -61,20 +61,20 @@ def test_a_name_of_two_utterances_is_refused(file):
 def test_a_list_without_a_usable_trial_is_refused(file, text, message):
     """Empty, or of another corpus."""
     with pytest.raises(StageError, match=message):
-        trials.read(file(text), UTTERANCES)
+        trial_list.read(file(text), UTTERANCES)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
     """By its path."""
     with pytest.raises(StageError, match=r"nowhere.txt cannot be read as a list of trials"):
-        trials.read(tmp_path / "nowhere.txt", UTTERANCES)
+        trial_list.read(tmp_path / "nowhere.txt", UTTERANCES)
 
 
 def test_trials_are_known_by_names_whatever_order_the_utterances_have(file):
     """Row numbers change with the order of the manifest, and what a result follows from must not."""
     path = file("1 id1/a/00001.wav id1/a/00002.wav\n0 vox/id2/b/00001.wav other/x.wav\n")
     turned = UTTERANCES[::-1]
-    assert trials.read(path, turned) != trials.read(path, UTTERANCES)
-    found = trials.named(trials.read(path, turned), turned)
-    assert found == trials.named(trials.read(path, UTTERANCES), UTTERANCES)
+    assert trial_list.read(path, turned) != trial_list.read(path, UTTERANCES)
+    found = trial_list.named(trial_list.read(path, turned), turned)
+    assert found == trial_list.named(trial_list.read(path, UTTERANCES), UTTERANCES)
     assert found[0] == ("vox/id1/a/00001.wav", "vox/id1/a/00002.wav", True)
