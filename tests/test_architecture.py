@@ -82,6 +82,20 @@ def test_folders_of_the_pipeline_import_downwards():
                 assert rows[place(other)] > rows[place(module)], f"{module} imports {other}"
 
 
+def test_no_stage_imports_another_stage():
+    """What two of them need is a module of its own."""
+    own = {f"strata.pipeline.stages.{stage}" for stage in stages()}
+    assert not {module: graph()[module] & own for module in own & graph().keys() if graph()[module] & own}
+
+
+def test_nobody_imports_what_is_private_to_another_file():
+    """A name that begins with an underline is its file's own."""
+    for file in files().values():
+        for name in names(file):
+            if name.startswith("strata."):
+                assert not [part for part in name.split(".") if part.startswith("_")], f"{file} imports {name}"
+
+
 def test_the_report_is_imported_by_nobody():
     """The command line alone calls it, by its name."""
     for module, imported in graph().items():

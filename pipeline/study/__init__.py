@@ -1,1 +1,1 @@
-"""A study's folder: parameters, paths, manifest, transcripts, fingerprints, keys, DVC's files, templates."""
+"""A study's folder: parameters, paths, manifest, transcripts, stores, fingerprints, keys, DVC's files, templates."""
