@@ -4,7 +4,7 @@ Each section's model lives with the code that reads it; here they are put togeth
 An unknown key is an error that suggests the nearest known one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Union, get_args, get_origin
 
@@ -25,6 +25,7 @@ from strata.pipeline.errors import StageError, suggestion
 from strata.pipeline.study import yaml12
 from strata.trainers.search import grid
 from strata.trainers.search.space import Space
+from strata.trainers.search.unused import refuse_unused
 from strata.trainers.spec import Downstream, Elimination, Embed, Experiment, Section, Task, Tune, Verification
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -143,10 +144,22 @@ class Params(Section):
             _require(f"downstream.{name}", "task", getattr(section, "tasks", []), self.tasks)
         for picture in self.report.tsne:
             _require("report.tsne", "view", picture.named_views, self.views)
+        for name in self.experiments:
+            self._refuse_unused(f"experiments.{name}", self.experiments[name], self.cells(name).values())
+        for name, section in self.downstream.items():
+            if isinstance(section, Experiment):
+                self._refuse_unused(f"downstream.{name}", section, [section])
         for name in RESERVED:
             if name in self.experiments:
                 raise ValueError(f"experiments.{name}: this name is reserved; choose another")
         return self
+
+    @staticmethod
+    def _refuse_unused(where: str, section: Experiment, cells: Iterable[Experiment]) -> None:
+        try:
+            refuse_unused(section, cells)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
 
     def cells(self, name: str) -> dict[str, Experiment]:
         """The experiments that one section stands for, by the folder of each below `results/<name>`.

@@ -171,6 +171,8 @@ def test_another_upstream_is_refused(embedded):
 def test_only_a_trained_unified_model_embeds(embedded, change, message):
     """Anything else is one line."""
     embedded.params["experiments"]["one"] |= change
+    if "encoder" in change:
+        del embedded.params["experiments"]["one"]["shared"], embedded.params["experiments"]["one"]["embedding"]
     embedded.write_params().succeeds("train")
     assert message in embedded.fails("embed")
 

@@ -37,7 +37,8 @@ VIEWS = {
     "beside": {"family": "speechbrain", "source": "checkpoints/xvector"},
     **({"trillsson": {"family": "tfhub", "source": "miniature:trillsson"}} if find_spec("tensorflow") else {}),
 }
-HOW = {"folds": {"k": 2}, "epochs": 2, "hidden": [13, 11], "channels": [3, 5]}
+FEW = {"folds": {"k": 2}, "epochs": 2}
+HOW = FEW | {"hidden": [13, 11], "channels": [3, 5]}
 BOTH = ["speaker", "pitch"]
 EXPERIMENTS = {
     "hand-crafted": {"views": ["mfcc"], "tasks": BOTH},
@@ -59,7 +60,11 @@ def shared(new_study, silence, tmp_path_factory):
         study = new_study(folder, silence).add(24)
         checkpoint = extractors.load(VIEWS["xvector"]).checkpoint
         shutil.copytree(checkpoint, folder / "checkpoints" / "xvector")
-        study.params |= {"views": VIEWS, "experiments": {k: e | HOW for k, e in EXPERIMENTS.items()}, "eliminate": {}}
+        study.params |= {
+            "views": VIEWS,
+            "experiments": {k: e | (FEW if "encoder" in e else HOW) for k, e in EXPERIMENTS.items()},
+            "eliminate": {},
+        }
         study.params["tasks"]["voice"] = {"kind": "binary", "label": "speaker"}
         study.write_params()
         for stage in ("corpus", "extract", "train"):
