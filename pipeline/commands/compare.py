@@ -10,7 +10,9 @@ from dataclasses import asdict
 
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
+from strata.pipeline.results.experiments import FILE, ExperimentResult, read_metrics
 from strata.pipeline.results.ranking import metric
+from strata.pipeline.results.reading import BROKEN
 from strata.pipeline.show.tables import Cell, Column, Table, number, plain
 from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
@@ -54,14 +56,14 @@ def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:
     rows, refused = [], []
     for other in others:
         try:
-            metrics = _read(study, cells, other)
-            found = compare(reference, metrics)
+            result = _read(study, cells, other)
+            found = compare(reference.compared, result.compared)
         except TrainingError as error:
             refused.append(str(error))
             continue
         for task, (measure, paired) in found.items():
-            about = {"experiment": other, "encoder": metrics["config"].get("encoder"), "task": task, "metric": measure}
-            tested = metrics.get("num_tested", {}).get(task, metrics.get("num_utterances"))
+            about = {"experiment": other, "encoder": result.config.get("encoder"), "task": task, "metric": measure}
+            tested = result.num_tested.get(task, result.num_utterances)
             rows.append({**about, "num_utterances": tested, **asdict(paired)})
     if not rows:
         raise StageError(refused[0])
@@ -72,7 +74,7 @@ def run(study: Study, names: Sequence[str], as_json: bool = False) -> None:
     if as_json:
         print(json.dumps({"first": first, "comparisons": rows}))
     else:
-        print(plain(_table(f"{first} (encoder {reference['config'].get('encoder')})", rows)))
+        print(plain(_table(f"{first} (encoder {reference.config.get('encoder')})", rows)))
 
 
 def _meant(cells: Mapping[str, Mapping[str, Experiment]], name: str) -> list[str]:
@@ -85,25 +87,24 @@ def _meant(cells: Mapping[str, Mapping[str, Experiment]], name: str) -> list[str
     return found
 
 
-def _read(study: Study, cells: Mapping[str, Mapping[str, Experiment]], title: str) -> dict:
-    """An experiment's metrics.
+def _read(study: Study, cells: Mapping[str, Mapping[str, Experiment]], title: str) -> ExperimentResult:
+    """An experiment's scores.
 
     Raises:
         TrainingError: there are none, or they were made from another section of params.yaml.
     """
-    path = study.results(*title.split("/"), "metrics.json")
-    again = f"run `strata train {title.split('/')[0]}`"
+    experiment, _, cell = title.partition("/")
+    path = study.results(*title.split("/"), FILE)
+    again = f"run `strata train {experiment}`"
     try:
-        metrics = json.loads(path.read_text())
-        config = metrics["config"]
+        result = read_metrics(path, title, experiment)
     except FileNotFoundError:
         raise TrainingError(f"{title} has no results yet; {again}") from None
-    except (ValueError, KeyError, TypeError):
+    except BROKEN:
         raise TrainingError(f"{path} cannot be read; remove it, and {again}") from None
-    experiment, _, cell = title.partition("/")
-    if config != cells[experiment][cell].model_dump(mode="json") or "folds" not in metrics:
+    if result.config != cells[experiment][cell].model_dump(mode="json") or not result.folds:
         raise TrainingError(f"{title} was trained from another section of params.yaml; {again}")
-    return metrics
+    return result
 
 
 def _table(first: str, rows: Sequence[dict]) -> Table:

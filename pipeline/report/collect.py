@@ -18,10 +18,11 @@ from typing import Any
 import pandas as pd
 from strata import extractors
 from strata.extractors.recogniser import parse
-from strata.pipeline.results import downstream, eliminations, experiments, searches
+from strata.pipeline.results import downstream, eliminations, experiments, extractions, searches
 from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.results.experiments import ExperimentResult
-from strata.pipeline.results.reading import Gap, json_object, mapping, read
+from strata.pipeline.results.extractions import ExtractionResult
+from strata.pipeline.results.reading import Gap, mapping, read
 from strata.pipeline.results.searches import SearchResult
 from strata.pipeline.show import notices
 from strata.pipeline.show.notices import Notice
@@ -49,8 +50,8 @@ class Findings:
     """Tasks on frozen embeddings; their views are names of `embed`."""
     skipped: Mapping[str, str]
     """Section of `downstream` → why it could not be run."""
-    extractions: Mapping[str, Mapping[str, float]]
-    """View → the timings of its last extraction that computed something."""
+    extractions: Mapping[str, ExtractionResult]
+    """By view, the last one that computed something."""
     gaps: tuple[Gap, ...]
 
     @property
@@ -128,11 +129,6 @@ def collect(folder: Path, params: Mapping) -> Findings:
     eliminated = eliminations.collect(folder, sections["eliminate"], gaps)
     searched = searches.collect(folder, sections["tune"], gaps)
     results, skipped = downstream.collect(folder, sections["downstream"], gaps)
-    extractions = {}
-    for view in sections["views"]:
-        path = folder / "results" / "extract" / f"{view}.json"
-        if path.exists():
-            extractions[view] = read(json_object, path, folder, gaps, Gap(f"the timings of view {view}"))
 
     return Findings(
         folder=folder,
@@ -147,7 +143,7 @@ def collect(folder: Path, params: Mapping) -> Findings:
         searches=tuple(searched),
         downstream=tuple(results),
         skipped=skipped,
-        extractions={view: timings for view, timings in extractions.items() if timings is not None},
+        extractions=extractions.collect(folder, sections["views"], gaps),
         gaps=tuple(gaps),
     )
 

@@ -32,7 +32,7 @@ def against_concat(cells: Sequence[ExperimentResult], corpora: str) -> Table | N
     for cell in transported:
         partner = partners.get(_apart_from_fusion(cell))
         try:
-            found[cell.name] = comparison.compare(_metrics(partner), _metrics(cell)) if partner else {}
+            found[cell.name] = comparison.compare(partner.compared, cell.compared) if partner else {}
         except (ValueError, KeyError, TypeError, ZeroDivisionError):  # other folds, or results that do not tell theirs
             left_out += 1
     rows = [cell for cell in transported if found.get(cell.name)]
@@ -88,12 +88,6 @@ def _fields(cell: ExperimentResult, criterion: ranking.Criterion, found: Mapping
         Cell(number(paired.effect), value=paired.effect),
         Cell(written, best=p < LEVEL, value=p),
     ]
-
-
-def _metrics(cell: ExperimentResult) -> dict:
-    """A cell as the comparison takes it: the part of its metrics.json that tells scores and folds."""
-    told = {"folds": cell.folds, "tasks": cell.tasks, "primary": cell.primary, "truth": cell.truth}
-    return {"experiment": cell.name, **told}
 
 
 def _apart_from_fusion(cell: ExperimentResult) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from strata.pipeline.report.collect import Findings
 from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.results.experiments import ExperimentResult
+from strata.pipeline.results.extractions import ExtractionResult
 from strata.pipeline.results.reading import mapping
 from strata.pipeline.results.searches import SearchResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number, size
@@ -122,18 +123,17 @@ def _took(seconds: Any) -> Cell:
     return Cell(duration(seconds), value=seconds if is_number(seconds) else None)
 
 
-def _extraction(found: Mapping[str, Any]) -> list[Cell]:
-    audio_s, seconds = found.get("audio_s"), found.get("seconds")
+def _extraction(found: ExtractionResult) -> list[Cell]:
+    audio_s, seconds = found.audio_s, found.seconds
     speed = audio_s / seconds if is_number(audio_s) and is_number(seconds) and seconds > 0 else None
-    num_bytes = found.get("bytes")
     return [
-        Cell(number(found.get("utterances"), 0)),
+        Cell(number(found.utterances, 0)),
         _took(audio_s),
         _took(seconds),
         Cell(number(speed, 1)),
-        Cell(number(found.get("rows"), 0)),
-        Cell(size(num_bytes), value=num_bytes if is_number(num_bytes) else None),
-        Cell(number(found.get("failures"), 0)),
+        Cell(number(found.rows, 0)),
+        Cell(size(found.bytes), value=found.bytes if is_number(found.bytes) else None),
+        Cell(number(found.failures, 0)),
     ]
 
 

@@ -47,12 +47,7 @@ def render(study: Findings) -> str:
     experiments = [exhibits.experiment(found, drawings) for found in study.alone]
     embedded = attempt(gaps, "the table of the downstream tasks", lambda: _downstream(study))
     heads = [exhibits.downstream(found, drawings) for found in study.downstream]
-    unified = (
-        attempt(
-            gaps, "the tables of the layer poolings", lambda: poolings.tables(study.experiments, study.views_of("text"))
-        )
-        or []
-    )
+    unified = attempt(gaps, "the tables of the layer poolings", lambda: _poolings(study)) or []
     sheets = attempt(gaps, "the tables of the grids", lambda: grids.sheets(study)) or []
     drawings.add_cells(study.cells)
     script = "".join(_asset(name) for name in SCRIPTS)
@@ -135,3 +130,7 @@ def _totals(study: Findings) -> list[tuple[str, str]]:
 
 def _downstream(study: Findings) -> Table | None:
     return downstream.table(study.downstream, study.skipped, study.params["downstream"])
+
+
+def _poolings(study: Findings) -> list[Table]:
+    return poolings.tables(study.experiments, study.views_of("text"))

@@ -7,14 +7,13 @@ HTML.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 
-from strata.pipeline.files import write_if_changed
 from strata.pipeline.results.experiments import FILE, ExperimentResult, read_alone
 from strata.pipeline.results.reading import Gap, json_object, read
+from strata.pipeline.results.writing import write_json
 
 SKIPPED = "skipped.json"
 """In the folder of a section that could not be run: its `name`, and the `reason`."""
@@ -46,4 +45,4 @@ def read_skipped(path: Path) -> str:
 
 def write_skipped(folder: Path, name: str, reason: str) -> None:
     """Says why a section was skipped, in its folder of results."""
-    write_if_changed(folder / SKIPPED, (json.dumps({"name": name, "reason": reason}, indent=1) + "\n").encode())
+    write_json(folder / SKIPPED, {"name": name, "reason": reason})

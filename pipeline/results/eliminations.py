@@ -1,24 +1,28 @@
-"""The outcomes of recursive layer eliminations, as `strata eliminate` writes them below results/eliminate.
+"""What recursive layer eliminations found: the schema of the files below results/eliminate, their reader and writer.
 
-A file of an earlier version, without spreads, folds and paths, is read too: what it does not tell is empty. Knows
-nothing of tables, figures or HTML.
+`strata eliminate` writes elimination.json, `strata layers` what a cut saves and that a view was narrowed beside it. A
+file of an earlier version, without spreads, folds and paths, is read too: what it does not tell is empty. Knows nothing
+of tables, figures or HTML.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from strata.pipeline.results.reading import Gap, json_object, mapping, read, texts
+from strata.pipeline.results.reading import BROKEN, Gap, json_object, mapping, read, texts
+from strata.pipeline.results.writing import write_json
 from strata.pipeline.show.names import layer_height
 from strata.pipeline.show.tables import is_number
 
 FILE = "elimination.json"
 SAVINGS = "savings.json"
 """Beside it, of `strata layers`: for each quantity what it is of the whole and of the cut model."""
+NARROWED = "written.json"
+"""Beside it, of `strata layers --write`: the view, and its section as it was written into params.yaml."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,28 @@ class RoundResult:
     """`mean` and one score per task; the choice is made on these."""
     test: Mapping[str, float]
     dropped: str | None
+    """The layer that goes after it; None after the last one."""
     weights_sd: Mapping[str, float]
     """Over the seeds; empty where there is one."""
     valid_sd: Mapping[str, float]
     """Over the seeds; empty where there is one."""
     test_sd: Mapping[str, float]
     """Over the folds; of a single fold over its seeds; empty where there is one of both."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As the file has it."""
+        return {
+            "round": self.number,
+            "layers": list(self.layers),
+            "weights": dict(self.weights),
+            "weights_sd": dict(self.weights_sd),
+            "valid": dict(self.valid),
+            "valid_sd": dict(self.valid_sd),
+            "test": dict(self.test),
+            "test_sd": dict(self.test_sd),
+            "dropped": self.dropped,
+        }
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,13 @@ class Nested:
     poolings: tuple[str, ...]
     """Which pooling each fold chose."""
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """As the file has it."""
+        tasks = {task: dict(scores) for task, scores in self.tasks.items() if task != "mean"}
+        told = {"test": dict(self.tasks["mean"]), "tasks": tasks}
+        return {**told, "kept": list(self.kept), "poolings": list(self.poolings)}
+
 
 @dataclass(frozen=True)
 class Trail:
@@ -63,6 +90,14 @@ class Trail:
     """Mean score of each round."""
     test: tuple[float | None, ...]
     best_round: int
+    dropped: tuple[str, ...] = ()
+    """The layer of the least weight in each round, which goes unless it is the last one."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As the file has it."""
+        lists = {"dropped": list(self.dropped), "valid": list(self.valid), "test": list(self.test)}
+        return {"pooling": self.pooling, "fold": self.fold, **lists, "best_round": self.best_round}
 
 
 @dataclass(frozen=True)
@@ -78,8 +113,9 @@ class EliminationResult:
     """All layers of the view, in the model's order."""
     rounds: tuple[RoundResult, ...]
     support: tuple[str, ...]
-    """The layers kept."""
+    """The layers kept, in the model's order."""
     best_round: int
+    """From 1, which is the round of all layers."""
     config: Mapping[str, Any]
     seconds: float | None
     sizes: Mapping[str, int]
@@ -87,6 +123,12 @@ class EliminationResult:
     provenance: Mapping[str, Any]
     nested: Nested | None = None
     trails: tuple[Trail, ...] = ()
+    ranking: Mapping[str, int] = field(default_factory=dict)
+    """1 for a layer that is kept, then upwards to the one that went first."""
+    identity: str = ""
+    """A hash of all that it follows from."""
+    folder: Path = Path()
+    """Where its files lie."""
     savings: Mapping[str, Any] | None = None
     """What a cut upstream saves, as `strata layers` wrote it into `savings.json` beside; None where it did not."""
 
@@ -94,6 +136,47 @@ class EliminationResult:
     def layers(self) -> Mapping[str, tuple[str, ...]]:
         """View → the layers that were read, as an experiment has it."""
         return {self.view: self.layer_names}
+
+    @property
+    def file(self) -> Path:
+        """That it is written in."""
+        return self.folder / FILE
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Of the store that the layers were read from; empty where the file does not tell."""
+        return mapping(mapping(mapping(self.provenance.get("views")).get(self.view)).get("fingerprint"))
+
+    @property
+    def highest(self) -> str:
+        """The highest layer kept, after which the model can be cut."""
+        return self.support[-1]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a layer above all those kept goes."""
+        return self.highest != self.layer_names[-1]
+
+    @property
+    def dropped(self) -> list[str]:
+        """The layers that go, the first one first."""
+        gone = [layer for layer in self.layer_names if layer not in self.support]
+        return sorted(gone, key=lambda layer: -self.ranking[layer])
+
+    @property
+    def chosen_on_all(self) -> bool:
+        """Whether the choice was made on all utterances, for want of a split that the corpus gives."""
+        return not mapping(self.config.get("folds")).get("given")
+
+    @property
+    def nested_mean(self) -> Mapping[str, Any]:
+        """The mean test score of what every fold chose without it: `mean`, `sd`, `folds`; empty without such scores."""
+        return self.nested.tasks["mean"] if self.nested else {}
+
+    @property
+    def all_layers(self) -> RoundResult:
+        """The first round."""
+        return self.rounds[0]
 
     @property
     def best(self) -> RoundResult:
@@ -189,7 +272,7 @@ def read_elimination(path: Path) -> EliminationResult:
         pooling=str(found.get("pooling", "")),
         layer_names=tuple(sorted(layer_names, key=layer_height)),
         rounds=rounds,
-        support=support,
+        support=tuple(sorted(support, key=layer_height)),
         best_round=found["best_round"],
         config=mapping(found.get("config")),
         seconds=found.get("seconds"),
@@ -197,7 +280,58 @@ def read_elimination(path: Path) -> EliminationResult:
         provenance=mapping(found.get("provenance")),
         nested=_nested(found["nested"], "test_sd" in spreads) if found.get("nested") else None,
         trails=tuple(map(_trail, found.get("paths") or ())),
+        ranking=mapping(found.get("ranking")),
+        identity=str(found.get("cell") or ""),
+        folder=path.parent,
     )
+
+
+def write_elimination(found: EliminationResult) -> None:
+    """Writes `elimination.json` into its folder, and removes what was said of the outcome before."""
+    for file in (NARROWED, SAVINGS):
+        (found.folder / file).unlink(missing_ok=True)
+    content = {
+        "name": found.name,
+        "view": found.view,
+        "tasks": list(found.tasks),
+        "pooling": found.pooling,
+        "layer_names": list(found.layer_names),
+        "support": list(found.support),
+        "ranking": dict(found.ranking),
+        "best_round": found.best_round,
+        "rounds": [each.content for each in found.rounds],
+        "nested": found.nested.content if found.nested else None,
+        "paths": [each.content for each in found.trails],
+        **{f"num_{split}": count for split, count in found.sizes.items()},
+        "config": dict(found.config),
+        "seconds": found.seconds,
+        "provenance": dict(found.provenance),
+        "cell": found.identity,
+    }
+    write_json(found.file, content)
+
+
+def write_savings(folder: Path, savings: Mapping[str, Any]) -> None:
+    """Leaves what a cut saves beside the elimination; what was timed once stays where this was not."""
+    if savings.get("rounds") or not (folder / SAVINGS).exists():
+        write_json(folder / SAVINGS, savings)
+
+
+def write_narrowed(folder: Path, view: str, section: Mapping[str, Any]) -> None:
+    """Notes that a view was narrowed to the layers kept, and the section that it has now."""
+    write_json(folder / NARROWED, {"view": view, "section": section})
+
+
+def read_narrowed(folder: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]] | None:
+    """The view that was narrowed to the layers kept, its section since then, and the section of that elimination.
+
+    None where no view was narrowed, or where that cannot be read.
+    """
+    try:
+        written = json_object(folder / NARROWED)
+        return str(written["view"]), mapping(written["section"]), read_elimination(folder / FILE).config
+    except BROKEN:
+        return None
 
 
 def _round(found: Mapping, spreads: Collection[str]) -> RoundResult:
@@ -232,4 +366,5 @@ def _trail(found: Mapping) -> Trail:
         valid=tuple(found["valid"]),
         test=tuple(found.get("test") or ()),
         best_round=int(found["best_round"]),
+        dropped=texts(found.get("dropped") or ()),
     )

@@ -1,4 +1,6 @@
-"""The results of the experiments that `params.yaml` names, read from disk: one each, or one per cell of a grid.
+"""The results of experiments: the schema of metrics.json and of the tables beside it, their reader and writer.
+
+`collect` reads those that `params.yaml` names from disk: one each, or one per cell of a grid.
 
 Which cells belong to a grid follows from its section (`trainers.search.grid`), never from what lies on disk. The tables
 of a cell (predictions and curves) are read when they are drawn: hundreds of them need not be in memory side by side.
@@ -12,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from strata.pipeline.results.reading import BROKEN, Gap, json_object, mapping, read, reason, texts, unreadable
+from strata.pipeline.results.writing import write_json
 from strata.pipeline.show.tables import counted, noun
 from strata.trainers.tasks import KINDS
 
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 FILE = "metrics.json"
 """In the folder of every result; written last, it says that the rest is there and belongs together."""
+PREDICTIONS, CURVES, TRIALS = "predictions.parquet", "curves.parquet", "trials.parquet"
+"""Beside it: what was predicted out of fold, the losses by epoch, and the pairs that a verification scored."""
 NAMED_STRANGERS = 6
 """Results that params.yaml names no more up to which the page tells them by name."""
 
@@ -77,6 +83,12 @@ class ExperimentResult:
         """Whether it is one of many that a grid stands for."""
         return self.name != self.section
 
+    @property
+    def compared(self) -> dict[str, Any]:
+        """What a comparison of two experiments takes (`trainers.evaluation.comparison`): scores and folds."""
+        told = {"folds": self.folds, "tasks": self.tasks, "primary": self.primary, "truth": self.truth}
+        return {"experiment": self.name, **told}
+
     def with_tables(self) -> ExperimentResult:
         """The same with `predictions` and `curves`, each None where there is no such file.
 
@@ -85,7 +97,7 @@ class ExperimentResult:
         """
         import pandas as pd
 
-        predictions, curves = (self.folder / f"{name}.parquet" for name in ("predictions", "curves"))
+        predictions, curves = self.folder / PREDICTIONS, self.folder / CURVES
         return replace(
             self,
             predictions=_predictions(predictions) if predictions.exists() else None,
@@ -147,7 +159,7 @@ def _grid(folder: Path, section: str, cells: Mapping[str, Mapping], gaps: list[G
     for name, config in cells.items():
         path = folder / "results" / name / FILE
         try:
-            cell = _experiment(path, name, section)
+            cell = read_metrics(path, name, section)
         except BROKEN as error:
             broken.append(unreadable(path, folder, error))
             continue
@@ -179,10 +191,20 @@ def read_alone(path: Path, name: str) -> ExperimentResult:
     Raises:
         ValueError, KeyError, TypeError, AttributeError or OSError: a file that is not what it should be.
     """
-    return _experiment(path, name, name).with_tables()
+    return read_metrics(path, name, name).with_tables()
 
 
-def _experiment(path: Path, name: str, section: str) -> ExperimentResult:
+def read_metrics(path: Path, name: str, section: str) -> ExperimentResult:
+    """What one `metrics.json` holds, without the tables beside it.
+
+    Args:
+        path: the file.
+        name: folder below `results/`.
+        section: name in `params.yaml`.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError or OSError: a file that is not what it should be.
+    """
     metrics = json_object(path)
     tasks = {
         task: {metric: mapping(values) for metric, values in scores.items()}
@@ -217,6 +239,47 @@ def _experiment(path: Path, name: str, section: str) -> ExperimentResult:
         num_tested=mapping(metrics.get("num_tested")),
         num_trials=metrics.get("num_trials"),
     )
+
+
+def write_metrics(
+    folder: Path,
+    title: str,
+    scored: Mapping[str, Any],
+    *,
+    corpora: Sequence[str],
+    layers: Mapping[str, Sequence[str]],
+    config: Mapping[str, Any],
+    seconds: float,
+    provenance: Mapping[str, Any],
+    identity: str,
+    grid: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Writes `metrics.json`, which says that all that lies beside it is there and belongs together.
+
+    Args:
+        folder: of the result.
+        title: the folder's name below `results/`.
+        scored: what the trainers say of it: setup, views, tasks, kinds, chance, folds and the like.
+        corpora: those that its utterances come from.
+        layers: view → the layers that were read.
+        config: its section of params.yaml.
+        seconds: that it took.
+        provenance: where it comes from.
+        identity: a hash of all that it follows from.
+        grid: for each field of a grid the part of the cell's name that tells its value.
+    """
+    content = {
+        "experiment": title,
+        **scored,
+        "corpora": list(corpora),
+        "grid": dict(grid),
+        "layers": {view: list(names) for view, names in layers.items()},
+        "config": config,
+        "seconds": {"total": round(seconds, 3)},
+        "provenance": provenance,
+        "cell": identity,
+    }
+    write_json(folder / FILE, content)
 
 
 def _predictions(path: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The outcomes of searches over the fields of an experiment, as `strata tune` writes them below results/tune.
+"""Searches over the fields of an experiment: the schema of what `strata tune` writes below results/tune, both ways.
 
 Knows nothing of tables, figures or HTML.
 """
@@ -13,6 +13,7 @@ from shlex import quote
 from typing import Any
 
 from strata.pipeline.results.reading import Gap, json_object, mapping, read, texts
+from strata.pipeline.results.writing import write_json
 from strata.pipeline.show.tables import is_number
 
 FILE = "tune.json"
@@ -35,7 +36,15 @@ class TrialResult:
     """Validation score per task."""
     epochs: int | None
     seconds: float | None
-    reason: str
+    reason: str = ""
+    """Why it failed or was pruned, or which trial it repeats; empty where there is nothing to tell."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As the file has it."""
+        told = {"number": self.number, "state": self.state, "params": dict(self.params), "value": self.value}
+        took = {"epochs": self.epochs, "seconds": self.seconds, "reason": self.reason or None}
+        return {**told, "tasks": dict(self.tasks), **took}
 
     @property
     def is_complete(self) -> bool:
@@ -62,7 +71,7 @@ class SearchResult:
     best: int | None
     """Number of the best trial."""
     start: float | None
-    """The objective of the section as it stands."""
+    """The objective of the section as it stands; None where it was not tried, or has no value."""
     test: Mapping[str, Any]
     """`tasks` and `mean`: what the best came to on test data, which the search never saw."""
     importance: Mapping[str, float]
@@ -71,6 +80,10 @@ class SearchResult:
     config: Mapping[str, Any]
     layers: Mapping[str, tuple[str, ...]]
     provenance: Mapping[str, Any]
+    start_params: Mapping[str, Any] | None = None
+    """The values that the section has; None where they lie outside of the space."""
+    identity: str = ""
+    """A hash of all that it follows from."""
 
     @property
     def complete(self) -> list[TrialResult]:
@@ -128,10 +141,35 @@ def read_search(path: Path) -> SearchResult:
         config=mapping(found.get("config")) or {key: found.get(key) for key in ("experiment", "search", "space")},
         layers={v: texts(names) for v, names in mapping(found.get("layers")).items() if isinstance(names, list)},
         provenance=mapping(found.get("provenance")),
+        start_params=start.get("params"),
+        identity=str(found.get("cell") or ""),
     )
     if search.complete and search.winner is None:
         raise ValueError(f"its best trial {search.best} is not among its complete trials")
     return search
+
+
+def write_search(folder: Path, found: SearchResult) -> None:
+    """Writes `tune.json` into the folder of its results."""
+    best, better = found.winner, "higher" if found.highest_first else "lower"
+    start = None if found.start_params is None else {"params": dict(found.start_params), "value": found.start}
+    content = {
+        "name": found.name,
+        "experiment": found.experiment,
+        "search": found.way,
+        "space": dict(found.space),
+        "objective": f"{found.objective}, {better} is better",
+        "trials": [trial.content for trial in found.trials],
+        "best": best and {"number": best.number, "params": dict(best.params), "value": best.value},
+        "start": start,
+        "test": dict(found.test),
+        "importance": dict(found.importance),
+        "config": dict(found.config),
+        "seconds": found.seconds,
+        "provenance": dict(found.provenance),
+        "cell": found.identity,
+    }
+    write_json(folder / FILE, content)
 
 
 def _trial(found: Mapping) -> TrialResult:

@@ -4,7 +4,6 @@ What `strata train` and `strata downstream` have in common; no stage of its own.
 is there: a run that is killed loses the models that it was busy with, those of one cell or, on many cores, of a few.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,9 @@ from pathlib import Path
 import joblib
 import pandas as pd
 from strata.pipeline.errors import Errors
-from strata.pipeline.files import write_if_changed, write_table
+from strata.pipeline.files import write_table
 from strata.pipeline.progress import bar, say
+from strata.pipeline.results.experiments import CURVES, FILE, PREDICTIONS, write_metrics
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study import segments
@@ -27,7 +27,7 @@ from strata.pipeline.study.sources import Cached, Sources, shape_note
 from strata.trainers import revisions
 from strata.trainers.spec import Experiment, Task
 
-TABLES = ("predictions.parquet", "curves.parquet")
+TABLES = (PREDICTIONS, CURVES)
 MODEL = ("model/config.json", "model/model.safetensors", SEEN)
 """What stands beside metrics.json."""
 
@@ -79,7 +79,7 @@ class Cell:
         """Whether its results are there, all of them, and follow from what there is now."""
         folder, wanted = self.folder(study), (*TABLES, *(MODEL if self.experiment.final else ()))
         there = all((folder / f).exists() for f in wanted)
-        return there and up_to_date(study, folder / "metrics.json", self.identity, self.config)
+        return there and up_to_date(study, folder / FILE, self.identity, self.config)
 
     @property
     def config(self) -> dict[str, object]:
@@ -119,23 +119,12 @@ def train(study: Study, sources: Sources, cells: Sequence[Cell], errors: Errors)
 def _write(study: Study, cell: Cell, outcome) -> None:
     folder = cell.folder(study)
     provenance = provenance_of(study, cell.views)
-    metrics = {
-        "experiment": cell.title,
-        **outcome.metrics,
-        "corpora": list(corpus_of(cell.table).unique()),
-        "grid": cell.grid,
-        "layers": cell.layers,
-        "config": cell.config,
-        "seconds": {"total": round(outcome.seconds, 3)},
-        "provenance": provenance,
-        "cell": cell.identity,
-    }
     # metrics.json is written last: it says that the rest is there and belongs together.
-    (folder / "metrics.json").unlink(missing_ok=True)
+    (folder / FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / "model", ignore_errors=True)
     (folder / SEEN).unlink(missing_ok=True)
-    write_table(folder / TABLES[0], outcome.predictions)
-    write_table(folder / TABLES[1], outcome.curves)
+    write_table(folder / PREDICTIONS, outcome.predictions)
+    write_table(folder / CURVES, outcome.curves)
     if outcome.predictor:
         sections = {view: study.params.views[view].model_dump(mode="json") for view in cell.views}
         synthetic = synthetic_corpora(study, cell.table)
@@ -144,7 +133,18 @@ def _write(study: Study, cell: Cell, outcome) -> None:
         heard = cell.table[cell.table["content"].isin(outcome.seen)].drop_duplicates("content")
         heard = pd.concat([heard["content"], segments.spans(heard)], axis=1)
         write_table(folder / SEEN, heard.sort_values("content", ignore_index=True))
-    write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    write_metrics(
+        folder,
+        cell.title,
+        outcome.metrics,
+        corpora=corpus_of(cell.table).unique(),
+        layers=cell.layers,
+        config=cell.config,
+        seconds=outcome.seconds,
+        provenance=provenance,
+        identity=cell.identity,
+        grid=cell.grid,
+    )
     scores = ", ".join(
         f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"
         for task, metric in outcome.metrics["primary"].items()

@@ -6,7 +6,6 @@ scores: one recipe names all tasks, whatever corpora are at hand. Audio that the
 never tested; where that is all there is, the section is skipped too.
 """
 
-import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
@@ -14,8 +13,10 @@ from contextlib import ExitStack
 
 import pandas as pd
 from strata.pipeline.errors import Errors, nearest
-from strata.pipeline.files import write_if_changed, write_table
+from strata.pipeline.files import write_table
 from strata.pipeline.progress import say
+from strata.pipeline.results.downstream import SKIPPED, write_skipped
+from strata.pipeline.results.experiments import FILE, TRIALS, write_metrics
 from strata.pipeline.stages import trial_list
 from strata.pipeline.stages.cells import TABLES, Cell, train
 from strata.pipeline.stages.identity import identity_of, up_to_date
@@ -28,8 +29,6 @@ from strata.pipeline.study.sources import labelled
 from strata.store.lock import exclusive
 from strata.trainers import revisions
 from strata.trainers.spec import Downstream, Task, Verification
-
-SKIPPED = "skipped.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -131,9 +130,9 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def _skip(study: Study, name: str, reason: str) -> None:
     folder = study.results("downstream", name)
     # What is there is of corpora that are not: the report must not show it.
-    for file in ("metrics.json", *TABLES, "trials.parquet"):
+    for file in (FILE, *TABLES, TRIALS):
         (folder / file).unlink(missing_ok=True)
-    write_if_changed(folder / SKIPPED, (json.dumps({"name": name, "reason": reason}, indent=1) + "\n").encode())
+    write_skipped(folder, name, reason)
     say(f"downstream/{name}: skipped, {reason}")
 
 
@@ -162,7 +161,7 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
     config, parts = section.model_dump(mode="json"), revisions.of(section, tasks)
     seen = sources.seen_by(views)
     identity = identity_of(section.resolved(), tasks, section.folds, table, views, parts, seen, named)
-    if up_to_date(study, folder / "metrics.json", identity, config) and (folder / "trials.parquet").exists():
+    if up_to_date(study, folder / FILE, identity, config) and (folder / TRIALS).exists():
         say(f"downstream/{name}: up to date")
         return
     from strata.trainers.evaluation.verification import verify
@@ -173,20 +172,19 @@ def _verify(study: Study, sources: Embeddings, name: str, section: Verification,
     outcome = verify(section, data, view, listed)
     for note in outcome.notes:
         say(f"downstream/{name}: {note}")
-    metrics = {
-        "experiment": f"downstream/{name}",
-        **outcome.metrics,
-        "corpora": list(corpus_of(table).unique()),
-        "grid": {},
-        "layers": {view: [LAYER]},
-        "config": config,
-        "seconds": {"total": round(time.monotonic() - started, 3)},
-        "provenance": provenance_of(study, views),
-        "cell": identity,
-    }
-    (folder / "metrics.json").unlink(missing_ok=True)
-    write_table(folder / "trials.parquet", outcome.trials)
-    write_if_changed(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    (folder / FILE).unlink(missing_ok=True)
+    write_table(folder / TRIALS, outcome.trials)
+    write_metrics(
+        folder,
+        f"downstream/{name}",
+        outcome.metrics,
+        corpora=corpus_of(table).unique(),
+        layers={view: [LAYER]},
+        config=config,
+        seconds=time.monotonic() - started,
+        provenance=provenance_of(study, views),
+        identity=identity,
+    )
     (folder / SKIPPED).unlink(missing_ok=True)
     eer = outcome.metrics["tasks"][section.verify]["eer"]["mean"]
     say(f"downstream/{name}: {section.verify} eer {eer:.3f} of {outcome.metrics['num_trials']} trials")

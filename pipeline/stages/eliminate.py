@@ -6,7 +6,6 @@ outcome, and may narrow the view to the layers kept: `written.json` then says so
 eliminate.
 """
 
-import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -16,8 +15,16 @@ from typing import TYPE_CHECKING
 import joblib
 from strata.extractors.view import parse
 from strata.pipeline.errors import for_each
-from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
+from strata.pipeline.results.eliminations import (
+    FILE,
+    EliminationResult,
+    Nested,
+    RoundResult,
+    Trail,
+    read_narrowed,
+    write_elimination,
+)
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
@@ -60,7 +67,7 @@ def _eliminate(study: Study, name: str) -> None:
     layers, config = layer_names(views[section.view].store, "all"), section.model_dump(mode="json")
     resolved, parts = section.resolved() | {"layers": layers}, revisions.of(section, tasks)
     cell = identity_of(resolved, tasks, section.folds, table, views, parts)
-    if up_to_date(study, folder / "elimination.json", cell, config):
+    if up_to_date(study, folder / FILE, cell, config):
         say(f"{name}: up to date")
         return
     from strata.trainers.folds import notes_on
@@ -85,19 +92,11 @@ def _eliminate(study: Study, name: str) -> None:
             workers = study.params.train.workers or joblib.cpu_count()
             outcome = rounds.eliminate(section, tasks, data, layers, done, note, workers)
         seconds = time.monotonic() - started
-        record = {
-            "name": name,
-            "view": section.view,
-            "tasks": section.tasks,
-            **_record(outcome),
-            "config": config,
-            "seconds": round(seconds, 3),
-            "provenance": provenance,
-            "cell": cell,
-        }
-        for file in ("written.json", "savings.json"):  # of the outcome before
-            (folder / file).unlink(missing_ok=True)
-        write_if_changed(folder / "elimination.json", (json.dumps(record, indent=1) + "\n").encode())
+        record = {"config": config, "seconds": round(seconds, 3), "provenance": provenance}
+        found = _found(outcome)
+        write_elimination(
+            EliminationResult(name, section.view, tuple(section.tasks), **found, **record, identity=cell, folder=folder)
+        )
         journal.path.unlink()
     for doubt in notes_on(outcome.folds, data.labels, data.contents, section.folds, data.segments):
         say(f"{name}: {doubt}")
@@ -110,84 +109,86 @@ def _eliminate(study: Study, name: str) -> None:
 def _is_written(study: Study, folder: Path, name: str) -> bool:
     """Whether `strata layers --write` has narrowed the view to the layers that this very elimination kept."""
     section = study.params.eliminate[name]
+    found = read_narrowed(folder)
+    if found is None:
+        return False
+    view, written, config = found
     try:
-        written = json.loads((folder / "written.json").read_text())
-        narrowed = parse(written["section"])
-        config = Elimination.model_validate(json.loads((folder / "elimination.json").read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError):
+        narrowed, eliminated = parse(written), Elimination.model_validate(config)
+    except (ValueError, TypeError):
         return False
     # Not as they were written: a key may have come since that does nothing.
-    same = config.resolved() == section.resolved()
-    return same and written["view"] == section.view and narrowed == study.params.views[section.view]
+    same = eliminated.resolved() == section.resolved()
+    return same and view == section.view and narrowed == study.params.views[section.view]
 
 
-def _record(outcome: "Outcome") -> dict[str, object]:
-    """What was found, for whoever reads the file; scores of folds by round are those of the pooling chosen."""
+def _found(outcome: "Outcome") -> dict[str, object]:
+    """What was found, as the results have it; scores of folds by round are those of the pooling chosen."""
     chosen, pooling = outcome.chosen, outcome.pooling
     choices = outcome.nested_choices()
-    nested = _tested([found for _, found in choices])
-    tests = {
-        task: {"mean": mean, "sd": nested["test_sd"].get(task), "folds": [found.test[task] for _, found in choices]}
-        for task, mean in nested["test"].items()
-    }
+    nested, spread = _tested([found for _, found in choices])
     last = len(chosen.rounds_) - 1
+    rounds = []
+    for number, found in enumerate(chosen.rounds_):
+        test, test_sd = _tested([each.rounds_[number] for each in outcome.nested[pooling]])
+        rounds.append(
+            RoundResult(
+                number=number + 1,
+                layers=tuple(found.weights),
+                weights=found.weights,
+                valid=found.valid,
+                test=test,
+                dropped=None if number == last else found.weakest,
+                weights_sd=_spread(found, "weights"),
+                valid_sd=_spread(found, "valid"),
+                test_sd=test_sd,
+            )
+        )
     return {
         "pooling": pooling,
-        "layer_names": list(chosen.layer_names_),
-        "support": list(chosen.kept_),
-        "ranking": dict(zip(chosen.layer_names_, chosen.ranking_.tolist(), strict=True)),
+        "layer_names": tuple(chosen.layer_names_),
+        "rounds": tuple(rounds),
+        "support": tuple(chosen.kept_),
         "best_round": chosen.best_round_ + 1,
-        "rounds": [
-            {
-                "round": number + 1,
-                "layers": list(found.weights),
-                **_with_spread("weights", found.weights, found.spread),
-                **_with_spread("valid", found.valid, found.spread),
-                **_tested([each.rounds_[number] for each in outcome.nested[pooling]]),
-                "dropped": None if number == last else found.weakest,
-            }
-            for number, found in enumerate(chosen.rounds_)
-        ],
-        "nested": {
-            "test": tests.pop("mean"),
-            "tasks": tests,
-            "kept": [len(found.weights) for _, found in choices],
-            "poolings": [which for which, _ in choices],
-        },
-        "paths": [
-            _path(which, fold, each)
+        "sizes": {split: len(getattr(outcome.folds[0], split)) for split in ("train", "valid", "test")},
+        "nested": Nested(
+            tasks={
+                task: {"mean": mean, "sd": spread.get(task), "folds": [found.test[task] for _, found in choices]}
+                for task, mean in nested.items()
+            },
+            kept=tuple(len(found.weights) for _, found in choices),
+            poolings=tuple(which for which, _ in choices),
+        ),
+        "trails": tuple(
+            _trail(which, fold, each)
             for which in outcome.whole
             for fold, each in [(None, outcome.whole[which]), *enumerate(outcome.nested[which])]
-        ],
-        "num_train": len(outcome.folds[0].train),
-        "num_valid": len(outcome.folds[0].valid),
-        "num_test": len(outcome.folds[0].test),
+        ),
+        "ranking": dict(zip(chosen.layer_names_, chosen.ranking_.tolist(), strict=True)),
     }
 
 
-def _with_spread(name: str, values: Mapping[str, float], spread: Mapping | None) -> dict[str, object]:
-    return {name: dict(values), f"{name}_sd": dict((spread or {}).get(name, {}))}
+def _spread(found: "Round", which: str) -> Mapping[str, float]:
+    return dict((found.spread or {}).get(which, {}))
 
 
-def _tested(folds: "list[Round]") -> dict[str, object]:
-    """Test scores of one round in every fold: their spread is over the folds; of a single one, over its seeds."""
+def _tested(folds: "list[Round]") -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Test scores of one round in every fold, mean and spread: over the folds; of a single one, over its seeds."""
     if len(folds) == 1:
-        return _with_spread("test", folds[0].test, folds[0].spread)
+        return folds[0].test, _spread(folds[0], "test")
     from strata.trainers.tasks.metrics import summary
 
     found = {task: summary([each.test[task] for each in folds]) for task in folds[0].test}
-    return {
-        f"test{end}": {task: each[what] for task, each in found.items()} for end, what in (("", "mean"), ("_sd", "sd"))
-    }
+    return tuple({task: each[what] for task, each in found.items()} for what in ("mean", "sd"))
 
 
-def _path(pooling: str, fold: int | None, found: "LayerElimination") -> dict[str, object]:
+def _trail(pooling: str, fold: int | None, found: "LayerElimination") -> Trail:
     """One elimination in brief: in which order layers went, and the mean scores of its rounds."""
-    return {
-        "pooling": pooling,
-        "fold": fold,
-        "dropped": [each.weakest for each in found.rounds_],
-        "valid": [each.valid["mean"] for each in found.rounds_],
-        "test": [each.test.get("mean") for each in found.rounds_],
-        "best_round": found.best_round_ + 1,
-    }
+    return Trail(
+        pooling=pooling,
+        fold=fold,
+        valid=tuple(each.valid["mean"] for each in found.rounds_),
+        test=tuple(each.test.get("mean") for each in found.rounds_),
+        best_round=found.best_round_ + 1,
+        dropped=tuple(each.weakest for each in found.rounds_),
+    )

@@ -5,7 +5,6 @@ this process, or Dask's workers in `cluster`; either way by `work`), and commits
 stops the run, the next one goes on behind the last block.
 """
 
-import json
 import shutil
 import time
 from argparse import ArgumentParser
@@ -22,8 +21,8 @@ from strata.pipeline.extraction.filling import fill
 from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.stores import opened
 from strata.pipeline.extraction.work import Extraction, Shape
-from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import amount, bar, say, speed
+from strata.pipeline.results.extractions import ExtractionResult, write_extraction
 from strata.pipeline.show.tables import millions, size
 from strata.pipeline.study import dvcfile, keys, options, soundness
 from strata.pipeline.study.failures import Failures, judge
@@ -170,15 +169,15 @@ def _fill(
             failures.write()
         raise
     seconds = time.monotonic() - started
-    record = {
-        "view": view,
-        "utterances": len(store) - before,
-        "audio_s": audio_s if is_audio else None,
-        "seconds": round(seconds, 3),
-        "rows": len(store),
-        "bytes": store.num_bytes(),
-        "failures": len(failures.rows),
-    }
-    write_if_changed(study.results("extract") / f"{view}.json", json.dumps(record, indent=1).encode())
+    found = ExtractionResult(
+        view=view,
+        utterances=len(store) - before,
+        audio_s=audio_s if is_audio else None,
+        seconds=round(seconds, 3),
+        rows=len(store),
+        bytes=store.num_bytes(),
+        failures=len(failures.rows),
+    )
+    write_extraction(study.folder, found)
     rate = f" ({speed(audio_s, seconds)})" if is_audio else ""
-    say(f"{view}: computed {record['utterances']} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{rate}")
+    say(f"{view}: computed {found.utterances} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{rate}")

@@ -9,7 +9,6 @@ contain utterances by which the best was found: of the experiment that it become
 (or `folds: {given: …}`, whose only test it then is).
 """
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import joblib
 from strata.pipeline.errors import for_each
-from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
+from strata.pipeline.results.searches import FILE, SearchResult, TrialResult, write_search
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
@@ -35,7 +34,7 @@ from strata.trainers.spec import Experiment, Task
 if TYPE_CHECKING:
     from strata.trainers.search.tuning import Outcome, Trial
 
-OBJECTIVE = "mean validation score over the tasks, higher is better"
+OBJECTIVE = "mean validation score over the tasks"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -72,7 +71,7 @@ def _tune(study: Study, name: str) -> None:
 
     cell = identity(trials=space.num_trials)
     config = {"tune": how.model_dump(mode="json"), "experiment": base.model_dump(mode="json")}
-    if up_to_date(study, folder / "tune.json", cell, config):
+    if up_to_date(study, folder / FILE, cell, config):
         say(f"{name}: up to date")
         return
 
@@ -85,19 +84,21 @@ def _tune(study: Study, name: str) -> None:
     of_a_trial = identity(trials=1, experiment="")
     with exclusive(folder / "tune"), Journal(folder / "trials.jsonl", of_a_trial, name) as journal:
         outcome = _searched(study, name, tasks, dataset, journal)
-        record = {
-            "name": name,
-            "experiment": how.experiment,
-            "search": how.search,
-            "space": how.model_dump(mode="json")["space"],
-            "objective": OBJECTIVE,
-            **_record(outcome),
-            "config": config,
-            "seconds": round(outcome.seconds, 3),
-            "provenance": provenance,
-            "cell": cell,
-        }
-        write_if_changed(folder / "tune.json", (json.dumps(record, indent=1) + "\n").encode())
+        found = SearchResult(
+            name=name,
+            experiment=how.experiment,
+            way=how.search,
+            space=how.model_dump(mode="json")["space"],
+            objective=OBJECTIVE,
+            highest_first=True,
+            **_found(outcome),
+            config=config,
+            seconds=round(outcome.seconds, 3),
+            layers={},
+            provenance=provenance,
+            identity=cell,
+        )
+        write_search(folder, found)
     _tell(name, space, outcome)
 
 
@@ -134,13 +135,17 @@ def _searched(
             raise
 
 
-def _record(outcome: "Outcome") -> dict[str, object]:
-    """What was found, for whoever reads the file."""
-    best, start = outcome.best, outcome.start
+def _found(outcome: "Outcome") -> dict[str, object]:
+    """What was found, as the results have it."""
+    start = outcome.start
     return {
-        "trials": [{key: value for key, value in vars(trial).items() if key != "losses"} for trial in outcome.trials],
-        "best": {"number": best.number, "params": best.params, "value": best.value},
-        "start": start and {"params": start.params, "value": start.value},
+        "trials": tuple(
+            TrialResult(**{key: value for key, value in vars(trial).items() if key != "losses"})
+            for trial in outcome.trials
+        ),
+        "best": outcome.best.number,
+        "start": start and start.value,
+        "start_params": start and start.params,
         "test": {"tasks": outcome.test, "mean": outcome.test_mean},
         "importance": outcome.importance,
     }

@@ -16,12 +16,12 @@ from strata.extractors import miniatures
 from strata.extractors.torch_setup import resolve_device
 from strata.extractors.transformers.checkpoints import SPEECH_MODELS
 from strata.pipeline import cli
-from strata.pipeline.commands import layers
 from strata.pipeline.commands.layers import narrowing, saving
-from strata.pipeline.commands.layers.outcome import EliminationOutcome, with_layers
+from strata.pipeline.commands.layers.elimination import read, with_layers
 from strata.pipeline.extraction.work import values
 from strata.pipeline.report import layer_tables
-from strata.pipeline.results.eliminations import read_elimination
+from strata.pipeline.results import writing
+from strata.pipeline.results.eliminations import SAVINGS, read_elimination
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore, narrow
 
@@ -120,7 +120,7 @@ class Eliminated:
         return {
             str(file): file.stat().st_mtime_ns
             for file in found
-            if file.is_file() and file.suffix != ".lock" and ".tmp" not in str(file) and file.name != layers.SAVINGS
+            if file.is_file() and file.suffix != ".lock" and ".tmp" not in str(file) and file.name != SAVINGS
         }
 
     def edit(self, before: str, after: str) -> "Eliminated":
@@ -277,16 +277,17 @@ def test_a_family_without_layers_is_refused(eliminated):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"support": []}, r"cannot be read \(it keeps \[\] of"),
+        ({"support": []}, r"cannot be read \(it keeps no layer\)"),
         ({"support": ["77"]}, "cannot be read"),
-        ({"best_round": 26}, r"cannot be read \(best_round 26 of 25\)"),
-        ({"provenance": {}}, r"cannot be read \(no 'views'\)"),
+        ({"best_round": 26}, r"cannot be read \(best_round 26 is not among its rounds\)"),
+        ({"provenance": {}}, r"cannot be read \(provenance: no fingerprint of view wavlm\)"),
+        ({"ranking": {}}, r"cannot be read \(ranking: expected all of"),
     ],
 )
 def test_a_file_that_does_not_fit_together_is_refused(eliminated, changes, message):
     """Where it is read, not where it is used."""
     with pytest.raises(ValueError, match=message):
-        EliminationOutcome.read(eliminated.found(**changes).results)
+        read(eliminated.found(**changes).results)
 
 
 def test_no_results_are_one_line(eliminated):
@@ -404,7 +405,8 @@ def test_cut_short_anywhere_the_same_command_ends_well(eliminated, wide, monkeyp
         if step.endswith("rename"):
             broken.setattr(narrow.os, "rename", failing(os.rename, ["first rename", "second rename"].index(step) + 1))
         else:
-            broken.setattr(narrowing, "write_if_changed", failing(narrowing.write_if_changed, step))
+            for module in (narrowing, writing):
+                broken.setattr(module, "write_if_changed", failing(module.write_if_changed, step))
         eliminated.study.capsys.readouterr()
         arguments = ["layers", str(eliminated.results), "--no-time", "--write", str(eliminated.file)]
         assert cli.main(arguments) == 1
@@ -444,7 +446,7 @@ def test_a_narrow_views_fingerprint_follows_from_the_wide_ones(eliminated, secti
     study = Study(eliminated.file)
     whole = extractors.load(section, folder=study.folder)
     eliminated.file.write_text(yaml.safe_dump(yaml.safe_load(PARAMS) | {"views": {"wavlm": section}}))
-    outcome = EliminationOutcome.read(
+    outcome = read(
         eliminated.found([1, 2], depth=4, provenance={"views": {"wavlm": {"fingerprint": whole.fingerprint}}}).results
     )
     kept = with_layers(study.params.views["wavlm"], outcome.support)

@@ -1,32 +1,28 @@
 """`strata layers RESULTS`: which layers an elimination kept, what for, and what cutting the model after them saves.
 
-Reads results/eliminate/<name>/elimination.json (`outcome`) and the view's section of params.yaml, measures what the cut
-saves (`saving`), and with `--write` narrows the view to the layers kept (`narrowing`). Knows no training; the wavCSE
-paper (§3.2) has the table of what the cut saves for layer 17 of WavLM Large.
+Reads the results of an elimination (`elimination`) and the view's section of params.yaml, measures what the cut saves
+(`saving`), and with `--write` narrows the view to the layers kept (`narrowing`). Knows no training; the wavCSE paper
+(§3.2) has the table of what the cut saves for layer 17 of WavLM Large.
 """
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from strata.extractors import CheckpointAbsent
 from strata.extractors.miniatures import PREFIX
 from strata.extractors.view import View
-from strata.pipeline.commands.layers import narrowing, saving
-from strata.pipeline.commands.layers.outcome import EliminationOutcome, section_of
+from strata.pipeline.commands.layers import elimination, narrowing, saving
+from strata.pipeline.commands.layers.elimination import section_of
 from strata.pipeline.commands.layers.saving import Saving
-from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import say
+from strata.pipeline.results.eliminations import EliminationResult, write_savings
 from strata.pipeline.show import notices
 from strata.pipeline.show.names import layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, is_number, millions, number, plain, size
 from strata.pipeline.study import options, where
 from strata.pipeline.study.folder import Study
-
-SAVINGS = "savings.json"
-"""Beside elimination.json: for each quantity what it is of the whole and of the cut model."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -54,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(results: Path, params: Path | None, edited: Path | None, timed: bool, as_json: bool) -> None:
-    """Prints an elimination's outcome, and narrows its view if asked to.
+    """Prints what an elimination found, and narrows its view if asked to.
 
     Args:
         results: folder of an elimination, or its elimination.json.
@@ -66,35 +62,33 @@ def run(results: Path, params: Path | None, edited: Path | None, timed: bool, as
     Raises:
         StageError: no such results, or params.yaml is not of the view that they are of; see also `narrowing.write`.
     """
-    outcome = EliminationOutcome.read(results)
+    found = elimination.read(results)
     study = Study(edited or params or _around(results))
-    section = section_of(study, outcome)
+    section = section_of(study, found)
     try:
-        saved = saving.measure(study, outcome, section, timed)
-        _keep(outcome, saved)
+        saved = saving.measure(study, found, section, timed)
+        _keep(found, saved)
     except CheckpointAbsent:
-        say(f"the model of views.{outcome.view} is not on this machine: what cutting it saves is left out")
+        say(f"the model of views.{found.view} is not on this machine: what cutting it saves is left out")
         saved = None
     if as_json:
-        print(json.dumps(_as_json(outcome, saved), indent=1))
+        print(json.dumps(_as_json(found, saved), indent=1))
     else:
-        print(plain(_scores(outcome)), end="\n\n")
+        print(plain(_scores(found)), end="\n\n")
         if saved is not None:
-            print(plain(_savings(outcome, saved)), end="\n\n")
+            print(plain(_savings(found, saved)), end="\n\n")
         if worth := _worth(study, section):
             print(worth)
     if edited is not None:
-        narrowing.write(study, outcome, section)
+        narrowing.write(study, found, section)
 
 
-def _keep(outcome: EliminationOutcome, saved: Saving) -> None:
+def _keep(found: EliminationResult, saved: Saving) -> None:
     """Leaves what was measured beside the elimination, for the report."""
     costs = {"whole": asdict(saved.whole), "cut": asdict(saved.cut)}
     record = {name: {which: cost[name] for which, cost in costs.items()} for name in costs["cut"]}
-    if not saved.rounds and outcome.file.with_name(SAVINGS).exists():
-        return  # which was measured, and this was not
-    record |= {"layers": outcome.highest, "device": saved.device, "sample": saved.sample, "rounds": saved.rounds}
-    write_if_changed(outcome.file.with_name(SAVINGS), (json.dumps(record, indent=1) + "\n").encode())
+    record |= {"layers": found.highest, "device": saved.device, "sample": saved.sample, "rounds": saved.rounds}
+    write_savings(found.folder, record)
 
 
 def _around(results: Path) -> Path:
@@ -110,56 +104,51 @@ def _worth(study: Study, section: View) -> str:
     return "\n".join(notice.line for notice in reasons)
 
 
-# -- the outcome ---------------------------------------------------------------------------------------------------
+# -- what it found ---------------------------------------------------------------------------------------------------
 
 
-def _as_json(outcome: EliminationOutcome, saved: Saving | None) -> dict[str, object]:
+def _as_json(found: EliminationResult, saved: Saving | None) -> dict[str, object]:
     return {
-        "name": outcome.name,
-        "view": outcome.view,
-        "pooling": outcome.pooling,
-        "layer_names": list(outcome.layer_names),
-        "support": list(outcome.support),
-        "ranking": dict(outcome.ranking),
-        "rounds": len(outcome.rounds),
-        "best_round": outcome.best_round,
-        "valid": {"kept": dict(outcome.best["valid"]), "all": dict(outcome.all_layers["valid"])},
-        "nested_test": dict(outcome.nested) or None,
+        "name": found.name,
+        "view": found.view,
+        "pooling": found.pooling,
+        "layer_names": list(found.layer_names),
+        "support": list(found.support),
+        "ranking": dict(found.ranking),
+        "rounds": len(found.rounds),
+        "best_round": found.best_round,
+        "valid": {"kept": dict(found.best.valid), "all": dict(found.all_layers.valid)},
+        "nested_test": {key: value for key, value in found.nested_mean.items() if value is not None} or None,
         "saving": None if saved is None else asdict(saved),
     }
 
 
-def _scores(outcome: EliminationOutcome) -> Table:
+def _scores(found: EliminationResult) -> Table:
     """Validation scores of the chosen round beside those of all layers, and what the choice is worth on test data."""
-    best, every = outcome.best, outcome.all_layers
-    rows = [("layers", str(len(outcome.support)), str(len(outcome.layer_names)))]
-    names = ["mean", *(task for task in best["valid"] if task != "mean")]
-    rows += [(f"validation, {name}", _score(best, "valid", name), _score(every, "valid", name)) for name in names]
+    best, every = found.best, found.all_layers
+    rows = [("layers", str(len(found.support)), str(len(found.layer_names)))]
+    names = ["mean", *(task for task in best.valid if task != "mean")]
+    for name in names:
+        sides = (_spread(each.valid.get(name), each.valid_sd.get(name)) for each in (best, every))
+        rows.append((f"validation, {name}", *sides))
     notes = [
-        f"Layers kept: {layer_ranges(outcome.support)}.",
-        f"Dropped, in this order: {', '.join(outcome.dropped) or 'none'}.",
-        f"Chosen by validation: round {outcome.best_round} of {len(outcome.rounds)}, pooling {outcome.pooling}.",
+        f"Layers kept: {layer_ranges(found.support)}.",
+        f"Dropped, in this order: {', '.join(found.dropped) or 'none'}.",
+        f"Chosen by validation: round {found.best_round} of {len(found.rounds)}, pooling {found.pooling}.",
     ]
-    if is_number(outcome.nested.get("mean")):
-        rows.append(
-            ("test, mean", _spread(outcome.nested["mean"], outcome.nested.get("sd")), _score(every, "test", "mean"))
-        )
-        folds = len(outcome.nested.get("folds", []))
+    if is_number(found.nested_mean.get("mean")):
+        nested, all_layers = found.nested_mean, _spread(every.test.get("mean"), every.test_sd.get("mean"))
+        rows.append(("test, mean", _spread(nested["mean"], nested.get("sd")), all_layers))
+        folds = len(nested.get("folds", []))
         each, over = (f"in each of {folds} folds ", "folds") if folds > 1 else ("", "seeds")
-        spread = (
-            f"mean ± SD of the {over}" if is_number(outcome.nested.get("sd")) else "of one training, which has no SD"
-        )
+        spread = f"mean ± SD of the {over}" if is_number(nested.get("sd")) else "of one training, which has no SD"
         notes.append(f"Test: of layers chosen {each}without its test data; {spread}.")
     return Table(
-        f"Elimination {outcome.name}: layers of view {outcome.view}",
+        f"Elimination {found.name}: layers of view {found.view}",
         (Column(""), Column("layers kept", numeric=True), Column("all layers", numeric=True)),
         tuple(tuple(map(Cell, row)) for row in rows),
         notes=tuple(notes),
     )
-
-
-def _score(found: Mapping, split: str, name: str) -> str:
-    return _spread(found.get(split, {}).get(name), found.get(f"{split}_sd", {}).get(name))
 
 
 def _spread(mean: object, sd: object) -> str:
@@ -169,7 +158,7 @@ def _spread(mean: object, sd: object) -> str:
 # -- what it saves -------------------------------------------------------------------------------------------------
 
 
-def _savings(outcome: EliminationOutcome, saved: Saving) -> Table:
+def _savings(found: EliminationResult, saved: Saving) -> Table:
     """As the paper tells it: before, after, and the share that is saved."""
     whole, cut = saved.whole, saved.cut
     lines = [
@@ -190,9 +179,9 @@ def _savings(outcome: EliminationOutcome, saved: Saving) -> Table:
     if saved.rounds:
         notes.append(f"Time and operations: {saved.sample}, {saved.device};")
         notes.append(f"time is the median of {saved.rounds} rounds in which the two models took turns.")
-    caption = f"What cutting the model of {outcome.view} after layer {outcome.highest} saves"
-    if not outcome.is_cut:
-        caption = f"Layer {outcome.highest} is kept: no part of the model of {outcome.view} can be left out"
+    caption = f"What cutting the model of {found.view} after layer {found.highest} saves"
+    if not found.is_cut:
+        caption = f"Layer {found.highest} is kept: no part of the model of {found.view} can be left out"
     columns = (Column(""), *(Column(title, numeric=True) for title in ("before", "after", "saved")))
     return Table(caption, columns, tuple(tuple(map(Cell, row)) for row in rows), notes=tuple(notes))
 

@@ -15,28 +15,27 @@ from strata.extractors import CheckpointAbsent
 from strata.extractors.sources import local_only
 from strata.extractors.view import LAST_HIDDEN_STATE, Upto, View
 from strata.pipeline.commands.layers import editing
-from strata.pipeline.commands.layers.outcome import EliminationOutcome, with_layers
+from strata.pipeline.commands.layers.elimination import with_layers
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import work
 from strata.pipeline.extraction.work import Extraction
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say
+from strata.pipeline.results import eliminations
+from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.show.names import layer_height, layer_ranges
 from strata.pipeline.show.tables import size
 from strata.pipeline.study import dvcfile, fingerprints, params, soundness, yaml12
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore, differences, narrow
 
-WRITTEN = "written.json"
-"""Beside elimination.json: the view, and its section as it was written."""
 
-
-def write(study: Study, outcome: EliminationOutcome, section: View) -> None:
+def write(study: Study, found: EliminationResult, section: View) -> None:
     """Keeps the layers that an elimination kept: in the params file and in the view's store.
 
     Args:
         study: the params file, and the stores below its folder.
-        outcome: which layers stay.
+        found: which layers stay.
         section: of the view, as it is.
 
     Raises:
@@ -44,28 +43,27 @@ def write(study: Study, outcome: EliminationOutcome, section: View) -> None:
             not hold the values that the layers were eliminated on. Nothing has been changed then.
         StoreError: the store cannot be narrowed, see `store.narrow`.
     """
-    if len(outcome.support) == len(outcome.layer_names):
-        say(f"{outcome.name}: all {len(outcome.support)} layers are kept: nothing to write")
+    if len(found.support) == len(found.layer_names):
+        say(f"{found.name}: all {len(found.support)} layers are kept: nothing to write")
         return
-    _check_layers(study, outcome, section)
-    _refuse_uses(study, outcome, section)
-    kept = with_layers(section, outcome.support)
-    text = _edited(study, outcome, kept)
-    _narrow(study, outcome, kept)
-    written = {"view": outcome.view, "section": kept.model_dump(mode="json")}
-    write_if_changed(outcome.file.with_name(WRITTEN), (json.dumps(written, indent=1) + "\n").encode())
+    _check_layers(study, found, section)
+    _refuse_uses(study, found, section)
+    kept = with_layers(section, found.support)
+    text = _edited(study, found, kept)
+    _narrow(study, found, kept)
+    eliminations.write_narrowed(found.folder, found.view, kept.model_dump(mode="json"))
     changed = write_if_changed(study.params_file.resolve(), text)
     say(
-        f"{study.params_file}: views.{outcome.view} {'now has' if changed else 'has'} the layers "
-        f"{layer_ranges(outcome.support)}"
+        f"{study.params_file}: views.{found.view} {'now has' if changed else 'has'} the layers "
+        f"{layer_ranges(found.support)}"
     )
-    _warn(study, outcome)
+    _warn(study, found)
 
 
 # -- checks --------------------------------------------------------------------------------------------------------
 
 
-def _check_layers(study: Study, outcome: EliminationOutcome, section: View) -> None:
+def _check_layers(study: Study, found: EliminationResult, section: View) -> None:
     """Raises StageError unless the section's layers are those that took part, or the kept ones already."""
     if section.layers == "all":
         return
@@ -73,24 +71,24 @@ def _check_layers(study: Study, outcome: EliminationOutcome, section: View) -> N
     names = {str(layer) for layer in asked}
     if LAST_HIDDEN_STATE in names:
         raise StageError(
-            f"views.{outcome.view} of {study.params_file} has {LAST_HIDDEN_STATE} too, which takes part in no "
-            f"elimination and would go; make a view under another name, with layers: [{', '.join(outcome.support)}]"
+            f"views.{found.view} of {study.params_file} has {LAST_HIDDEN_STATE} too, which takes part in no "
+            f"elimination and would go; make a view under another name, with layers: [{', '.join(found.support)}]"
         )
-    if names not in ({*outcome.layer_names}, {*outcome.support}):
+    if names not in ({*found.layer_names}, {*found.support}):
         raise StageError(
-            f"views.{outcome.view} of {study.params_file} has the layers {layer_ranges(names)}, the elimination "
-            f"{layer_ranges(outcome.layer_names)}; run `strata eliminate {outcome.name}` on the view as it is"
+            f"views.{found.view} of {study.params_file} has the layers {layer_ranges(names)}, the elimination "
+            f"{layer_ranges(found.layer_names)}; run `strata eliminate {found.name}` on the view as it is"
         )
 
 
-def _refuse_uses(study: Study, outcome: EliminationOutcome, section: View) -> None:
+def _refuse_uses(study: Study, found: EliminationResult, section: View) -> None:
     """Raises StageError where params.yaml names a layer that would go."""
-    gone = {*outcome.layer_names} - {*outcome.support}
-    for where, layers in _uses(study.params, outcome.view, section):
+    gone = {*found.layer_names} - {*found.support}
+    for where, layers in _uses(study.params, found.view, section):
         if lost := [layer for layer in layers if layer in gone]:
             raise StageError(
-                f"{where} of {study.params_file} names layer {lost[0]} of {outcome.view}, which would go: the "
-                f"elimination keeps {layer_ranges(outcome.support)}; change it first, or give the narrow view a name "
+                f"{where} of {study.params_file} names layer {lost[0]} of {found.view}, which would go: the "
+                f"elimination keeps {layer_ranges(found.support)}; change it first, or give the narrow view a name "
                 "of its own"
             )
 
@@ -119,21 +117,21 @@ def _experiments(content: params.Params, view: str) -> Iterator[tuple]:
                 yield name, cell, experiment
 
 
-def _warn(study: Study, outcome: EliminationOutcome) -> None:
+def _warn(study: Study, found: EliminationResult) -> None:
     """Says what means something else from now on."""
-    before = max(outcome.layer_names, key=layer_height)
-    names = dict.fromkeys(n for n, _, e in _experiments(study.params, outcome.view) if e.layers == "last")
-    if names and outcome.highest != before:
+    before = max(found.layer_names, key=layer_height)
+    names = dict.fromkeys(n for n, _, e in _experiments(study.params, found.view) if e.layers == "last")
+    if names and found.highest != before:
         say(
-            f"`layers: last` of {outcome.view} is layer {outcome.highest} now and was layer {before}: "
+            f"`layers: last` of {found.view} is layer {found.highest} now and was layer {before}: "
             f"{', '.join(f'experiments.{name}' for name in names)}"
         )
-    if outcome.chosen_on_all:
+    if found.chosen_on_all:
         say(
-            f"the layers were chosen on all utterances: what folds test on {outcome.view} from now on has had a part "
+            f"the layers were chosen on all utterances: what folds test on {found.view} from now on has had a part "
             "in it; what the folds of this elimination tested had none"
         )
-    others = [n for n, e in study.params.eliminate.items() if e.view == outcome.view and n != outcome.name]
+    others = [n for n, e in study.params.eliminate.items() if e.view == found.view and n != found.name]
     if others:
         say(f"{', '.join(f'eliminate.{name}' for name in others)} will begin with the layers that are left")
 
@@ -141,46 +139,46 @@ def _warn(study: Study, outcome: EliminationOutcome) -> None:
 # -- the params file -----------------------------------------------------------------------------------------------
 
 
-def _edited(study: Study, outcome: EliminationOutcome, kept: View) -> bytes:
+def _edited(study: Study, found: EliminationResult, kept: View) -> bytes:
     """The params file with the kept layers.
 
     Raises:
         StageError: it cannot be edited without changing something else.
     """
     text = study.params_file.read_bytes().decode()  # its line endings are the user's
-    if study.params.views[outcome.view] == kept:
+    if study.params.views[found.view] == kept:
         return text.encode()
-    edited = editing.with_value(text, ("views", outcome.view, "layers"), kept.layers)
-    found = params.parse(yaml12.load(edited), study.params_file).views[outcome.view]
-    if found != kept:
-        raise StageError(f"{study.params_file}: views.{outcome.view} would become {found}, expected {kept}")
+    edited = editing.with_value(text, ("views", found.view, "layers"), kept.layers)
+    would_be = params.parse(yaml12.load(edited), study.params_file).views[found.view]
+    if would_be != kept:
+        raise StageError(f"{study.params_file}: views.{found.view} would become {would_be}, expected {kept}")
     return edited.encode()
 
 
 # -- the store -----------------------------------------------------------------------------------------------------
 
 
-def _narrow(study: Study, outcome: EliminationOutcome, kept: View) -> None:
-    path = study.store(outcome.view)
+def _narrow(study: Study, found: EliminationResult, kept: View) -> None:
+    path = study.store(found.view)
     wide = study.folder / "wide" / path.name
     if not FeatureStore.exists(path) and not FeatureStore.exists(wide):
         say(
             f"{path} is not here, so only {study.params_file} is edited; where the store is, call this command before "
-            f"`strata extract {outcome.view}`: that would refuse the wide store"
+            f"`strata extract {found.view}`: that would refuse the wide store"
         )
         return
-    if path.exists() and (lacking := dvcfile.lacking(study, outcome.view)):
+    if path.exists() and (lacking := dvcfile.lacking(study, found.view)):
         raise StageError(f"{lacking}: run `dvc pull` first, or remove {path} to edit only {study.params_file}")
-    after = expected(study, outcome, kept)
+    after = expected(study, found, kept)
     store = FeatureStore.open(path if FeatureStore.exists(path) else wide)
     if store.holds(after):
         say(f"{path}: {len(store)} rows, of the layers kept already")
         return
-    if not store.holds(outcome.fingerprint):
+    if not store.holds(found.fingerprint):
         raise StageError(
-            f"{store.path} does not hold what {outcome.file} was made from "
-            f"({differences(dict(store.header.fingerprint), dict(outcome.fingerprint), ('there', 'eliminated'))}); "
-            f"run `strata eliminate {outcome.name}` again"
+            f"{store.path} does not hold what {found.file} was made from "
+            f"({differences(dict(store.header.fingerprint), dict(found.fingerprint), ('there', 'eliminated'))}); "
+            f"run `strata eliminate {found.name}` again"
         )
     with bar(len(store), "rows", f"{path}") as shown:
 
@@ -191,13 +189,13 @@ def _narrow(study: Study, outcome: EliminationOutcome, kept: View) -> None:
         narrowed = narrow.narrow(
             path,
             wide,
-            before=outcome.fingerprint,
+            before=found.fingerprint,
             after=after,
             layers=after["layers"],
             frame_layers=after["frames"],
             progress=show,
         )
-    soundness.Known.read(study.folder, outcome.view).forget()  # the copy is read once, by the next extraction
+    soundness.Known.read(study.folder, found.view).forget()  # the copy is read once, by the next extraction
     say(
         f"{path}: {len(narrowed)} rows of {len(narrowed.layer_names)} layers, copied and not computed again, "
         f"{size(narrowed.num_bytes())}"
@@ -205,11 +203,11 @@ def _narrow(study: Study, outcome: EliminationOutcome, kept: View) -> None:
     left = size(FeatureStore.open(wide).num_bytes())
     say(
         f"{wide}: the store as it was, {left}; nothing reads it, so it may be removed. To go back, remove {path}, move "
-        f"this one there, and give views.{outcome.view} the layers that it had"
+        f"this one there, and give views.{found.view} the layers that it had"
     )
 
 
-def expected(study: Study, outcome: EliminationOutcome, kept: View) -> dict[str, object]:
+def expected(study: Study, found: EliminationResult, kept: View) -> dict[str, object]:
     """The fingerprint that `strata extract` expects of the narrowed view.
 
     It is that of the elimination but for `layers` and `frames`, as every family's `fingerprint` is; the model itself is
@@ -219,20 +217,20 @@ def expected(study: Study, outcome: EliminationOutcome, kept: View) -> dict[str,
         StageError: it has.
     """
     names = [str(layer) for layer in kept.layers]
-    derived = {**outcome.fingerprint, "layers": names, "frames": [str(layer) for layer in kept.frames]}
-    extraction = replace(Extraction.of(study, outcome.view), section=kept.model_dump_json())
+    derived = {**found.fingerprint, "layers": names, "frames": [str(layer) for layer in kept.frames]}
+    extraction = replace(Extraction.of(study, found.view), section=kept.model_dump_json())
     try:
         with local_only():
-            found = fingerprints.remembered(
-                Path(extraction.folder), outcome.view, extraction.section, lambda: work.look(extraction)
+            computed = fingerprints.remembered(
+                Path(extraction.folder), found.view, extraction.section, lambda: work.look(extraction)
             )
     except CheckpointAbsent:
         return derived  # whoever reports the outcome has said so
-    found = json.loads(json.dumps(dict(found)))
-    if found != derived:
+    computed = json.loads(json.dumps(dict(computed)))
+    if computed != derived:
         raise StageError(
-            f"views.{outcome.view} computes other values now than those that {outcome.file} was made from "
-            f"({differences(derived, found, ('then', 'now'))}); bring that model back, or run `strata extract "
-            f"{outcome.view}` and `strata eliminate {outcome.name}`"
+            f"views.{found.view} computes other values now than those that {found.file} was made from "
+            f"({differences(derived, computed, ('then', 'now'))}); bring that model back, or run `strata extract "
+            f"{found.view}` and `strata eliminate {found.name}`"
         )
     return derived

@@ -15,8 +15,9 @@ from strata.extractors import Extractor, TextExtractor, speed
 from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.sources import local_only
 from strata.extractors.view import View
-from strata.pipeline.commands.layers.outcome import EliminationOutcome, with_layers
+from strata.pipeline.commands.layers.elimination import with_layers
 from strata.pipeline.extraction import work
+from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.study.folder import Study
 
 UTTERANCE_S = 4.0
@@ -59,12 +60,12 @@ class Saving:
     rounds: int = 0
 
 
-def measure(study: Study, outcome: EliminationOutcome, section: View, timed: bool) -> Saving:
+def measure(study: Study, found: EliminationResult, section: View, timed: bool) -> Saving:
     """Weighs both models, and times them if asked to.
 
     Args:
         study: whose `extract.device` computes.
-        outcome: which layers there were, and which stay.
+        found: which layers there were, and which stay.
         section: of the view.
         timed: False loads no weights.
 
@@ -76,7 +77,7 @@ def measure(study: Study, outcome: EliminationOutcome, section: View, timed: boo
     with local_only():
         whole, cut = (
             extractors.load(with_layers(section, layers, frames=[]), **how)
-            for layers in (outcome.layer_names, outcome.support)
+            for layers in (found.layer_names, found.support)
         )
         if not timed:
             return Saving(_cost(whole), _cost(cut))
