@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 SAMPLING_RATE = 16_000
 """Rate in Hz that every model of the families here was trained at; other input is resampled to it."""
@@ -63,12 +64,12 @@ def unusable(waveform: np.ndarray, sampling_rate: int, min_samples: int) -> str 
 class HiddenStates:
     """What one model says about one utterance."""
 
-    pooled: np.ndarray
-    """float32 [layers, dim]: each layer's mean over the utterance's valid frames, or what the model has instead."""
+    pooled: Float32[np.ndarray, "layers dim"]
+    """Each layer's mean over the utterance's valid frames, or what the model has instead."""
     num_frames: int
     """Number of valid frames that `pooled` averages over; 0 where the model has no frames of its own."""
-    frames: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """float32 [num_frames, frame_dim] for each kept layer, by layer name; empty unless the view keeps frames."""
+    frames: Mapping[str, Float32[np.ndarray, "_ frame_dim"]] = field(default_factory=dict)
+    """[num_frames, frame_dim] for each kept layer, by layer name; empty unless the view keeps frames."""
 
 
 @dataclass(frozen=True)

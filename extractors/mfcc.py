@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Float64
 from scipy.fft import dct, rfft
 from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates
 from strata.extractors.view import MFCCView
@@ -64,7 +65,7 @@ class MFCCExtractor(AudioExtractor):
     def _extract(self, waveforms: Sequence[np.ndarray]) -> list[HiddenStates]:
         return [self._pool(waveform) for waveform in waveforms]
 
-    def _pool(self, waveform: np.ndarray) -> HiddenStates:
+    def _pool(self, waveform: Float[np.ndarray, " samples"]) -> HiddenStates:
         total = squares = 0.0
         num_frames, kept = 0, []
         for block in self._coefficients(waveform):
@@ -81,8 +82,8 @@ class MFCCExtractor(AudioExtractor):
         pooled = np.concatenate(statistics).astype(np.float32)[None]
         return HiddenStates(pooled, num_frames, {name: np.concatenate(kept) for name in self.frame_layers})
 
-    def _coefficients(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
-        """MFCCs float64 [frames, coefficients] of a waveform [samples], block by block."""
+    def _coefficients(self, waveform: Float[np.ndarray, " samples"]) -> Iterator[np.ndarray]:
+        """MFCCs float64 [frames, coefficients] of a waveform, block by block."""
         frames = np.lib.stride_tricks.sliding_window_view(waveform, FRAME_LENGTH)[::FRAME_STEP]
         window = np.hamming(FRAME_LENGTH + 1)[:-1]  # periodic
         for start in range(0, len(frames), _BLOCK_FRAMES):
@@ -92,8 +93,8 @@ class MFCCExtractor(AudioExtractor):
             yield cepstrum[:, : self._view.num_coefficients]
 
 
-def mel_filters(num_bands: int) -> np.ndarray:
-    """Triangular filters [bins, bands], equally spaced and half overlapping on the mel scale, each with peak one."""
+def mel_filters(num_bands: int) -> Float64[np.ndarray, "bins {num_bands}"]:
+    """Triangular filters, equally spaced and half overlapping on the mel scale, each with peak one."""
     top = 2595.0 * np.log10(1.0 + SAMPLING_RATE / 2 / 700.0)
     edges = 700.0 * (10.0 ** (np.linspace(0.0, top, num_bands + 2) / 2595.0) - 1.0)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]

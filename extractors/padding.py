@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Integer
 from torch import Tensor
 
 _FLOOR = 1e-7
@@ -19,8 +20,8 @@ _FLOOR = 1e-7
 class Padded:
     """One batch as a model takes it."""
 
-    waveforms: np.ndarray
-    """float32 [batch, samples], zeros at the end."""
+    waveforms: Float32[np.ndarray, "batch samples"]
+    """Zeros at the end."""
     lengths: Sequence[int]
     """Samples of each."""
     raw: Sequence[bool]
@@ -33,9 +34,9 @@ class Padded:
 
 
 def pad(
-    waveforms: Sequence[np.ndarray], moments: Sequence[tuple[float, float] | None], *, pinned: bool = False
+    waveforms: Sequence[Float[np.ndarray, " _"]], moments: Sequence[tuple[float, float] | None], *, pinned: bool = False
 ) -> Padded:
-    """One batch of waveforms [samples], less the mean and divided by the scale that go with each.
+    """One batch of waveforms, less the mean and divided by the scale that go with each.
 
     Args:
         waveforms: float32, each a whole utterance or a window of one.
@@ -54,18 +55,20 @@ def pad(
     return Padded(rows, lengths, [known is None for known in moments])
 
 
-def moments(waveform: np.ndarray) -> tuple[np.float32, np.float32]:
+def moments(waveform: Float[np.ndarray, " samples"]) -> tuple[np.float32, np.float32]:
     """Mean and scale of `do_normalize`, as `Wav2Vec2FeatureExtractor` takes them."""
     return waveform.mean(), np.sqrt(waveform.var() + np.float32(_FLOOR))
 
 
-def normalised(waveforms: Tensor, lengths: Tensor, raw: Tensor) -> Tensor:
+def normalised(
+    waveforms: Float32[Tensor, "batch samples"], lengths: Integer[Tensor, " batch"], raw: Bool[Tensor, " batch"]
+) -> Float32[Tensor, "batch samples"]:
     """As `pad` does where it is given the moments, on a device that has all rows at once.
 
     Args:
-        waveforms: float32 [batch, samples] of a `Padded`.
-        lengths: [batch], its own.
-        raw: bool [batch], likewise: all other rows stay as they are.
+        waveforms: of a `Padded`.
+        lengths: its own.
+        raw: likewise: all other rows stay as they are.
     """
     count = lengths[:, None]
     mean = waveforms.sum(dim=1, keepdim=True) / count

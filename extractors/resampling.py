@@ -2,10 +2,11 @@
 
 import numpy as np
 import soxr
+from jaxtyping import Float32, Shaped
 
 
-def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """The waveform [samples] at another rate, as float32 [round(samples · to_hz / from_hz)].
+def resample(waveform: Shaped[np.ndarray, " samples"], from_hz: int, to_hz: int) -> Float32[np.ndarray, " resampled"]:
+    """The waveform at another rate, as float32 [round(samples · to_hz / from_hz)].
 
     The length is that formula's and not the resampler's, so that what counts as long enough for a model
     (`Extractor.unusable`) and what the model is given never differ by a sample.

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from strata.extractors import miniatures
 from strata.extractors.batching import run_halving
 from strata.extractors.contract import SAMPLING_RATE, HiddenStates, Size, ViewError
@@ -129,18 +130,18 @@ class XVectorExtractor(TorchExtractor):
         return network.eval().requires_grad_(False).to(self._device)
 
 
-def filterbanks(waveforms: Tensor, num_bands: int) -> Tensor:
+def filterbanks(waveforms: Float[Tensor, "batch samples"], num_bands: int) -> Float[Tensor, "batch frames {num_bands}"]:
     """Log-mel filterbanks less their mean over each utterance.
 
     Equals SpeechBrain's `Fbank(n_mels=num_bands)` followed by `InputNormalization(norm_type="sentence",
     std_norm=False)`, in pieces so that a long file's spectrogram never exists whole.
 
     Args:
-        waveforms: [batch, samples] at 16 kHz, of equal length.
+        waveforms: at 16 kHz, of equal length.
         num_bands: of the filterbank.
 
     Returns:
-        [batch, frames, num_bands] in dB, with frames = samples // 160 + 1.
+        Values in dB, with frames = samples // 160 + 1.
     """
     window = torch.hamming_window(_N_FFT, device=waveforms.device)
     bands = _mel_bands(num_bands).to(waveforms.device)
@@ -159,8 +160,8 @@ def filterbanks(waveforms: Tensor, num_bands: int) -> Tensor:
     return decibels - decibels.mean(dim=1, keepdim=True)
 
 
-def _mel_bands(num_bands: int) -> Tensor:
-    """SpeechBrain's triangular filters [bins, bands]: as wide on both sides as the distance to the band below."""
+def _mel_bands(num_bands: int) -> Float[Tensor, "bins {num_bands}"]:
+    """SpeechBrain's triangular filters: as wide on both sides as the distance to the band below."""
     mel = torch.linspace(0.0, 2595.0 * log10(1.0 + SAMPLING_RATE / 2 / 700.0), num_bands + 2)
     edges = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
     width, centre = (edges[1:] - edges[:-1])[:-1], edges[1:-1]
@@ -199,8 +200,8 @@ class XVector(nn.Module):
         network.output.load_state_dict({key: tensors[f"{output}.{key}"] for key in network.output.state_dict()})
         return network
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Embeddings [batch, dim] of filterbanks [batch, frames, bands].
+    def forward(self, features: Float[Tensor, "batch frames {self.num_bands}"]) -> Float[Tensor, "batch dim"]:
+        """Embeddings of filterbanks.
 
         Convolutions see no further than a few frames, so long audio goes through in pieces with that much context, and
         the statistics are put together from theirs: the same to within rounding as all at once.

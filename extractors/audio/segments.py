@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import numpy as np
+from jaxtyping import Float
 from strata.extractors.audio.sound import Sound, cut_off, is_clearly_less, opened
 from strata.extractors.contract import UnusableAudio
 
@@ -108,8 +109,8 @@ def index(sound: Sound, channel: Channel) -> int | None:
     return chosen
 
 
-def mono(block: np.ndarray, sound: Sound, channel: Channel) -> np.ndarray:
-    """[frames, channels] to [frames]; a single channel is passed on without a copy."""
+def mono(block: Float[np.ndarray, "frames channels"], sound: Sound, channel: Channel) -> Float[np.ndarray, " frames"]:
+    """One channel, or the mean of all; a single channel is passed on without a copy."""
     if (chosen := index(sound, channel)) is not None:
         return block[:, chosen]
     return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)

@@ -9,6 +9,7 @@ Source: Wagner et al., *Dawn of the transformer era in speech emotion recognitio
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from strata.extractors.contract import ViewError
 from torch import Tensor, nn
 
@@ -42,8 +43,8 @@ class RegressionHead:
             )
         return cls((dense, dense_bias), (out, out_bias))
 
-    def __call__(self, pooled: np.ndarray) -> np.ndarray:
-        """Logits float32 [utterances, labels] of means float32 [utterances, dim]."""
+    def __call__(self, pooled: Float32[np.ndarray, "utterances dim"]) -> Float32[np.ndarray, "utterances labels"]:
+        """Logits of means."""
         with torch.inference_mode():
             hidden = nn.functional.linear(torch.from_numpy(pooled), *self._dense).tanh()
             return nn.functional.linear(hidden, *self._out_proj).numpy()

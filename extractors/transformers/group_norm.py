@@ -12,6 +12,7 @@ Knows `torch.nn.GroupNorm` and where the speech models of transformers keep thei
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -24,8 +25,8 @@ class ValidGroupNorm(nn.GroupNorm):
     valid_frames: Sequence[int] | None = None
     """Valid frames of each utterance in the batch to come."""
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Normalises [batch, channels, time]."""
+    def forward(self, hidden: Float[Tensor, "batch channels time"]) -> Float[Tensor, "batch channels time"]:
+        """Each channel over time."""
         if self.valid_frames is None or min(self.valid_frames) == hidden.shape[2]:
             return super().forward(hidden)
         normalised = torch.zeros_like(hidden)

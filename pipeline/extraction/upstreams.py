@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.miniatures import PREFIX
@@ -63,8 +64,10 @@ class Upstream:
         """Most seconds of audio in a batch; 0 where there are none. Loads the weights."""
         return self._ask("batch_s") or 0.0
 
-    def __call__(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray | Failure]:
-        """float32 [layers, dim] of each waveform [samples] at 16 kHz that the model can take, or why there is none."""
+    def __call__(
+        self, waveforms: Sequence[Float32[np.ndarray, " _"]]
+    ) -> list[Float32[np.ndarray, "layers dim"] | Failure]:
+        """Of each waveform at 16 kHz that the model can take, or why there is none."""
         return self._ask("values", waveforms)
 
     def _ask(self, what: str, *arguments: object) -> object:

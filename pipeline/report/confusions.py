@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Integer
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.names import natural_order
 from strata.pipeline.show.tables import Cell, Column, Table, number
@@ -22,16 +23,16 @@ class Confusions:
     """How often which class was taken for which: the pairs that occur, by true and then by predicted class."""
 
     classes: tuple[str, ...]
-    true: np.ndarray
-    """[pairs], places in `classes`."""
-    predicted: np.ndarray
-    """[pairs], places in `classes`."""
-    counts: np.ndarray
-    """[pairs], utterances; of several seeds their means."""
+    true: Integer[np.ndarray, " pairs"]
+    """Places in `classes`."""
+    predicted: Integer[np.ndarray, " pairs"]
+    """Places in `classes`."""
+    counts: Float[np.ndarray, " pairs"]
+    """Utterances; of several seeds their means."""
 
     @property
-    def totals(self) -> np.ndarray:
-        """[classes], utterances of each true class."""
+    def totals(self) -> Float[np.ndarray, " classes"]:
+        """Utterances of each true class."""
         return np.bincount(self.true, self.counts, minlength=len(self.classes)).round(6)
 
 

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Float32
 from strata.store import FeatureStore
 from strata.trainers.scale import is_constant
 
@@ -72,15 +73,8 @@ def layouts(wanted: Sequence[Projection], folder: Path) -> list[np.ndarray | Exc
     return [found[projection] for projection in wanted]
 
 
-def project(features: np.ndarray) -> np.ndarray:
-    """t-SNE of standardised features.
-
-    Args:
-        features: [utterances, dim].
-
-    Returns:
-        [utterances, 2], the same for the same features.
-    """
+def project(features: Float[np.ndarray, "utterances dim"]) -> Float32[np.ndarray, "utterances 2"]:
+    """t-SNE of standardised features, the same for the same features."""
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
@@ -100,7 +94,7 @@ def too_few(count: int) -> str:
     return f"expected at least {FEWEST_POINTS} utterances that have both the label and features, found {count}"
 
 
-def _layout(projection: Projection) -> np.ndarray | Exception:
+def _layout(projection: Projection) -> Float32[np.ndarray, "utterances 2"] | Exception:
     try:
         features = FeatureStore.open(projection.store).pooled(list(projection.keys), layers=[projection.layer])
         features = np.asarray(features, dtype=np.float64)[:, 0]

@@ -6,6 +6,7 @@ one; in manifests written before there was such a column, by its path.
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 from strata.trainers.inputs.data import ROUNDING_S, Segments
 
 SPAN = ["recording", "start_s", "end_s"]
@@ -28,8 +29,8 @@ def of(table: pd.DataFrame) -> Segments:
     return Segments(found["recording"].tolist(), found["start_s"].to_numpy(), found["end_s"].to_numpy())
 
 
-def overlapping(table: pd.DataFrame, heard: pd.DataFrame) -> np.ndarray:
-    """Which utterances share audio with what was heard, bool [utterances]: the columns `SPAN` of the latter."""
+def overlapping(table: pd.DataFrame, heard: pd.DataFrame) -> Bool[np.ndarray, " utterances"]:
+    """Which utterances share audio with what was heard: the columns `SPAN` of the latter."""
     own = spans(table)
     heard = heard[heard["recording"].isin(own["recording"])]
     found = np.zeros(len(own), bool)

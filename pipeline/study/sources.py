@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float32
 from strata.extractors.view import TextView, Upto, View
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
@@ -135,7 +136,7 @@ class Sources:
     def _section(self, view: str) -> View:
         return self.study.params.views[view]
 
-    def _pooled(self, view: str, cached: Cached, layers: Sequence[str]) -> np.ndarray:
+    def _pooled(self, view: str, cached: Cached, layers: Sequence[str]) -> Float32[np.ndarray, "utterances layers dim"]:
         wanted = (view, tuple(layers), tuple(cached.keys))
         if wanted not in self._arrays:
             self._arrays[wanted] = cached.store.pooled(cached.keys, layers)
