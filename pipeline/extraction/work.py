@@ -108,6 +108,11 @@ def size(extraction: Extraction) -> Size | None:
     return extractor(extraction).size
 
 
+def in_float32(extraction: Extraction) -> tuple[str, ...]:
+    """Modules that are computed in float32 because the view's number format is wrong for them here."""
+    return extractor(extraction).in_float32
+
+
 def look(extraction: Extraction) -> dict[str, object]:
     """Asks the model for its fingerprint, and for all that this follows from: see `study.fingerprints`."""
     return fingerprints.seen(extractor(extraction), extraction.section)

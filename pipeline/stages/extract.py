@@ -8,6 +8,7 @@ stops the run, the next one goes on behind the last block.
 import shutil
 import time
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from contextlib import suppress
 
 import pandas as pd
@@ -102,6 +103,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 _say_mended(view, store, todo)
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, runner, todo, failures, known)
+                say_in_float32(view, runner, fingerprint)
             else:
                 done = len(utterances) - len(failures.rows)
                 say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
@@ -139,6 +141,14 @@ def _say_cut(view: str, runner: Runner, store: FeatureStore) -> None:
     if model is not None and model.parameters < model.whole:
         parts = f"{millions(model.parameters)} of {millions(model.whole)} parameters"
         say(f"{view}: cut after layer {store.layer_names[-1]}: {parts}")
+
+
+def say_in_float32(view: str, runner: Runner, fingerprint: Mapping) -> None:
+    """A word on modules for which the view's number format is wrong on this machine, once they are loaded."""
+    asked = fingerprint.get("compute_dtype", "float32")
+    if asked != "float32" and (modules := runner.ask(work.in_float32)):
+        named = ", ".join(modules[:3]) + (", …" if len(modules) > 3 else "")
+        say(f"{view}: {len(modules)} modules are computed in float32, for {asked} is wrong for them here: {named}")
 
 
 def _say_mended(view: str, store: FeatureStore, todo: pd.DataFrame) -> None:
