@@ -20,7 +20,7 @@ from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.sources import Sources
 from strata.trainers.folds import cross_validation
-from strata.trainers.inputs.data import Dataset, targets
+from strata.trainers.inputs.data import Dataset, targets_of
 from strata.trainers.search.rounds import Key, eliminate
 from strata.trainers.spec import Elimination, Folds, Task
 from strata.trainers.training.together import Run, Together
@@ -74,11 +74,11 @@ def _demo() -> list[str]:
     started = perf_counter()
     eliminate(how, TASKS, data, layers, note=note)
     ours = perf_counter() - started
-    goals = [targets(name, TASKS[name], data.labels) for name in how.tasks]
+    targets = [targets_of(name, TASKS[name], data.labels) for name in how.tasks]
     (fold,) = cross_validation(data.labels, data.contents, how.folds)
     started = perf_counter()
     for subset in subsets.values():
-        plain_unified.train(how, goals, data.features["wavlm"], fold, subset, SEEDS[0])
+        plain_unified.train(how, targets, data.features["wavlm"], fold, subset, SEEDS[0])
     plain = perf_counter() - started
     count = NUM_LAYERS * len(SEEDS)
     name = f"demo corpus (synthetic), {len(data)} utterances, 25 × 32, batches of {how.batch_size}, {EPOCHS} epochs"
@@ -114,15 +114,15 @@ def _published(num_classes: Mapping[str, int]) -> list[str]:
     how = Elimination(
         view="v", tasks=list(TASKS), folds=Folds(given="split"), epochs=1, patience=1, batch_size=PUBLISHED_BATCH
     )
-    goals = [targets(name, TASKS[name], labels) for name in how.tasks]
+    targets = [targets_of(name, TASKS[name], labels) for name in how.tasks]
     (fold,) = cross_validation(labels, [str(i) for i in range(count)], how.folds)
-    together = Together(how, goals, values, [fold])
+    together = Together(how, targets, values, [fold])
     together.train([Run(0, (0,), 0)])  # standardises the layers once, as an elimination does
     times = {"plain": [], "ours": []}
     for number in MEASURED_LAYERS:
         subset = tuple(range(number))
         started = perf_counter()
-        plain_unified.train(how, goals, values, fold, subset, 0)
+        plain_unified.train(how, targets, values, fold, subset, 0)
         times["plain"].append(perf_counter() - started)
         started = perf_counter()
         together.train([Run(0, subset, seed) for seed in SEEDS])

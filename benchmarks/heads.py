@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from strata.extractors.speed import count_operations, matrix_rate
-from strata.trainers.inputs.data import Targets, targets
+from strata.trainers.inputs.data import Targets, targets_of
 from strata.trainers.models.model import Heads
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.training.jobs import Job, train
@@ -88,12 +88,12 @@ class _Contest:
             }
         )
         self.experiment = experiment
-        self.goals: list[Targets] = [targets(name, task, labels) for name, task in TASKS.items()]
+        self.targets: list[Targets] = [targets_of(name, task, labels) for name, task in TASKS.items()]
         self.features = [rng.normal(size=(num_utterances, 1, dim)).astype(np.float32) for dim in dims]
         everyone = np.arange(num_utterances)
         self.folds = os.cpu_count() or 1
         self.jobs = [
-            Job(experiment, self.features, self.goals, seed, everyone, everyone[:1], everyone[:1], seed)
+            Job(experiment, self.features, self.targets, seed, everyone, everyone[:1], everyone[:1], seed)
             for seed in range(self.folds)
         ]
         self.num_steps = self.folds * -(-num_utterances // experiment.batch_size)
@@ -105,7 +105,7 @@ class _Contest:
     def _heads(self) -> Heads:
         torch.manual_seed(0)
         shapes = [f.shape[1:] for f in self.features]
-        heads = Heads(shapes, self.experiment, {goal.name: goal.num_outputs for goal in self.goals})
+        heads = Heads(shapes, self.experiment, {target.name: target.num_outputs for target in self.targets})
         heads.prepare(self.features, np.arange(len(self.features[0])))
         return heads
 
@@ -128,15 +128,15 @@ class _Contest:
         return ratios, {name: statistics.median(found) for name, found in times.items()}
 
     def _plain(self) -> None:
-        ages = self.goals[3].values
-        known = [goal.values for goal in self.goals[:3]] + [(ages - ages.mean()) / ages.std()]
+        ages = self.targets[3].values
+        known = [target.values for target in self.targets[:3]] + [(ages - ages.mean()) / ages.std()]
         for job in self.jobs:
             model = plain_heads.PlainHeads(self._heads(), self.experiment)
             plain_heads.fit(
                 model,
                 [torch.from_numpy(f) for f in self.features],
                 [torch.from_numpy(values) for values in known],
-                self.goals,
+                self.targets,
                 torch.from_numpy(job.train),
                 self.experiment,
                 job.seed,

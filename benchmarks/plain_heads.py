@@ -66,7 +66,7 @@ def _blocks(encoder: nn.Module):
 def fit(
     model: PlainHeads,
     features: Sequence[Tensor],
-    goals: Sequence[Tensor],
+    labels: Sequence[Tensor],
     targets: Sequence[Targets],
     train: Tensor,
     experiment: Experiment,
@@ -77,7 +77,7 @@ def fit(
     Args:
         model: changed in place.
         features: each [utterances, 1, dim].
-        goals: for each task its targets as the loss takes them, all known.
+        labels: for each task its targets as the loss takes them, all known.
         targets: the tasks, in the same order.
         train: numbers of the utterances to learn from.
         experiment: batch size, learning rate.
@@ -88,7 +88,7 @@ def fit(
         "bce": lambda x, y: nn.functional.binary_cross_entropy_with_logits(x[:, 0], y.float()),
         "rmse": lambda x, y: torch.sqrt(nn.functional.mse_loss(x[:, 0], y) + 1e-12),
     }
-    data = TensorDataset(*(f[train] for f in features), *(goal[train] for goal in goals))
+    data = TensorDataset(*(f[train] for f in features), *(label[train] for label in labels))
     order = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=experiment.learning_rate)
     curve = []

@@ -32,13 +32,13 @@ class PlainUnified(nn.Module):
 
 
 def train(
-    how: Elimination, goals: Sequence[Targets], values: np.ndarray, fold: Fold, layers: Sequence[int], seed: int
+    how: Elimination, targets: Sequence[Targets], values: np.ndarray, fold: Fold, layers: Sequence[int], seed: int
 ) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """Trains one model on classes; its layers' weights, and the training and validation loss of every epoch.
 
     Args:
         how: epochs, batch size, learning rate, penalties, widths; it does not stop early.
-        goals: classification tasks, all known.
+        targets: classification tasks, all known.
         values: float32 [utterances, layers, dim].
         fold: training and validation utterances.
         layers: numbers of the layers that it sees.
@@ -46,12 +46,12 @@ def train(
     """
     torch.manual_seed(seed)
     shape = len(layers), values.shape[2]
-    sizes = {goal.name: goal.num_outputs for goal in goals}
+    sizes = {target.name: target.num_outputs for target in targets}
     model = PlainUnified(UnifiedEmbedding(*shape, how, sizes, "weighted"))
     chosen = values[:, layers]
     mean, sd = chosen[fold.train].mean(0), chosen[fold.train].std(0)
     x = torch.from_numpy((chosen - mean) / sd)
-    labels = [torch.from_numpy(goal.values) for goal in goals]
+    labels = [torch.from_numpy(target.values) for target in targets]
     data = TensorDataset(x[fold.train], *(label[fold.train] for label in labels))
     held_out = x[fold.valid], *(label[fold.valid] for label in labels)
     optimiser = torch.optim.Adam(model.parameters(), lr=how.learning_rate)
@@ -59,8 +59,10 @@ def train(
 
     def loss_of(x: Tensor, *labels: Tensor) -> Tensor:
         answers = model(x)
-        losses = zip(goals, labels, strict=True)
-        return sum(goal.task.weight * nn.functional.cross_entropy(answers[goal.name], label) for goal, label in losses)
+        losses = zip(targets, labels, strict=True)
+        return sum(
+            target.task.weight * nn.functional.cross_entropy(answers[target.name], label) for target, label in losses
+        )
 
     curve = []
     for _ in range(how.epochs):

@@ -107,7 +107,7 @@ def run(
     with ExitStack() as stack:
         views = upstreams.load(folder, config, study, device, batch_s, stack)
         say_notices(config)
-        output = Lines() if as_json else Table(predictor.goals, files if STDIN not in files else None)
+        output = Lines() if as_json else Table(predictor.targets, files if STDIN not in files else None)
         total = failed = 0
         for file, outcome in _predictions(predictor, views, named(files), channel):
             total += 1
@@ -167,5 +167,5 @@ def _predict(predictor: "Predictor", portion: Portion) -> None:
                 "the answers are not finite: nothing that the model was trained on is like it"
             )
             continue
-        tasks = {task: single(predictor.goals[task], *given[task], place) for task in predictor.goals}
+        tasks = {task: single(predictor.targets[task], *given[task], place) for task in predictor.targets}
         portion.outcomes[row] = FilePrediction(len(portion.outcomes[row]) / SAMPLING_RATE, tasks)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from strata.pipeline.stages.corpus import _manifest
 from strata.pipeline.study.manifest import COLUMNS
-from strata.trainers.inputs.data import targets
+from strata.trainers.inputs.data import targets_of
 from strata.trainers.spec import Task
 
 CREMA_D = ["AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1003_IEO_NEU_LO.wav", "AudioWAV/1001_DFA_ANG_XX (1).wav"]
@@ -158,13 +158,13 @@ def test_every_digit_reaches_the_names_of_classes(study, stem):
     """However many there are: ten numbers are ten classes, called as the table writes them."""
     table = rewrite(study, lambda number: f"{stem}{number % 10}")
     task = Task(kind="classification")
-    assert targets("label_0", task, table).classes == tuple(sorted(f"{stem}{digit}" for digit in range(10)))
+    assert targets_of("label_0", task, table).classes == tuple(sorted(f"{stem}{digit}" for digit in range(10)))
 
 
 def test_long_numbers_can_still_be_regressed_to(study):
     """That a column keeps its digits as text makes it no other task."""
     table = rewrite(study, lambda number: f"{number + 1}2345678901234567")
-    assert targets("label_0", Task(kind="regression"), table).known.all()
+    assert targets_of("label_0", Task(kind="regression"), table).known.all()
 
 
 def test_one_word_is_one_class_in_the_manifest(study):

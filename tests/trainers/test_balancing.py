@@ -157,8 +157,8 @@ def test_gradnorm_is_the_derivative_of_the_papers_objective():
         norms.append(torch.cat([g.flatten() for g in gradients]).norm())
     norms = torch.stack(norms)
     rates = torch.tensor([loss.item() / first for loss, first in zip(losses, before, strict=True)])
-    goals = (norms.mean() * (rates / rates.mean()) ** 1.5).detach()
-    (expected,) = torch.autograd.grad((norms - goals).abs().sum(), logits, retain_graph=True)
+    wanted = (norms.mean() * (rates / rates.mean()) ** 1.5).detach()
+    (expected,) = torch.autograd.grad((norms - wanted).abs().sum(), logits, retain_graph=True)
     torch.testing.assert_close(torch.stack([logit.grad for logit in balancing.logits]), expected)
     for parameter in model.parameters():  # the model learns from the weighted sum alone
         weighted = sum(f.detach() * w * loss for f, w, loss in zip(factors, WEIGHTS, losses, strict=True))

@@ -9,7 +9,7 @@ import torch
 from joblib import delayed
 from strata.trainers.evaluation.experiment import num_models, plan, run, run_all
 from strata.trainers.evaluation.predictor import Predictor
-from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
+from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
 from strata.trainers.models.model import Heads
 from strata.trainers.spec import Experiment, Folds, Fusion, Task
 from strata.trainers.training import jobs
@@ -178,7 +178,7 @@ def test_names_are_given_once_and_at_all(key, names):
 def test_numbers_as_class_names_keep_every_digit():
     """No two classes merge."""
     labels = pd.DataFrame({"x": [1000001.0, 1000002.0, 0.1, 20240101.0]})
-    assert targets("x", Task(kind="classification"), labels).classes == ("0.1", "1000001", "1000002", "20240101")
+    assert targets_of("x", Task(kind="classification"), labels).classes == ("0.1", "1000001", "1000002", "20240101")
 
 
 def test_the_validation_loss_does_not_depend_on_where_labels_lie(monkeypatch):
@@ -188,14 +188,14 @@ def test_the_validation_loss_does_not_depend_on_where_labels_lie(monkeypatch):
     torch.manual_seed(0)
     x, values = torch.randn(90, 1, 5), np.full(90, np.nan, np.float32)
     values[:9] = np.arange(9)
-    goal = Targets("y", Task(kind="regression"), values, ())
+    target = Targets("y", Task(kind="regression"), values, ())
     rows = np.arange(90)
     losses = []
     for part in (1000, 7):
         monkeypatch.setattr(module, "EVALUATION_BATCH", part)
         torch.manual_seed(1)
         model = Heads([(1, 5)], experiment(tasks=["y"]), {"y": 1})
-        losses.append(module.fit(model, [x], [goal], rows, rows, experiment(tasks=["y"], epochs=2), seed=0))
+        losses.append(module.fit(model, [x], [target], rows, rows, experiment(tasks=["y"], epochs=2), seed=0))
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
@@ -214,7 +214,7 @@ def test_the_paper_s_shapes():
 
 def test_labels_become_sorted_classes_and_missing_ones_minus_one():
     """Numbers used as names are written as people write them."""
-    found = targets("x", Task(kind="classification"), pd.DataFrame({"x": [2.0, None, 10.0, 2.0]}))
+    found = targets_of("x", Task(kind="classification"), pd.DataFrame({"x": [2.0, None, 10.0, 2.0]}))
     assert found.classes == ("10", "2")
     assert found.values.tolist() == [1, -1, 0, 1]
     assert found.names(found.values).tolist() == ["2", None, "10", "2"]
@@ -250,8 +250,8 @@ def test_utterances_among_which_answers_are_given_are_training_data(data, tasks)
         values[job.test[1:]] = 1e3
     after = train(dataclasses.replace(job, features=features))
     assert before.curve == after.curve
-    for task, answers in before.answers.items():
-        np.testing.assert_allclose(answers[0], after.answers[task][0], rtol=1e-5)
+    for task, answers in before.outputs.items():
+        np.testing.assert_allclose(answers[0], after.outputs[task][0], rtol=1e-5)
 
 
 def test_one_experiment_that_cannot_be_trained_leaves_the_others(data, tasks):
@@ -347,7 +347,7 @@ def test_whatever_a_plan_or_a_score_raises_is_one_experiments_own(error, data, t
         raise error
 
     bad = plan(good, tasks, data)
-    object.__setattr__(bad, "goals", None)  # which is found out when the answers are put together
+    object.__setattr__(bad, "targets", None)  # which is found out when the answers are put together
     first, second, third = run_all([fails, lambda: bad, lambda: plan(good, tasks, data)])
     assert isinstance(first, TrainingError)
     assert isinstance(second, TrainingError)

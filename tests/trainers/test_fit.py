@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from strata.trainers.inputs.data import TrainingError, targets
+from strata.trainers.inputs.data import TrainingError, targets_of
 from strata.trainers.models.model import Heads
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.tasks.losses import task_loss
@@ -20,7 +20,7 @@ TASKS = {
 
 
 @pytest.fixture
-def goals():
+def targets():
     """A composite set: every utterance is labelled for one task, seven in ten for the keyword."""
     owner = np.resize([0] * 7 + [1, 2, 2], NUM)
     labels = pd.DataFrame(
@@ -30,7 +30,7 @@ def goals():
             "age": [float(i % 5) if o == 2 else np.nan for i, o in enumerate(owner)],
         }
     )
-    return [targets(name, task, labels) for name, task in TASKS.items()]
+    return [targets_of(name, task, labels) for name, task in TASKS.items()]
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def features():
     return x
 
 
-def _model(how, goals, dtype=torch.float32):
+def _model(how, targets, dtype=torch.float32):
     torch.manual_seed(0)
-    return Heads([(1, DIM)], how, {goal.name: goal.num_outputs for goal in goals}).to(dtype)
+    return Heads([(1, DIM)], how, {target.name: target.num_outputs for target in targets}).to(dtype)
 
 
 def _how(**changes):
@@ -51,94 +51,94 @@ def _how(**changes):
     return Experiment(**options | {"epochs": 5, "patience": 5, "batch_size": 13} | changes)
 
 
-def _equal_loss(model, features, goals, rows):
+def _equal_loss(model, features, targets, rows):
     """Σ w L over some rows, put together here."""
     model.eval()
     with torch.no_grad():
         found = model(features[rows])
     total = 0.0
-    for goal, mean, scale in zip(goals, model.target_mean, model.target_scale, strict=True):
-        wanted = torch.from_numpy(goal.values)[rows]
+    for target, mean, scale in zip(targets, model.target_mean, model.target_scale, strict=True):
+        wanted = torch.from_numpy(target.values)[rows]
         wanted = (wanted - mean) / scale if wanted.is_floating_point() else wanted
-        total += goal.task.weight * task_loss(goal.task.effective_loss, found[goal.name], wanted).item()
+        total += target.task.weight * task_loss(target.task.effective_loss, found[target.name], wanted).item()
     return total
 
 
 @pytest.mark.parametrize("batches", ["shuffled", "balanced"])
 @pytest.mark.parametrize("balancing", ["equal", "uncertainty", "gradnorm", "random"])
-def test_validation_is_by_the_tasks_own_weights_whatever_the_balancing(balancing, batches, features, goals):
+def test_validation_is_by_the_tasks_own_weights_whatever_the_balancing(balancing, batches, features, targets):
     """What decides is the same sum for all of them; the training goes down by it, and is the same to the bit again."""
     how = _how(balancing=balancing, batches=batches, learning_rate=3e-3, epochs=12)
     told, curves = [], []
     for _ in range(2):
-        model = _model(how, goals)
+        model = _model(how, targets)
         keys = set(model.state_dict())
 
         def watch(epoch, valid_loss, model=model):
-            told.append((valid_loss, _equal_loss(model, features, goals, VALID)))
+            told.append((valid_loss, _equal_loss(model, features, targets, VALID)))
 
-        curves.append(fit(model, [features], goals, TRAIN, VALID, how, 3, watch))
+        curves.append(fit(model, [features], targets, TRAIN, VALID, how, 3, watch))
         assert set(model.state_dict()) == keys
     assert curves[0] == curves[1]
     np.testing.assert_allclose(*np.transpose(told), rtol=1e-5)
     assert curves[0][-1][1] < 0.95 * curves[0][0][1]
 
 
-def test_balancings_differ(features, goals):
+def test_balancings_differ(features, targets):
     """From the same start, over the same batches."""
     curves = []
     for balancing in ("equal", "uncertainty", "gradnorm", "random"):
         how = _how(balancing=balancing)
-        curves.append(tuple(fit(_model(how, goals), [features], goals, TRAIN, VALID, how, 3)))
+        curves.append(tuple(fit(_model(how, targets), [features], targets, TRAIN, VALID, how, 3)))
     assert len(set(curves)) == 4
 
 
-def test_balanced_batches_reach_the_model(features, goals):
+def test_balanced_batches_reach_the_model(features, targets):
     """Four utterances of each task in every step, though the smallest has a tenth of the labels."""
     how = _how(batches="balanced", epochs=2)
-    model, seen = _model(how, goals), []
+    model, seen = _model(how, targets), []
 
     def note(module, given):
         if module.training:
             seen.append((given[0][:, 0, 0] * NUM).round().long().numpy())
 
     model.register_forward_pre_hook(note)
-    fit(model, [features], goals, TRAIN, VALID, how, 3)
+    fit(model, [features], targets, TRAIN, VALID, how, 3)
     assert len(seen) == 2 * 7
     for rows in seen:
-        assert [goal.known[rows].sum() for goal in goals] == [4, 4, 4]
+        assert [target.known[rows].sum() for target in targets] == [4, 4, 4]
         assert set(rows) <= set(TRAIN)
 
 
-def test_batches_too_small_for_all_tasks_are_refused(features, goals):
+def test_batches_too_small_for_all_tasks_are_refused(features, targets):
     """Before any step."""
     how = _how(batches="balanced", batch_size=2)
-    model = _model(how, goals)
+    model = _model(how, targets)
     before = copy.deepcopy(model.shared.state_dict())
     with pytest.raises(TrainingError, match=r"batch_size of at least one per task: expected 3 or more, found 2"):
-        fit(model, [features], goals, TRAIN, VALID, how, 3)
+        fit(model, [features], targets, TRAIN, VALID, how, 3)
     torch.testing.assert_close(model.shared.state_dict(), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("l1", "l2"), [(1e-3, 0.0), (0.0, 1e-2), (1e-3, 1e-2), (0.0, 0.0)])
 @pytest.mark.parametrize("balancing", ["equal", "uncertainty"])
-def test_penalties_are_those_of_backpropagation(l1, l2, balancing, features, goals):
+def test_penalties_are_those_of_backpropagation(l1, l2, balancing, features, targets):
     """λ1 Σ|w| + λ2 Σw² as a part of the loss, by autograd and a plain Adam: the same weights after every epoch.
 
     What a balancing learns is not penalised: it is no weight of the model.
     """
     how = _how(l1=l1, l2=l2, tasks=["keyword"], balancing=balancing, learning_rate=1e-2)
-    ours, theirs, states = _model(how, goals[:1], torch.float64), _model(how, goals[:1], torch.float64), []
+    ours, theirs, states = _model(how, targets[:1], torch.float64), _model(how, targets[:1], torch.float64), []
     with torch.no_grad():  # at 0 the derivative of |w| is taken to be 0
         for model in (ours, theirs):
             model.shared[0].weight[:3] = 0
     x = features.double()
-    fit(ours, [x], goals[:1], TRAIN, VALID, how, 3, lambda *_: states.append(copy.deepcopy(ours.state_dict())))
+    fit(ours, [x], targets[:1], TRAIN, VALID, how, 3, lambda *_: states.append(copy.deepcopy(ours.state_dict())))
 
     alpha = torch.zeros((), requires_grad=True)
     learned = [alpha] if balancing == "uncertainty" else []
     optimiser = torch.optim.Adam([*theirs.parameters(), *learned], lr=how.learning_rate)
-    generator, wanted = torch.Generator().manual_seed(3), torch.from_numpy(goals[0].values)
+    generator, wanted = torch.Generator().manual_seed(3), torch.from_numpy(targets[0].values)
     for state in states:
         for rows in torch.from_numpy(TRAIN)[torch.randperm(len(TRAIN), generator=generator)].split(how.batch_size):
             known = rows[wanted[rows] >= 0]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
-from strata.trainers.inputs.data import Dataset, TrainingError, targets
+from strata.trainers.inputs.data import Dataset, TrainingError, targets_of
 from strata.trainers.spec import Experiment, Folds, Task
 from strata.trainers.tasks import KINDS
 from strata.trainers.tasks.classification import class_name
@@ -46,7 +46,7 @@ def test_a_label_that_is_not_finite_is_refused_by_name(value):
     """Before any training, with the label, the value and how many there are."""
     labels = pd.DataFrame({"age": [20.0, 30.0, value, None]}, dtype=object)
     with pytest.raises(TrainingError, match=r"task years: label 'age' must be a finite number.*found -?\S+ \(1 of 3"):
-        targets("years", Task(kind="regression", label="age"), labels)
+        targets_of("years", Task(kind="regression", label="age"), labels)
 
 
 @pytest.mark.parametrize("kind", ["int64", "Int64", "object"])
@@ -55,13 +55,13 @@ def test_whole_numbers_beyond_2_to_53_stay_apart(kind, corpora):
     """As classes, also where only some corpora's labels count: half of the rows are then left out."""
     labels = pd.DataFrame({"id": pd.Series([BIG + i % 5 for i in range(20)], dtype=kind)})
     where = ["c" if i % 2 or i < 10 else "d" for i in range(20)]
-    found = targets("id", Task(kind="classification", corpora=corpora), labels, where)
+    found = targets_of("id", Task(kind="classification", corpora=corpora), labels, where)
     assert found.classes == tuple(str(BIG + i) for i in range(5))
 
 
 def test_nullable_numbers_are_read_as_numbers():
     """pandas has a missing whole number of its own."""
-    found = targets("n", REGRESSION, pd.DataFrame({"n": pd.Series([3, None, 5], dtype="Int64")}))
+    found = targets_of("n", REGRESSION, pd.DataFrame({"n": pd.Series([3, None, 5], dtype="Int64")}))
     np.testing.assert_array_equal(found.values, [3.0, np.nan, 5.0])
 
 
@@ -90,6 +90,6 @@ def test_predict_tells_all_digits():
     """In JSON the answer is the value itself."""
     from strata.pipeline.commands.predictions import single
 
-    goal = targets("t", REGRESSION, pd.DataFrame({"t": [1.7e9, 1.7e9 + 1]}))
-    told = [single(goal, np.array([1.7e9 + i / 2]), None, 0).as_json()["answer"] for i in range(3)]
+    target = targets_of("t", REGRESSION, pd.DataFrame({"t": [1.7e9, 1.7e9 + 1]}))
+    told = [single(target, np.array([1.7e9 + i / 2]), None, 0).as_json()["answer"] for i in range(3)]
     assert json.loads(json.dumps(told)) == [1.7e9, 1.7e9 + 0.5, 1.7e9 + 1]

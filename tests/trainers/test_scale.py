@@ -9,7 +9,7 @@ import torch
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.evaluation.verification import Backend, verify
-from strata.trainers.inputs.data import Dataset, Targets, targets
+from strata.trainers.inputs.data import Dataset, Targets, targets_of
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.scale import CLIP, is_constant
 from strata.trainers.spec import Elimination, Experiment, Folds, Task, Verification
@@ -123,8 +123,8 @@ def test_an_elimination_stands_what_an_experiment_stands(data, tasks):
 
 def test_labels_that_differ_are_not_constant_and_a_constant_part_has_a_scale():
     """Labels are judged as float64: seconds since 1970 differ; a training part of one value is only centred."""
-    goal = targets("t", Task(kind="regression"), pd.DataFrame({"t": 1.7e9 + np.arange(50.0)}))
-    values, mean, scale = goal.scaled(np.arange(50))
+    target = targets_of("t", Task(kind="regression"), pd.DataFrame({"t": 1.7e9 + np.arange(50.0)}))
+    values, mean, scale = target.scaled(np.arange(50))
     assert (mean, scale) == (1.7e9 + 24.5, pytest.approx(np.arange(50).std()))
     np.testing.assert_allclose(values, (np.arange(50) - 24.5) / np.arange(50).std(), rtol=1e-6)
     tiny = Targets("t", Task(kind="regression"), 1e-9 * np.arange(9.0), ()).scaled(np.arange(9))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from strata.trainers.folds import cross_validation
-from strata.trainers.inputs.data import TrainingError, targets
+from strata.trainers.inputs.data import TrainingError, targets_of
 from strata.trainers.search.rounds import train_alone
 from strata.trainers.spec import Elimination, Folds, Task
 from strata.trainers.training.together import Run, Together
@@ -32,17 +32,17 @@ def test_runs_trained_together_are_those_trained_alone(data, tasks, values, batc
         view="v", tasks=list(tasks), shared=13, embedding=17, epochs=14, patience=2, batch_size=batch_size,
         l1=1e-4, l2=1e-3, learning_rate=0.01,
     )  # fmt: skip
-    goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
+    targets = [targets_of(name, tasks[name], data.labels) for name in how.tasks]
     folds = cross_validation(data.labels, data.contents, Folds(k=3, validation=0.2))
     runs = [Run(0, (0, 2, 4), 0), Run(1, (1, 2, 3), 0), Run(0, (0, 2, 4), 5), Run(2, (2, 3, 4), 5)]
-    found = Together(how, goals, values, folds).train(runs)
+    found = Together(how, targets, values, folds).train(runs)
     lengths = set()
     for run, together in zip(runs, found, strict=True):
-        alone = train_alone(how, "weighted", goals, values, folds[run.fold], run)
+        alone = train_alone(how, "weighted", targets, values, folds[run.fold], run)
         np.testing.assert_allclose(together.curve, alone.curve, rtol=2e-4)
         np.testing.assert_allclose(together.weights, alone.weights, rtol=1e-3)
         for task in tasks:
-            np.testing.assert_allclose(together.answers[task], alone.answers[task], rtol=2e-3, atol=2e-3)
+            np.testing.assert_allclose(together.outputs[task], alone.outputs[task], rtol=2e-3, atol=2e-3)
         lengths.add(len(alone.curve))
     assert len(lengths) > 1, "no run left the stack before another"
 
@@ -50,25 +50,25 @@ def test_runs_trained_together_are_those_trained_alone(data, tasks, values, batc
 def test_memory_may_force_stacks_apart(data, tasks, values, monkeypatch):
     """One run at a time, one fold's table at a time: the same answers as all at once."""
     how = Elimination(view="v", tasks=["speaker", "age"], shared=13, embedding=17, epochs=3)
-    goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
+    targets = [targets_of(name, tasks[name], data.labels) for name in how.tasks]
     folds = cross_validation(data.labels, data.contents, Folds(k=3))
     runs = [Run(fold, (0, 1, 2, 3, 4), seed) for seed in (0, 1) for fold in (0, 1, 2)]
-    at_once = Together(how, goals, values, folds).train(runs)
+    at_once = Together(how, targets, values, folds).train(runs)
     monkeypatch.setattr("strata.trainers.training.together.TABLE_BYTES", 1)
     monkeypatch.setattr("strata.trainers.training.together.STACK_BYTES", 1)
-    apart = Together(how, goals, values, folds).train(runs)
+    apart = Together(how, targets, values, folds).train(runs)
     for one, other in zip(at_once, apart, strict=True):
         np.testing.assert_allclose(one.weights, other.weights, rtol=1e-4)
-        np.testing.assert_allclose(one.answers["age"], other.answers["age"], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(one.outputs["age"], other.outputs["age"], rtol=1e-3, atol=1e-3)
 
 
 def test_a_diverging_run_is_an_error(data, tasks, values):
     """Instead of weights that mean nothing."""
     how = Elimination(view="v", tasks=["age"], shared=13, embedding=17, epochs=3, learning_rate=1e30)
-    goals = [targets("age", tasks["age"], data.labels)]
+    targets = [targets_of("age", tasks["age"], data.labels)]
     folds = cross_validation(data.labels, data.contents, Folds(k=3))
     with pytest.raises(TrainingError, match="training diverged: no finite validation loss in 3 epochs"):
-        Together(how, goals, values, folds).train([Run(0, (0, 1), 0)])
+        Together(how, targets, values, folds).train([Run(0, (0, 1), 0)])
 
 
 def test_updates_are_those_of_the_plain_loop(data, values):
@@ -77,10 +77,10 @@ def test_updates_are_those_of_the_plain_loop(data, values):
     how = Elimination(
         view="v", tasks=list(tasks), shared=13, embedding=17, epochs=12, patience=12, batch_size=19, l1=1e-4, l2=1e-3
     )
-    goals = [targets(name, tasks[name], data.labels) for name in how.tasks]
+    targets = [targets_of(name, tasks[name], data.labels) for name in how.tasks]
     (fold, *_) = cross_validation(data.labels, data.contents, Folds(k=3, validation=0.2))
-    (ours,) = Together(how, goals, values, [fold]).train([Run(0, (0, 2, 3), 4)])
-    weights, curve = plain_unified.train(how, goals, values, fold, (0, 2, 3), 4)
+    (ours,) = Together(how, targets, values, [fold]).train([Run(0, (0, 2, 3), 4)])
+    weights, curve = plain_unified.train(how, targets, values, fold, (0, 2, 3), 4)
     np.testing.assert_allclose([losses for _, *losses in ours.curve], curve, rtol=2e-4)
     assert ours.curve[-1][2] < ours.curve[0][2]
     np.testing.assert_allclose(ours.weights, weights, rtol=1e-3)  # the last epoch is the best: see the curve

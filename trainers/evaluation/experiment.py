@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.folds import Fold, cross_validation, digest, hold_out, notes_on, record, refuse_untestable
-from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
+from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.tasks.metrics import summary
 from strata.trainers.training.jobs import Job, Trained, told, train_all
@@ -45,7 +45,7 @@ class Plan:
     experiment: Experiment
     utterances: Sequence[str]
     contents: Sequence[str]
-    goals: Sequence[Targets]
+    targets: Sequence[Targets]
     folds: Sequence[Fold]
     jobs: Sequence[Job]
     order: np.ndarray
@@ -126,8 +126,8 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
         TrainingError: labels or folds that cannot work.
     """
     refuse_untestable(experiment.folds, {name: tasks[name] for name in experiment.tasks})
-    goals = [targets(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
-    groups = [goals] if experiment.joint else [[goal] for goal in goals]
+    targets = [targets_of(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
+    groups = [targets] if experiment.joint else [[target] for target in targets]
     found = cross_validation(data.labels, data.contents, experiment.folds, data.seen, data.corpora, data.segments)
     folds = [fold.ordered(data.rank) for fold in found]
     for number, fold in enumerate(folds):
@@ -137,10 +137,10 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
                 raise TrainingError(
                     f"fold {number} of {len(folds)} has no utterances in its {part} part; {cure}, or add data"
                 )
-    for goal in goals:
-        if not any(goal.known[fold.test].any() and goal.known[fold.train].any() for fold in folds):
+    for target in targets:
+        if not any(target.known[fold.test].any() and target.known[fold.train].any() for fold in folds):
             raise TrainingError(
-                f"task {goal.name}: no fold has labels to train and to test on; label more, or drop the task"
+                f"task {target.name}: no fold has labels to train and to test on; label more, or drop the task"
             )
     features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
     jobs = [
@@ -159,19 +159,19 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
         nobody = np.empty(0, np.int64)
         jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, nobody, None) for group in groups]
     for job in jobs:
-        if not any(goal.known[job.valid].any() for goal in job.goals):
+        if not any(target.known[job.valid].any() for target in job.targets):
             raise TrainingError(
-                f"task {', '.join(goal.name for goal in job.goals)}: no validation utterance is labelled, so nothing "
-                "says when to stop; label more, or try folds.stratify or fewer folds"
+                f"task {', '.join(target.name for target in job.targets)}: no validation utterance is labelled, so "
+                "nothing says when to stop; label more, or try folds.stratify or fewer folds"
             )
-        for goal in job.goals:
-            if job.fold is None and not goal.known[job.train].any():
+        for target in job.targets:
+            if job.fold is None and not target.known[job.train].any():
                 raise TrainingError(
-                    f"task {goal.name}: no utterance that the final model is trained on is labelled; label more, drop "
-                    "the task, or ask for no such model (final: false)"
+                    f"task {target.name}: no utterance that the final model is trained on is labelled; label more, "
+                    "drop the task, or ask for no such model (final: false)"
                 )
     notes = notes_on(found, data.labels, data.contents, experiment.folds, data.segments)
-    return Plan(experiment, data.utterances, data.contents, goals, folds, jobs, np.argsort(data.rank), notes)
+    return Plan(experiment, data.utterances, data.contents, targets, folds, jobs, np.argsort(data.rank), notes)
 
 
 def num_models(experiment: Experiment) -> int:
@@ -199,8 +199,8 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
             continue
         empty = pd.DataFrame({"utterance": np.take(plan.utterances, job.test), "fold": job.fold, "seed": job.seed})
         table = tables.setdefault((job.seed, job.fold), empty)
-        for goal in job.goals:
-            _add_answers(table, goal, found.answers[goal.name], job)
+        for target in job.targets:
+            _add_predictions(table, target, found.outputs[target.name], job)
         curves.append(_curve_table(found.curve, job))
     predictions = pd.concat(tables.values(), ignore_index=True)
     shapes = [f.shape[1:] for f in plan.jobs[0].features]
@@ -208,7 +208,7 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
         metrics=_metrics(plan, predictions),
         predictions=predictions,
         curves=pd.concat(curves, ignore_index=True),
-        predictor=Predictor(models, plan.experiment, plan.goals, shapes) if models else None,
+        predictor=Predictor(models, plan.experiment, plan.targets, shapes) if models else None,
         seconds=sum(each.seconds for each in trained),
         seen=_seen(plan),
         notes=plan.notes,
@@ -223,58 +223,61 @@ def _seen(plan: Plan) -> list[str]:
 
 def _curve_table(curve: list, job: Job) -> pd.DataFrame:
     table = pd.DataFrame(curve, columns=["epoch", "train_loss", "valid_loss"])
-    return table.assign(seed=job.seed, fold=job.fold, task_group=" + ".join(goal.name for goal in job.goals))
+    return table.assign(seed=job.seed, fold=job.fold, task_group=" + ".join(target.name for target in job.targets))
 
 
-def _add_answers(table: pd.DataFrame, goal: Targets, output: np.ndarray, job: Job) -> None:
+def _add_predictions(table: pd.DataFrame, target: Targets, output: np.ndarray, job: Job) -> None:
     """Adds `<task>.true`, `.predicted` and, for classes, `.probabilities` in the order of the classes.
 
     A head that no training label has reached has no answers: what it says are its random weights.
     """
-    predicted, probabilities = goal.kind.answers(output)
-    if not goal.known[job.train].any():
-        predicted = np.full_like(predicted, goal.kind.unlabelled)
+    predicted, probabilities = target.kind.predictions(output)
+    if not target.known[job.train].any():
+        predicted = np.full_like(predicted, target.kind.unlabelled)
         probabilities = None if probabilities is None else np.full_like(probabilities, np.nan)
-    table[f"{goal.name}.true"] = goal.names(goal.values[job.test])
-    table[f"{goal.name}.predicted"] = goal.names(predicted)
+    table[f"{target.name}.true"] = target.names(target.values[job.test])
+    table[f"{target.name}.predicted"] = target.names(predicted)
     if probabilities is not None:
-        table[f"{goal.name}.probabilities"] = list(probabilities)
+        table[f"{target.name}.probabilities"] = list(probabilities)
 
 
-def _is_scored(table: pd.DataFrame, goal: Targets) -> pd.Series:
+def _is_scored(table: pd.DataFrame, target: Targets) -> pd.Series:
     """Which utterances are labelled, and answered by a head that was trained."""
-    return table[[f"{goal.name}.true", f"{goal.name}.predicted"]].notna().all(axis=1)
+    return table[[f"{target.name}.true", f"{target.name}.predicted"]].notna().all(axis=1)
 
 
 def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
     tasks, by_chance = {}, {}
-    for goal in plan.goals:
-        kind, primary = goal.kind, goal.task.primary
+    for target in plan.targets:
+        kind, primary = target.kind, target.task.primary
         per_fold = []
         for _, table in predictions.groupby(["seed", "fold"]):
-            table = table[_is_scored(table, goal)]
-            true, predicted = (goal.numbers(table[f"{goal.name}.{what}"]) for what in ("true", "predicted"))
+            table = table[_is_scored(table, target)]
+            true, predicted = (target.numbers(table[f"{target.name}.{what}"]) for what in ("true", "predicted"))
             per_fold.append(kind.scores(true, predicted) if len(true) else {})
         names = next(list(fold) for fold in per_fold if fold)
-        tasks[goal.name] = {name: summary([fold.get(name) for fold in per_fold]) for name in names}
-        known = goal.known
-        sides = [(goal.values[f.train][known[f.train]], goal.values[f.test][known[f.test]]) for f in plan.folds]
+        tasks[target.name] = {name: summary([fold.get(name) for fold in per_fold]) for name in names}
+        known = target.known
+        sides = [(target.values[f.train][known[f.train]], target.values[f.test][known[f.test]]) for f in plan.folds]
         guesses = [kind.chance(train, test, primary) if len(train) and len(test) else None for train, test in sides]
-        by_chance[goal.name] = {primary: summary(guesses)["mean"]}
+        by_chance[target.name] = {primary: summary(guesses)["mean"]}
     return {
         "setup": plan.experiment.setup,
         "views": plan.experiment.views,
         "tasks": tasks,
-        "kinds": {goal.name: goal.task.kind for goal in plan.goals},
-        "primary": {goal.name: goal.task.primary for goal in plan.goals},
+        "kinds": {target.name: target.task.kind for target in plan.targets},
+        "primary": {target.name: target.task.primary for target in plan.targets},
         "chance": by_chance,
-        "classes": {goal.name: list(goal.classes) for goal in plan.goals if goal.classes},
+        "classes": {target.name: list(target.classes) for target in plan.targets if target.classes},
         "num_utterances": int(predictions["utterance"].nunique()),
         "num_tested": {
-            goal.name: int(predictions["utterance"][_is_scored(predictions, goal)].nunique()) for goal in plan.goals
+            target.name: int(predictions["utterance"][_is_scored(predictions, target)].nunique())
+            for target in plan.targets
         },
         "num_folds": len(plan.folds),
         "folds": record(plan.folds, plan.contents),
-        "truth": {goal.name: digest([*goal.classes, goal.values[plan.order].tolist()]) for goal in plan.goals},
+        "truth": {
+            target.name: digest([*target.classes, target.values[plan.order].tolist()]) for target in plan.targets
+        },
         "seeds": plan.experiment.seeds,
     }

@@ -25,12 +25,12 @@ class Predictor:
         self,
         models: Sequence[Heads | UnifiedEmbedding],
         experiment: Experiment,
-        goals: Sequence[Targets],
+        targets: Sequence[Targets],
         shapes: Sequence[tuple[int, int]],
     ):
         self.models = nn.ModuleList(models)
         self.experiment = experiment
-        self.goals = {goal.name: goal for goal in goals}
+        self.targets = {target.name: target for target in targets}
         self.shapes = list(shapes)
 
     def __call__(self, features: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
@@ -43,8 +43,8 @@ class Predictor:
         result = {}
         for model in self.models:
             for task, output in outputs(model, tensors, np.arange(len(tensors[0]))).items():
-                predicted, probabilities = self.goals[task].kind.answers(output)
-                result[task] = (self.goals[task].names(predicted), probabilities)
+                predicted, probabilities = self.targets[task].kind.predictions(output)
+                result[task] = (self.targets[task].names(predicted), probabilities)
         return result
 
     @property
@@ -84,8 +84,8 @@ class Predictor:
         config = {
             "format": FORMAT,
             "experiment": self.experiment.model_dump(mode="json"),
-            "tasks": {name: goal.task.model_dump(mode="json") for name, goal in self.goals.items()},
-            "classes": {name: list(goal.classes) for name, goal in self.goals.items()},
+            "tasks": {name: target.task.model_dump(mode="json") for name, target in self.targets.items()},
+            "classes": {name: list(target.classes) for name, target in self.targets.items()},
             "shapes": self.shapes,
             **extra,
         }
@@ -121,13 +121,13 @@ class Predictor:
     def _made(cls, config: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> "Predictor":
         experiment = Experiment(**config["experiment"])
         nothing = np.empty(0)
-        goals = [
+        targets = [
             Targets(name, Task(**task), nothing, tuple(config["classes"][name]))
             for name, task in config["tasks"].items()
         ]
         shapes = [tuple(shape) for shape in config["shapes"]]
-        groups = [goals] if experiment.joint else [[goal] for goal in goals]
-        models = [build(shapes, experiment, {goal.name: goal.num_outputs for goal in group}) for group in groups]
-        predictor = cls(models, experiment, goals, shapes)
+        groups = [targets] if experiment.joint else [[target] for target in targets]
+        models = [build(shapes, experiment, {target.name: target.num_outputs for target in group}) for group in groups]
+        predictor = cls(models, experiment, targets, shapes)
         predictor.models.load_state_dict(tensors)
         return predictor

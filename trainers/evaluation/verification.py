@@ -20,7 +20,7 @@ from strata.trainers.evaluation import plda
 from strata.trainers.evaluation.detection import equal_error_rate, min_dcf
 from strata.trainers.folds import Fold, cross_validation, digest, notes_on, record
 from strata.trainers.folds.groups import Utterances
-from strata.trainers.inputs.data import Dataset, TrainingError, targets
+from strata.trainers.inputs.data import Dataset, TrainingError, targets_of
 from strata.trainers.scale import CLIP, divisor
 from strata.trainers.spec import Folds, Task, Verification
 from strata.trainers.tasks.metrics import summary
@@ -117,7 +117,7 @@ def verify(
         TrainingError: a label or folds that cannot work, or no fold with both kinds of pairs and enough to be fitted.
     """
     label = how.verify
-    goal = targets(label, Task(kind="classification"), data.labels)
+    labelled = targets_of(label, Task(kind="classification"), data.labels)
     contents = pd.factorize(pd.Series(data.contents, dtype=object))[0]
     audio = Utterances(data.labels, data.contents, Folds(), data.segments).groups
     x = data.features[view].reshape(len(data), -1)
@@ -133,15 +133,15 @@ def verify(
     for number, fold in enumerate(folds):
         rng = np.random.default_rng((how.folds.seed, number))
         known = _ordered(np.concatenate([fold.train, fold.valid]), data)
-        known = known[goal.values[known] >= 0]
+        known = known[labelled.values[known] >= 0]
         known = known[np.sort(np.unique(contents[known], return_index=True)[1])]
         if listed is None:
-            pairs, count = _all_pairs(fold.test[goal.values[fold.test] >= 0], goal.values, most_pairs, rng)
+            pairs, count = _all_pairs(fold.test[labelled.values[fold.test] >= 0], labelled.values, most_pairs, rng)
             pairs = pairs[audio[pairs.first] != audio[pairs.second]]
             possible += count
         else:
             pairs = listed
-        backend = Backend.fit(x[known], goal.values[known], how.dimensions)
+        backend = Backend.fit(x[known], labelled.values[known], how.dimensions)
         if backend is None or pairs.target.all() or not pairs.target.any():
             for values in found.values():
                 values.append(None)
@@ -177,7 +177,7 @@ def verify(
         "num_utterances": len(tested),
         "num_folds": len(folds),
         "folds": record(folds, data.contents),
-        "truth": {label: digest([*goal.classes, goal.values[np.argsort(data.rank)].tolist(), trial_list])},
+        "truth": {label: digest([*labelled.classes, labelled.values[np.argsort(data.rank)].tolist(), trial_list])},
         "num_trials": scored,
         "num_targets": num_targets,
         "num_left_out": possible - scored,

@@ -113,19 +113,19 @@ class Targets:
         """Inverse of `names`, for known labels."""
         return self.kind.numbers(names, self.classes)
 
-    def score(self, answers: np.ndarray, rows: np.ndarray) -> float:
+    def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
         """One number between −1 and 1, higher is better, by which tasks of different kinds can be averaged.
 
         Args:
-            answers: what `Kind.answers` made of the outputs for `rows`.
+            predicted: what `Kind.predictions` made of the outputs for `rows`.
             rows: numbers of utterances, some of them labelled.
         """
         known = self.known[rows]
-        found = self.kind.scores(self.values[rows][known], answers[known])
+        found = self.kind.scores(self.values[rows][known], predicted[known])
         return found[self.kind.comparable(self.task.primary)]
 
 
-def targets(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] = ()) -> Targets:
+def targets_of(name: str, task: Task, labels: pd.DataFrame, corpora: Sequence[str] = ()) -> Targets:
     """A task's labels as numbers.
 
     Args:

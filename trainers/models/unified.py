@@ -72,9 +72,9 @@ class UnifiedEmbedding(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch layers dim"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Every task's logits, or standardised values."""
-        return self.answer(self.hidden(x))
+        return self.outputs(self.hidden(x))
 
-    def answer(self, hidden: Float[Tensor, "batch shared"]) -> dict[str, Float[Tensor, "batch outputs"]]:
+    def outputs(self, hidden: Float[Tensor, "batch shared"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Every task's logits from what FC2 is given."""
         weight = torch.cat([head.weight for head in self.heads])
         bias = torch.cat([head.bias for head in self.heads])

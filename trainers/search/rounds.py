@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from joblib import delayed
 from strata.trainers.folds import Fold, cross_validation, hold_out, refuse_untestable
-from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
+from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.search.elimination import LayerElimination, Round
 from strata.trainers.spec import Elimination, Pooling, Task
@@ -95,7 +95,7 @@ def eliminate(
             outside.
     """
     refuse_untestable(how.folds, {name: tasks[name] for name in how.tasks})
-    goals = [targets(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
+    targets = [targets_of(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
     found = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora, segments=data.segments)
     folds = [fold.ordered(data.rank) for fold in found]
     splits: dict[int | None, Fold] = dict(enumerate(folds))
@@ -103,16 +103,16 @@ def eliminate(
         everyone, share = np.arange(len(data)), how.folds.validation
         kept = hold_out(data.labels, data.contents, how.folds, everyone, share, data.segments)
         splits[None] = Fold(*kept, np.empty(0, np.int64)).ordered(data.rank)
-    for goal in goals:
+    for target in targets:
         for fold in splits.values():
             parts = [fold.train, fold.valid, *([fold.test] if len(fold.test) else [])]
-            if not all(goal.known[part].any() for part in parts):
+            if not all(target.known[part].any() for part in parts):
                 raise TrainingError(
-                    f"task {goal.name}: a part of a fold has no labelled utterance; label more, lower folds.k, "
+                    f"task {target.name}: a part of a fold has no labelled utterance; label more, lower folds.k, "
                     "or drop the task"
                 )
     values = np.ascontiguousarray(data.features[how.view])
-    rounds = _Rounds(how, goals, values, splits, list(layer_names), done or {}, note, workers)
+    rounds = _Rounds(how, targets, values, splits, list(layer_names), done or {}, note, workers)
     found = {pooling: rounds.run(pooling) for pooling in how.poolings}
     whole = None if None in splits else 0
     return Outcome(
@@ -133,7 +133,7 @@ class _Rounds:
     """The rounds of all folds, one after the other."""
 
     how: Elimination
-    goals: Sequence[Targets]
+    targets: Sequence[Targets]
     values: np.ndarray
     splits: Mapping[int | None, Fold]
     layer_names: Sequence[str]
@@ -143,7 +143,7 @@ class _Rounds:
     together: Together = field(init=False)
 
     def __post_init__(self):
-        self.together = Together(self.how, self.goals, self.values, list(self.splits.values()))
+        self.together = Together(self.how, self.targets, self.values, list(self.splits.values()))
 
     def run(self, pooling: Pooling) -> dict[int | None, LayerElimination]:
         """The elimination of every fold, round by round in step: models of one round have one shape."""
@@ -171,7 +171,7 @@ class _Rounds:
         ]
         trained = self._trained(pooling, runs)
         for ran in trained:
-            refuse_not_finite(ran.answers)
+            refuse_not_finite(ran.outputs)
         found = {}
         for place, (fold, remaining) in enumerate(layers.items()):
             many = len(self.how.seeds)
@@ -183,7 +183,7 @@ class _Rounds:
         if how.trains_together(pooling):
             return self.together.train(runs)
         folds = list(self.splits.values())
-        calls = (delayed(train_alone)(how, pooling, self.goals, self.values, folds[run.fold], run) for run in runs)
+        calls = (delayed(train_alone)(how, pooling, self.targets, self.values, folds[run.fold], run) for run in runs)
         found = list(side_by_side(calls, min(self.workers, len(runs))))
         if errors := [each for each in found if isinstance(each, Exception)]:
             raise errors[0]
@@ -199,9 +199,9 @@ class _Rounds:
 
     def _scores(self, ran: Ran, rows: np.ndarray, part: slice) -> dict[str, float]:
         result = {}
-        for goal in self.goals:
-            predicted, _ = goal.kind.answers(ran.answers[goal.name][part])
-            result[goal.name] = goal.score(predicted, rows)
+        for target in self.targets:
+            predicted, _ = target.kind.predictions(ran.outputs[target.name][part])
+            result[target.name] = target.score(predicted, rows)
         return result | {"mean": float(np.mean(list(result.values())))}
 
 
@@ -215,7 +215,7 @@ def _summary(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], di
 
 
 def train_alone(
-    how: Elimination, pooling: Pooling, goals: Sequence[Targets], values: np.ndarray, fold: Fold, run: Run
+    how: Elimination, pooling: Pooling, targets: Sequence[Targets], values: np.ndarray, fold: Fold, run: Run
 ) -> Ran:
     """Trains one run by the loop of all heads: what `training.together` does for many, for any pooling."""
     threads = torch.get_num_threads()
@@ -223,33 +223,34 @@ def train_alone(
     try:
         with threadpool_limits(1):
             torch.manual_seed(run.seed)
-            sizes = {goal.name: goal.num_outputs for goal in goals}
+            sizes = {target.name: target.num_outputs for target in targets}
             model = UnifiedEmbedding(len(run.layers), values.shape[2], how, sizes, pooling, run.layers)
             model.prepare([values], fold.train)
             x = torch.from_numpy(values if values.flags.writeable else values.copy())
-            curve = fit(model, [x], goals, fold.train, fold.valid, how, run.seed)
+            curve = fit(model, [x], targets, fold.train, fold.valid, how, run.seed)
             given = outputs(model, [x], np.concatenate([fold.valid, fold.test]))
             if how.importance_of(pooling) == "weights":
                 weights = model.pooling.weights.detach().numpy()
             else:
-                weights = _losses_without(model, goals, x, fold)
+                weights = _losses_without(model, targets, x, fold)
             return Ran(weights, given, curve)
     finally:
         torch.set_num_threads(threads)
 
 
 @torch.inference_mode()
-def _losses_without(model: UnifiedEmbedding, goals: Sequence[Targets], x: torch.Tensor, fold: Fold) -> np.ndarray:
+def _losses_without(model: UnifiedEmbedding, targets: Sequence[Targets], x: torch.Tensor, fold: Fold) -> np.ndarray:
     """[layers]: how much the validation loss rises when a layer is held at its training mean, nothing trained anew."""
     model.eval()
-    labels = [torch.from_numpy(goal.scaled(fold.train)[0])[fold.valid] for goal in goals]
+    labels = [torch.from_numpy(target.scaled(fold.train)[0])[fold.valid] for target in targets]
     parts_of = torch.from_numpy(fold.valid).split(EVALUATION_BATCH)
 
     def loss(without: int | None = None) -> float:
-        parts = [model.answer(model.hidden(x[rows], without)) for rows in parts_of]
+        parts = [model.outputs(model.hidden(x[rows], without)) for rows in parts_of]
         return sum(
-            goal.task.weight * task_loss(goal.task.effective_loss, torch.cat([p[goal.name] for p in parts]), label)
-            for goal, label in zip(goals, labels, strict=True)
+            target.task.weight
+            * task_loss(target.task.effective_loss, torch.cat([p[target.name] for p in parts]), label)
+            for target, label in zip(targets, labels, strict=True)
         ).item()
 
     with_all = loss()

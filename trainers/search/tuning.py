@@ -111,13 +111,13 @@ def search(
     """
     planned = plan(space.base.model_copy(update={"final": False}), tasks, dataset(space.base))
     fold = planned.folds[0]
-    for goal in planned.goals:
-        if not all(goal.known[part].any() for part in (fold.train, fold.valid, fold.test)):
+    for target in planned.targets:
+        if not all(target.known[part].any() for part in (fold.train, fold.valid, fold.test)):
             raise TrainingError(
-                f"task {goal.name}: a part of the first fold has no labelled utterance; label more, lower folds.k, or "
-                "drop the task"
+                f"task {target.name}: a part of the first fold has no labelled utterance; label more, lower folds.k, "
+                "or drop the task"
             )
-    run = _Search(space, planned.goals, fold, dataset, workers)
+    run = _Search(space, planned.targets, fold, dataset, workers)
     for trial in done[: space.num_trials]:
         run.tell(trial)
     while len(run.trials) < space.num_trials:
@@ -152,7 +152,7 @@ class _Search:
     """The trials so far, in Optuna's words and in ours."""
 
     space: Space
-    goals: Sequence[Targets]
+    targets: Sequence[Targets]
     fold: Fold
     dataset: Callable[[Experiment], Dataset]
     workers: int
@@ -247,12 +247,12 @@ class _Search:
     def scores(
         self, experiment: Experiment, data: Dataset, rows: np.ndarray, watch: "_Watch | None" = None
     ) -> tuple[dict[str, float], int]:
-        """Trains an experiment on this fold, each of its seeds, and scores its answers.
+        """Trains an experiment on this fold, each of its seeds, and scores its predictions.
 
         Args:
             experiment: what to train.
             data: with the features that it names.
-            rows: the utterances whose answers count.
+            rows: the utterances whose predictions count.
             watch: may end the training of the first seed's model, and thus all.
 
         Raises:
@@ -263,7 +263,7 @@ class _Search:
             Each task's mean over the seeds; epochs of the longest training.
         """
         features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
-        groups = [self.goals] if experiment.joint else [[goal] for goal in self.goals]
+        groups = [self.targets] if experiment.joint else [[target] for target in self.targets]
         jobs = [
             Job(experiment, features, group, seed, self.fold.train, self.fold.valid, rows, 0)
             for seed in experiment.seeds
@@ -272,13 +272,13 @@ class _Search:
         # The one that is watched comes before all others, which are not trained where it shows that they need not be.
         first = [train(jobs[0], watch)] if watch else []
         trained = first if first and first[0].error else [*first, *self._side_by_side(jobs[len(first) :])]
-        found: dict[str, list[float]] = {goal.name: [] for goal in self.goals}
+        found: dict[str, list[float]] = {target.name: [] for target in self.targets}
         for job, each in zip(jobs, trained, strict=False):
             if each.error:
                 raise _Failed(str(each.error))
-            for goal in job.goals:
-                predicted, _ = goal.kind.answers(each.answers[goal.name])
-                found[goal.name].append(goal.score(predicted, rows))
+            for target in job.targets:
+                predicted, _ = target.kind.predictions(each.outputs[target.name])
+                found[target.name].append(target.score(predicted, rows))
         epochs = max(len(each.curve) for each in trained)
         return {name: float(np.mean(values)) for name, values in found.items()}, epochs
 

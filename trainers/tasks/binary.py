@@ -15,7 +15,7 @@ class Binary(Classification):
         """One, whatever their names."""
         return 1
 
-    def answers(self, outputs):
+    def predictions(self, outputs):
         """The more probable class."""
         from scipy.special import expit
 

@@ -41,7 +41,7 @@ class Classification(Kind):
         """See `Kind.numbers`."""
         return names.map({name: number for number, name in enumerate(classes)}).to_numpy(np.int64)
 
-    def answers(self, outputs):
+    def predictions(self, outputs):
         """The most probable class."""
         from scipy.special import softmax
 

@@ -68,7 +68,7 @@ class Kind(ABC):
         """Inverse of `names`, for known labels."""
 
     @abstractmethod
-    def answers(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def predictions(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """What a head's outputs [rows, outputs] say: targets [rows]; and probabilities float32 [rows, classes]."""
 
     @abstractmethod

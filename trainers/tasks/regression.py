@@ -66,7 +66,7 @@ class Regression(Kind):
         """See `Kind.numbers`."""
         return names.to_numpy(np.float64)
 
-    def answers(self, outputs):
+    def predictions(self, outputs):
         """The output, which has no probability."""
         return outputs[:, 0], None
 

@@ -132,8 +132,8 @@ class GradNorm(Balancing):
         norms = factors * torch.stack([self._norm(loss) for loss in losses])
         ratios = stacked.detach() / self.before[list(tasks)]
         rates = ratios / ratios.mean().clamp_min(1e-12)
-        goals = norms.detach().mean() * rates**self.restoring
-        return total + (norms - goals).abs().sum()
+        wanted = norms.detach().mean() * rates**self.restoring
+        return total + (norms - wanted).abs().sum()
 
     def _norm(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """‖∇_W L‖ of one task."""

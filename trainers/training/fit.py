@@ -49,14 +49,14 @@ def fit(
         (epoch, training loss, validation loss) of every epoch; losses are sums over the tasks by their own weights,
         whatever the balancing, so that no learned weight decides when to stop and any two trainings can be compared.
     """
-    goals = _scaled(model, targets, train)
+    labels = _scaled(model, targets, train)
     weights = [target.task.weight for target in targets]
     known = np.stack([target.known for target in targets])
     balancing = BALANCINGS[how.balancing](weights, seed)
     if balancing.needs_start:
         rows = torch.from_numpy(train)
         with torch.no_grad():
-            before = _losses(_answers(model, features, rows), targets, goals, rows)
+            before = _losses(_outputs(model, features, rows), targets, labels, rows)
         balancing.start(before, shared_parameters(model))
     optimisers = _optimisers(model, balancing, how)
     train_batches = batches(how.batches, train, known, how.batch_size, seed)
@@ -66,7 +66,7 @@ def fit(
         model.train()
         total, seen = 0.0, 0
         for rows in train_batches:
-            losses = _losses(model(*(f[rows] for f in features)), targets, goals, rows)
+            losses = _losses(model(*(f[rows] for f in features)), targets, labels, rows)
             for optimiser in optimisers:
                 optimiser.zero_grad()
             balancing(losses, known[:, rows].any(1)).backward()
@@ -77,7 +77,7 @@ def fit(
             seen += len(rows)
         with torch.inference_mode():
             # One loss over all of them: parts would weigh a task by where its labelled utterances happen to lie.
-            losses = _losses(_answers(model, features, valid_rows), targets, goals, valid_rows)
+            losses = _losses(_outputs(model, features, valid_rows), targets, labels, valid_rows)
             valid_loss = weighted_sum(losses, weights).item()
         curve.append((epoch, total / seen, valid_loss))
         watch(epoch, valid_loss)
@@ -93,10 +93,10 @@ def fit(
 
 @torch.inference_mode()
 def outputs(model: nn.Module, features: Sequence[Tensor], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Every task's answers for `rows`: logits [rows, outputs], or float64 values in the label's unit [rows, 1]."""
-    answers = _answers(model, features, torch.from_numpy(rows))
+    """Every task's outputs for `rows`: logits [rows, outputs], or float64 values in the label's unit [rows, 1]."""
+    found = _outputs(model, features, torch.from_numpy(rows))
     scales = zip(model.tasks, model.target_mean, model.target_scale, strict=True)
-    return {task: in_unit(answers[task], mean, scale).numpy() for task, mean, scale in scales}
+    return {task: in_unit(found[task], mean, scale).numpy() for task, mean, scale in scales}
 
 
 def in_unit(outputs: Tensor, mean: float | Tensor, scale: float | Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def in_unit(outputs: Tensor, mean: float | Tensor, scale: float | Tensor) -> Ten
     return outputs if (mean, scale) == (0, 1) else outputs.double() * scale + mean
 
 
-def _answers(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict[str, Tensor]:
+def _outputs(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict[str, Tensor]:
     """The model's outputs for all rows, computed part by part."""
     model.eval()
     parts = [model(*(f[part] for f in features)) for part in rows.split(EVALUATION_BATCH)]
@@ -113,17 +113,17 @@ def _answers(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict
 
 def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> list[Tensor]:
     """Targets as the losses take them; tells the model the scale of regression targets in the training data."""
-    goals = []
+    labels = []
     for i, target in enumerate(targets):
         values, model.target_mean[i], model.target_scale[i] = target.scaled(train)
-        goals.append(torch.from_numpy(values))
-    return goals
+        labels.append(torch.from_numpy(values))
+    return labels
 
 
-def _losses(answers: dict[str, Tensor], targets, goals, rows) -> list[Tensor]:
+def _losses(found: dict[str, Tensor], targets, labels, rows) -> list[Tensor]:
     """Every task's loss, before any weighing."""
-    each = zip(targets, goals, strict=True)
-    return [task_loss(target.task.effective_loss, answers[target.name], goal[rows]) for target, goal in each]
+    each = zip(targets, labels, strict=True)
+    return [task_loss(target.task.effective_loss, found[target.name], label[rows]) for target, label in each]
 
 
 def _optimisers(model: nn.Module, balancing: nn.Module, how: Optimisation) -> list[Adam]:

@@ -1,6 +1,6 @@
 """Models to train, one after the other or side by side: what a worker process is given, and what it gives back.
 
-A job knows its rows and its tasks; which folds there are and what becomes of the answers is not its business.
+A job knows its rows and its tasks; which folds there are and what becomes of the outputs is not its business.
 """
 
 import threading
@@ -35,7 +35,7 @@ class Job:
     experiment: Experiment
     features: Sequence[np.ndarray]
     """For each view of the experiment float32 [utterances, layers, dim]; shared by the jobs of one experiment."""
-    goals: Sequence[Targets]
+    targets: Sequence[Targets]
     """The tasks of this model."""
     seed: int
     train: np.ndarray
@@ -43,7 +43,7 @@ class Job:
     test: np.ndarray
     """Utterance numbers."""
     fold: int | None
-    """Number of the fold; None for the model that is trained on everything, which is wanted itself, not its answers."""
+    """Number of the fold; None for the model that is trained on everything, which is wanted itself, not its outputs."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Trained:
     """Only of a job of no fold: the others' would be in nobody's use."""
     curve: list[tuple[int, float, float]]
     """Epoch, training loss, validation loss."""
-    answers: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
     """For each task its outputs for the test utterances: see `training.fit.outputs`."""
     seconds: float
     error: TrainingError | None = None
@@ -213,25 +213,25 @@ def train(job: Job, watch: Callable[[int, float], None] = lambda epoch, valid_lo
         with threadpool_limits(1):
             torch.manual_seed(job.seed)
             shapes = [f.shape[1:] for f in job.features]
-            model = build(shapes, job.experiment, {goal.name: goal.num_outputs for goal in job.goals})
+            model = build(shapes, job.experiment, {target.name: target.num_outputs for target in job.targets})
             model.prepare(job.features, job.train)
             tensors = [torch.from_numpy(f if f.flags.writeable else f.copy()) for f in job.features]
-            curve = fit(model, tensors, job.goals, job.train, job.valid, job.experiment, job.seed, watch)
+            curve = fit(model, tensors, job.targets, job.train, job.valid, job.experiment, job.seed, watch)
             wanted = job.fold is None
-            answers = {} if wanted else outputs(model, tensors, job.test)
-            refuse_not_finite(answers)
+            found = {} if wanted else outputs(model, tensors, job.test)
+            refuse_not_finite(found)
     except Stopped:
         raise
     except Exception as error:  # handed on, not raised: one experiment's trouble is not the others'
         return Trained(None, [], {}, time.monotonic() - started, told(error))
     finally:
         torch.set_num_threads(threads)
-    return Trained(model if wanted else None, curve, answers, time.monotonic() - started)
+    return Trained(model if wanted else None, curve, found, time.monotonic() - started)
 
 
-def refuse_not_finite(answers: Mapping[str, np.ndarray]) -> None:
+def refuse_not_finite(outputs_of: Mapping[str, np.ndarray]) -> None:
     """Raises TrainingError where a task's outputs [rows, outputs] are not all finite: there is no score of them."""
-    for task, found in answers.items():
+    for task, found in outputs_of.items():
         if wrong := int((~np.isfinite(found)).any(axis=1).sum()):
             raise TrainingError(
                 f"task {task}: the outputs for {wrong} of {len(found)} tested utterances are not finite; lower "

@@ -48,7 +48,7 @@ class Ran:
 
     weights: np.ndarray
     """[layers]: their learned shares."""
-    answers: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
     """For each task its outputs for the fold's validation utterances, then those of its test utterances: see
     `training.fit.outputs`."""
     curve: list[tuple[int, float, float]]
@@ -58,16 +58,16 @@ class Ran:
 class Together:
     """Trains runs on the layers of one view."""
 
-    def __init__(self, how: Elimination, goals: Sequence[Targets], values: np.ndarray, folds: Sequence[Fold]):
+    def __init__(self, how: Elimination, targets: Sequence[Targets], values: np.ndarray, folds: Sequence[Fold]):
         """Takes what all runs share.
 
         Args:
             how: optimisation and widths.
-            goals: the tasks.
+            targets: the tasks.
             values: float32 [utterances, layers, dim].
             folds: by their numbers.
         """
-        self.how, self.goals, self.values, self.folds = how, goals, values, folds
+        self.how, self.targets, self.values, self.folds = how, targets, values, folds
         self._tables: dict[tuple[int, ...], Tensor] = {}
         self._targets: dict[int, list[tuple[Tensor, float, float]]] = {}
 
@@ -86,7 +86,7 @@ class Together:
     def _stacks(self, runs: Sequence[Run]) -> list[list[int]]:
         """Places of the runs that go into one stack: of one shape and number of steps, as many as memory allows."""
         weights = self.how.shared * (self.values.shape[2] + self.how.embedding)
-        weights += self.how.embedding * sum(goal.num_outputs for goal in self.goals)
+        weights += self.how.embedding * sum(target.num_outputs for target in self.targets)
         most_runs, most_folds = max(1, STACK_BYTES // (4 * weights)), max(1, TABLE_BYTES // self.values.nbytes)
         stacks: list[list[int]] = []
         for place in sorted(range(len(runs)), key=lambda place: (self._shape(runs[place]), runs[place].fold)):
@@ -108,9 +108,9 @@ class Together:
         for run in runs:
             self._targets.setdefault(run.fold, self._scaled_targets(self.folds[run.fold].train))
         table, begins = self._table([run.fold for run in runs])
-        sizes = {goal.name: goal.num_outputs for goal in self.goals}
+        sizes = {target.name: target.num_outputs for target in self.targets}
         shape = len(runs[0].layers), self.values.shape[2]
-        stack = Stack(self.how, shape, sizes, [goal.task for goal in self.goals], [run.seed for run in runs])
+        stack = Stack(self.how, shape, sizes, [target.task for target in self.targets], [run.seed for run in runs])
         courses = [_Course(run, self.folds[run.fold], begin) for run, begin in zip(runs, begins, strict=True)]
         active = courses
         for epoch in range(1, self.how.epochs + 1):
@@ -136,14 +136,14 @@ class Together:
         return [self._ran(course, place, outputs) for place, course in enumerate(courses)]
 
     def _ran(self, course: "_Course", place: int, outputs: Mapping[str, Tensor]) -> Ran:
-        answers = {}
+        found = {}
         count = len(course.fold.valid) + len(course.fold.test)
-        for goal, (_, mean, scale) in zip(self.goals, self._targets[course.run.fold], strict=True):
-            answers[goal.name] = in_unit(outputs[goal.name][place, :count], mean, scale).numpy()
-        return Ran(course.best["logits"].softmax(0).numpy(), answers, course.curve)
+        for target, (_, mean, scale) in zip(self.targets, self._targets[course.run.fold], strict=True):
+            found[target.name] = in_unit(outputs[target.name][place, :count], mean, scale).numpy()
+        return Ran(course.best["logits"].softmax(0).numpy(), found, course.curve)
 
     def _scaled_targets(self, train: np.ndarray) -> list[tuple[Tensor, float, float]]:
-        found = (goal.scaled(train) for goal in self.goals)
+        found = (target.scaled(train) for target in self.targets)
         return [(torch.from_numpy(values), mean, scale) for values, mean, scale in found]
 
     def _table(self, folds: Sequence[int]) -> tuple[Float[Tensor, "rows dim"], list[int]]:
@@ -169,7 +169,7 @@ class Together:
             stack.outputs(table, self._bags(courses, [row[start : start + EVALUATION_ROWS] for row in rows]))
             for start in range(0, longest, EVALUATION_ROWS)
         ]
-        return {goal.name: torch.cat([part[goal.name] for part in parts], dim=1) for goal in self.goals}
+        return {target.name: torch.cat([part[target.name] for part in parts], dim=1) for target in self.targets}
 
     def _bags(self, courses: Sequence["_Course"], rows: Sequence[Tensor]) -> Int64[Tensor, "runs batch layers"]:
         """Where in the table the layers of every utterance lie; runs with fewer utterances are filled up."""
@@ -181,9 +181,9 @@ class Together:
     def _labels(self, courses: Sequence["_Course"], rows: Sequence[Tensor]) -> list[Tensor]:
         """For each task [runs, batch]; what fills up is unlabelled."""
         labels = []
-        for number, goal in enumerate(self.goals):
+        for number, target in enumerate(self.targets):
             found = [self._targets[c.run.fold][number][0][part] for c, part in zip(courses, rows, strict=True)]
-            labels.append(nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=goal.kind.unlabelled))
+            labels.append(nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=target.kind.unlabelled))
         return labels
 
 
