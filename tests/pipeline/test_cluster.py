@@ -117,8 +117,8 @@ def scheduler(tmp_path, monkeypatch):
     file = tmp_path / "scheduler.json"
     start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
     deadline = time.monotonic() + 600
-    while not file.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while not (file.exists() and file.read_text().endswith("}")) and time.monotonic() < deadline:
+        time.sleep(0.05)  # it is there before all of it is written
     address = json.loads(file.read_text())["address"]
     yield Scheduler(
         lambda *options: start("worker", address, "--nthreads", "2", "--no-dashboard", *options), address, processes
