@@ -11,13 +11,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import product
-from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 from strata import extractors
 from strata.pipeline import cli
 from strata.pipeline.errors import StageError
+from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.stages import extract
 from strata.store import FeatureStore
 from strata.store.local import LocalStorage
@@ -501,10 +502,12 @@ def test_a_wrong_command_line_is_one_line(arguments, capsys):
 
 def test_modules_that_are_computed_in_float32_are_told(capsys):
     """Which, how many and for what; nothing where there are none, or where float32 is what was asked for."""
-    runner = SimpleNamespace(ask=lambda about: ("a.conv", "b.conv", "c.conv", "d.conv"))
+    runner = create_autospec(Runner, instance=True)
+    runner.ask.return_value = ("a.conv", "b.conv", "c.conv", "d.conv")
     extract.say_in_float32("wavlm", runner, {"compute_dtype": "bfloat16"})
     told = "wavlm: 4 modules are computed in float32, for bfloat16 is wrong for them here: a.conv, b.conv, c.conv, …\n"
     assert capsys.readouterr().err == told
     extract.say_in_float32("wavlm", runner, {"compute_dtype": "float32"})
-    extract.say_in_float32("mfcc", SimpleNamespace(ask=lambda about: ()), {"compute_dtype": "bfloat16"})
+    runner.ask.return_value = ()
+    extract.say_in_float32("mfcc", runner, {"compute_dtype": "bfloat16"})
     assert capsys.readouterr().err == ""
