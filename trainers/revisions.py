@@ -129,7 +129,7 @@ def _of_experiment(how: Experiment) -> Iterator[str]:
     if how.pools:
         yield f"pooling {how.pooling}"
     if how.fusion is not None:
-        yield f"fusion {how.fusion.kind}"
+        yield from how.fusion.parts
     if how.final:
         yield "saved model"
 

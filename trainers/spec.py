@@ -7,6 +7,7 @@ Every choice on which a paper is silent is a field here with this project's defa
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from strata.trainers.modules.fusions.section import Fusion, takes_positions
 from strata.trainers.section import Neutral, ReadIf, Section
 from strata.trainers.tasks import KINDS
 
@@ -103,33 +104,8 @@ class Optimisation(Section):
     """`balanced` gives every task the same share of every batch, however few utterances it is labelled for."""
 
 
-_OfTransport = ReadIf(lambda fusion: fusion.kind == "ot")
-
-
-class Fusion(Section):
-    """How two or more views become one vector."""
-
-    kind: Literal["concat", "ot"]
-    support: Annotated[Literal["position", "batch"], _OfTransport] = "position"
-    """Between what mass is transported: the positions of one utterance's two signals, with a plan for every utterance;
-    or the utterances of a batch, with one plan for all, which makes an answer depend on who shares the batch."""
-    direction: Annotated[Literal["both", "x1->x2", "x2->x1"], _OfTransport] = "both"
-    epsilon: Annotated[float, _OfTransport] = Field(0.1, ge=1 / 600)
-    """Entropic regularisation of the transport plan, on a cost scaled to [0, 1]."""
-    iterations: Annotated[PositiveInt, _OfTransport] = 50
-    tolerance: Annotated[float, _OfTransport, Neutral(0.0)] = Field(1e-6, ge=0)
-    """In training Sinkhorn stops once its scalings change by less; predictions always run all iterations."""
-    transported: Annotated[Literal["barycentric", "literal"], _OfTransport] = "barycentric"
-    """`literal` is the paper's γ·x; `barycentric` divides by the rows' mass, which keeps the scale of x."""
-
-
 def _listed(values: object) -> list:
     return values if isinstance(values, list) else []
-
-
-def _kind(fusion: object) -> object:
-    """The kind of a fusion, written as a section or in short."""
-    return fusion.get("kind") if isinstance(fusion, dict) else getattr(fusion, "kind", fusion)
 
 
 def _of_encoder(*encoders: str) -> ReadIf:
@@ -191,7 +167,7 @@ class Experiment(Optimisation):
             return values
         # All cells of a grid get the same encoder, so that they differ in what the grid varies and in nothing else.
         fusions = [values.get("fusion"), *_listed(grid.get("fusion")), *_listed(grid.get("fusion.kind"))]
-        needs_cnn = "channels" in {*values, *grid} or any(_kind(fusion) == "ot" for fusion in fusions)
+        needs_cnn = "channels" in {*values, *grid} or any(map(takes_positions, fusions))
         return values | {"encoder": "cnn"} if needs_cnn else values
 
     @model_validator(mode="after")
@@ -211,10 +187,8 @@ class Experiment(Optimisation):
             raise ValueError("encoder unified takes one view, and its tasks together: drop the others, and joint")
         if (len(self.views) > 1) != (self.fusion is not None):
             raise ValueError("fusion is for two views or more: give both or neither")
-        if self.fusion and self.fusion.kind == "ot" and (len(self.views) != 2 or self.encoder != "cnn"):
-            raise ValueError("fusion ot takes exactly two views and the encoder cnn, whose positions it transports")
-        if self.fusion and self.fusion.support == "batch" and self.batch_size < 2:
-            raise ValueError("support batch takes a batch_size of two or more: a batch's utterances are its points")
+        if self.fusion:
+            self.fusion.check_beside(len(self.views), self.encoder, self.batch_size)
         return self
 
     @property
@@ -229,12 +203,7 @@ class Experiment(Optimisation):
             return f"wavCSE, {self.pooling}"
         if self.fusion is None:
             return "SVMT" if self.joint and len(self.tasks) > 1 else "SVST"
-        name = "MVMT-concat"
-        if self.fusion.kind == "ot":
-            name = "TANGO" if self.fusion.direction == "both" else f"TANGO {self.fusion.direction}"
-            name += ", batch support" if self.fusion.support == "batch" else ""
-            name += ", literal" if self.fusion.transported == "literal" else ""
-        return name if self.joint else f"{name}, a model per task"
+        return self.fusion.row if self.joint else f"{self.fusion.row}, a model per task"
 
 
 class Elimination(Optimisation):

@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 from strata.trainers import revisions, spec
+from strata.trainers.modules.fusions import section as fusions
 from strata.trainers.modules.poolings import POOLINGS
 from strata.trainers.tasks import KINDS
 from strata.trainers.training.balancing import BALANCINGS
@@ -57,7 +58,7 @@ def test_all_that_can_be_chosen_has_a_number():
     chosen = {
         "encoder": choices(spec.Experiment, "encoder"),
         "pooling": choices(spec.Experiment, "pooling") | set(POOLINGS),
-        "fusion": choices(spec.Fusion, "kind"),
+        "fusion": set(fusions.KINDS),
         "task": choices(spec.Task, "kind"),
         "loss": {loss for kind in KINDS.values() for loss in kind.losses},
         "balancing": choices(spec.Optimisation, "balancing") | set(BALANCINGS),

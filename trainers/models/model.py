@@ -1,4 +1,4 @@
-"""From cached vectors to answers: the four configurations of TANGO §4 as one module, or the model of wavCSE.
+"""From cached vectors to predictions: the four configurations of TANGO §4 as one module, or the model of wavCSE.
 
     per view:  layers → (pooling) → encoder
     then:      fusion → fully connected network → one head per task
@@ -15,7 +15,8 @@ from jaxtyping import Float
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.modules.encoders import ConvBlocks, FullyConnected
-from strata.trainers.modules.fusions import OptimalTransport
+from strata.trainers.modules.fusions.contract import Encoding
+from strata.trainers.modules.fusions.registry import fusion
 from strata.trainers.modules.poolings import pooling
 from strata.trainers.spec import Experiment
 from torch import Tensor, nn
@@ -37,22 +38,22 @@ class ViewEncoder(nn.Module):
         super().__init__()
         self.standardise = Standardise(num_layers, dim)
         self.pooling = pooling(experiment.pooling, num_layers, dim) if num_layers > 1 else nn.Flatten()
-        fused_by_transport = experiment.fusion is not None and experiment.fusion.kind == "ot"
+        keeps_positions = experiment.fusion is not None and experiment.fusion.takes_positions
         if experiment.encoder == "cnn":
             self.encoder = ConvBlocks(dim, experiment.channels)
-            self.num_outputs = self.encoder.num_positions * self.encoder.num_channels
+            width, positions = self.encoder.num_channels, self.encoder.num_positions
         else:
-            self.encoder, self.num_outputs = nn.Identity(), dim
-        # With one view, or behind transport, the network that follows is the shared one.
-        if experiment.fusion is not None and not fused_by_transport and experiment.encoder != "linear":
-            self.network = FullyConnected(self.num_outputs, experiment.hidden)
-            self.num_outputs = self.network.num_outputs
-        else:
-            self.network = nn.Identity()
-        self.flat = nn.Identity() if fused_by_transport else nn.Flatten()
+            self.encoder, width, positions = nn.Identity(), dim, 1
+        self.encoding = Encoding(width, positions) if keeps_positions else Encoding(width * positions)
+        # With one view, or behind a fusion of positions, the network that follows is the shared one.
+        self.network = nn.Identity()
+        if experiment.fusion is not None and not keeps_positions and experiment.encoder != "linear":
+            self.network = FullyConnected(self.encoding.width, experiment.hidden)
+            self.encoding = Encoding(self.network.num_outputs)
+        self.flat = nn.Identity() if keeps_positions else nn.Flatten()
 
     def forward(self, x: Float[Tensor, "batch layers dim"]) -> Tensor:
-        """[batch, num_outputs]; before transport [batch, positions, channels]."""
+        """[batch, width], or [batch, positions, width]: see `encoding`."""
         return self.network(self.flat(self.encoder(self.pooling(self.standardise(x)))))
 
 
@@ -69,13 +70,9 @@ class Heads(nn.Module):
         """
         super().__init__()
         self.views = nn.ModuleList(ViewEncoder(layers, dim, experiment) for layers, dim in shapes)
-        width = sum(view.num_outputs for view in self.views)
-        self.fusion = None
-        if experiment.fusion is not None and experiment.fusion.kind == "ot":
-            self.fusion = OptimalTransport(experiment.fusion)
-            encoders = [view.encoder for view in self.views]
-            positions = tuple(encoder.num_positions for encoder in encoders)
-            width = self.fusion.num_outputs(positions, encoders[0].num_channels)
+        encodings = [view.encoding for view in self.views]
+        self.fusion = None if experiment.fusion is None else fusion(experiment.fusion, encodings)
+        width = encodings[0].width if self.fusion is None else self.fusion.num_outputs
         self.shared = nn.Identity() if experiment.encoder == "linear" else FullyConnected(width, experiment.hidden)
         width = getattr(self.shared, "num_outputs", width)
         own_layer = len(outputs) > 1 and experiment.encoder != "linear"
@@ -84,10 +81,9 @@ class Heads(nn.Module):
             own = [nn.Linear(width, experiment.head), nn.ReLU()] if own_layer else []
             self.heads.append(nn.Sequential(*own, nn.Linear(experiment.head if own_layer else width, num_outputs)))
         self.tasks = tuple(outputs)
-        # Where utterances are the points of the transport, answers are given among these training utterances.
-        self.num_references = 0
-        if self.fusion is not None and experiment.fusion.support == "batch":
-            self.num_references = experiment.batch_size - 1
+        # Training utterances that the fusion needs beside those that it is asked for: raw, encoded when it is asked.
+        self.num_references = 0 if self.fusion is None else self.fusion.num_support(experiment.batch_size)
+        if self.num_references:
             for i, (layers, dim) in enumerate(shapes):
                 self.register_buffer(f"reference_{i}", torch.zeros(self.num_references, layers, dim))
         # Where regression targets lie and how far they spread in the training data; (0, 1) for classes.
@@ -97,6 +93,10 @@ class Heads(nn.Module):
     def shared_parameters(self) -> list[nn.Parameter]:
         """Weights and bias of the last layer that all tasks share; none where heads stand on the features."""
         return list(self.shared.parameters())[-2:]
+
+    def extra_loss(self) -> Tensor | None:
+        """What the fusion adds to the tasks' losses in training; None for nothing."""
+        return None if self.fusion is None else self.fusion.extra_loss()
 
     def prepare(self, features: Sequence[np.ndarray], train: np.ndarray) -> None:
         """Takes from training data what is not learned by gradient.
@@ -115,12 +115,12 @@ class Heads(nn.Module):
     def forward(self, *features: Float[Tensor, "batch _ _"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Logits (or standardised values) of every task, from one [batch, layers, dim] per view."""
         encoded = [view(x) for view, x in zip(self.views, features, strict=True)]
-        joined = self.fusion(*encoded, self._references()) if self.fusion is not None else torch.cat(encoded, dim=1)
+        joined = encoded[0] if self.fusion is None else self.fusion(*encoded, support=self._references())
         shared = self.shared(joined)
         return {task: head(shared) for task, head in zip(self.tasks, self.heads, strict=True)}
 
-    def _references(self) -> tuple[Tensor, Tensor] | None:
-        """The encoded training utterances among which answers are given; in training, the batch takes their part."""
+    def _references(self) -> tuple[Tensor, ...] | None:
+        """The encoded training utterances that the fusion needs; in training, it has the batch."""
         if self.training or not self.num_references:
             return None
         return tuple(view(getattr(self, f"reference_{i}")) for i, view in enumerate(self.views))

@@ -5,6 +5,7 @@ A key that a grid's cells share is read by some of them and not by others; so th
 
 from collections.abc import Callable, Iterable
 
+from strata.trainers.modules.fusions.section import Fusion, kinds_that_read
 from strata.trainers.spec import Experiment
 
 _Reads = Callable[[Experiment], bool]
@@ -31,7 +32,6 @@ _READ: dict[str, tuple[_Reads, str]] = {
     "balancing": (_shares, "several tasks of one model (joint)"),
 }
 """By key, which cells read it, and in words what it is for."""
-_OF_TRANSPORT = ("support", "direction", "epsilon", "iterations", "tolerance", "transported")
 
 
 def refuse_unused(section: Experiment, cells: Iterable[Experiment]) -> None:
@@ -50,9 +50,10 @@ def refuse_unused(section: Experiment, cells: Iterable[Experiment]) -> None:
         if key in given and not any(map(reads, cells)):
             raise ValueError(_told(key, what_for, _found(key, cells)))
     fusions = [cell.fusion for cell in cells if cell.fusion is not None]
-    for key in _OF_TRANSPORT:
-        if any(key in each.model_fields_set for each in fusions) and all(each.kind == "concat" for each in fusions):
-            raise ValueError(_told(f"fusion.{key}", "the fusion ot", "concat"))
+    for key in Fusion.model_fields:
+        if any(key in each.model_fields_set for each in fusions) and not any(each.reads(key) for each in fusions):
+            kinds = " and ".join(dict.fromkeys(each.kind for each in fusions))
+            raise ValueError(_told(f"fusion.{key}", f"the fusion {' or '.join(kinds_that_read(key))}", kinds))
 
 
 def _found(key: str, cells: list[Experiment]) -> str:

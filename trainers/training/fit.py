@@ -33,7 +33,8 @@ def fit(
 
     Args:
         model: takes one tensor per view, gives one output per task; has `target_mean` and `target_scale` to be fitted,
-            and may tell its `shared_parameters()`: see `training.balancing`.
+            and may tell its `shared_parameters()`: see `training.balancing`; and an `extra_loss()` for the batch that
+            it was last given, which is added to those of the tasks.
         features: each [utterances, layers, dim].
         targets: one per task, in the order of `model.tasks`.
         train: utterance numbers to learn from.
@@ -69,7 +70,7 @@ def fit(
             losses = _losses(model(*(f[rows] for f in features)), targets, labels, rows)
             for optimiser in optimisers:
                 optimiser.zero_grad()
-            balancing(losses, known[:, rows].any(1)).backward()
+            _with_extra(model, balancing(losses, known[:, rows].any(1))).backward()
             _add_l1(model, how.l1)
             for optimiser in optimisers:
                 optimiser.step()
@@ -124,6 +125,12 @@ def _losses(found: dict[str, Tensor], targets, labels, rows) -> list[Tensor]:
     """Every task's loss, before any weighing."""
     each = zip(targets, labels, strict=True)
     return [task_loss(target.task.effective_loss, found[target.name], label[rows]) for target, label in each]
+
+
+def _with_extra(model: nn.Module, loss: Tensor) -> Tensor:
+    """The tasks' loss and what the model itself adds to it, if anything."""
+    extra = model.extra_loss() if hasattr(model, "extra_loss") else None
+    return loss if extra is None else loss + extra
 
 
 def _optimisers(model: nn.Module, balancing: nn.Module, how: Optimisation) -> list[Adam]:
