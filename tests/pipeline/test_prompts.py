@@ -15,12 +15,17 @@ VOICES = [Path("/usr/share/asterisk/sounds") / name for name in ("en_US_f_Alliso
 @pytest.mark.skipif(
     not all(voice.is_dir() for voice in VOICES), reason=f"needs apt-get install --no-install-recommends {PACKAGES}"
 )
-def test_mfcc_tell_voices_languages_and_genders_of_real_recordings_apart(study):
-    """Some 1,700 recordings, the silent and the 74-second ones among them; 95 % over stratified 5 folds."""
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_mfcc_tell_voices_languages_and_genders_of_real_recordings_apart(study, every):
+    """Some 1,700 recordings, or every fourth, the silent and the longest among them; 95 % over stratified 5 folds."""
     sounds = study.folder / "sounds"
-    sounds.mkdir()
     for voice in VOICES:
-        (sounds / voice.name).symlink_to(voice)
+        files = sorted(voice.rglob("*.wav"))
+        longest = max(files, key=lambda file: file.stat().st_size)
+        for file in {*files[::every], longest}:
+            link = sounds / voice.name / file.relative_to(voice)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
     study.params = yaml12.load(RECIPE.read_text())
     study.params["corpora"]["prompts"]["root"] = "sounds"
     study.params["views"] = {"mfcc": study.params["views"]["mfcc"]}
@@ -29,10 +34,10 @@ def test_mfcc_tell_voices_languages_and_genders_of_real_recordings_apart(study):
     study.write_params()
     study.succeeds("corpus")
     failures = pd.read_csv(study.folder / "data/corpus.failures.csv")
-    assert failures["utterance"].str.contains("/silence/").sum() >= 30
+    assert failures["utterance"].str.contains("/silence/").sum() >= (30 if every == 1 else 5)
     assert failures["reason"].str.contains("silent").all()
     manifest = pd.read_parquet(study.folder / "data/manifest.parquet")
-    assert len(manifest) > 1600
+    assert len(manifest) > 1600 / every
     assert manifest["duration_s"].max() > 70
     study.succeeds("extract")
     study.succeeds("train")
