@@ -7,6 +7,7 @@ Every choice on which a paper is silent is a field here with this project's defa
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from strata.trainers import setups
 from strata.trainers.modules.fusions.section import Fusion, takes_positions
 from strata.trainers.section import Neutral, ReadIf, Section
 from strata.trainers.tasks import KINDS
@@ -200,10 +201,10 @@ class Experiment(Optimisation):
     def setup(self) -> str:
         """What the paper calls this configuration (TANGO §4): the row it belongs to in a comparison."""
         if self.encoder == "unified":
-            return f"wavCSE, {self.pooling}"
+            return setups.named(setups.WAVCSE, self.pooling)
         if self.fusion is None:
-            return "SVMT" if self.joint and len(self.tasks) > 1 else "SVST"
-        return self.fusion.row if self.joint else f"{self.fusion.row}, a model per task"
+            return setups.SVMT if self.joint and len(self.tasks) > 1 else setups.SVST
+        return setups.named(self.fusion.row, "" if self.joint else setups.PER_TASK)
 
 
 class Elimination(Optimisation):

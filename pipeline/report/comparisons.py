@@ -12,6 +12,7 @@ from strata.pipeline.report import score_cells, size_cells
 from strata.pipeline.results import ranking
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted, noun, number
+from strata.trainers import setups
 
 LEVEL = 0.05
 """Corrected p values below it are bold."""
@@ -26,8 +27,8 @@ def against_concat(cells: Sequence[ExperimentResult], corpora: str) -> Table | N
     """
     from strata.trainers.evaluation import comparison
 
-    partners = {_apart_from_fusion(cell): cell for cell in cells if cell.setup == "MVMT-concat"}
-    transported = [cell for cell in cells if cell.setup == "TANGO"]
+    partners = {_apart_from_fusion(cell): cell for cell in cells if cell.setup == setups.CONCAT}
+    transported = [cell for cell in cells if cell.setup == setups.TANGO]
     found, left_out = {}, 0
     for cell in transported:
         partner = partners.get(_apart_from_fusion(cell))

@@ -15,17 +15,18 @@ from strata.pipeline.report.collect import Findings
 from strata.pipeline.results import ranking, spreads, testsets
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted
+from strata.trainers import setups
 
 FAMILIES = {
-    "SVST": ("SVST",),
-    "SVMT": ("SVMT",),
-    "MVMT": ("MVMT-concat", "TANGO"),
-    "TANGO in one direction": ("TANGO x1->x2", "TANGO x2->x1"),
+    setups.SVST: (setups.SVST,),
+    setups.SVMT: (setups.SVMT,),
+    "MVMT": (setups.CONCAT, setups.TANGO),
+    "TANGO in one direction": (setups.FORTH, setups.BACK),
 }
 """Setups that share a table, the papers' four; any other has a table of its own."""
 ABOUT = {
-    "SVST": "each view alone, a model per task",
-    "SVMT": "each view alone, one model for all tasks",
+    setups.SVST: "each view alone, a model per task",
+    setups.SVMT: "each view alone, one model for all tasks",
     "MVMT": "two views, one model for all tasks",
     "TANGO in one direction": "transport from one view to the other only",
 }
@@ -134,9 +135,9 @@ def _families(cells: Sequence[ExperimentResult]) -> dict[str, list[ExperimentRes
     """The cells by the table that they stand in, in the paper's order."""
     found: dict[str, list[ExperimentResult]] = {family: [] for family in FAMILIES}
     for cell in ranking.by_setup(cells):
-        setup, *way = cell.setup.split(", ", 1)  # "TANGO, a model per task"
-        family = next((family for family, setups in FAMILIES.items() if setup in setups), setup)
-        found.setdefault(", ".join([family, *way]), []).append(cell)
+        setup = setups.base(cell.setup)  # of "TANGO, a model per task"
+        family = next((family for family, members in FAMILIES.items() if setup in members), setup)
+        found.setdefault(family + cell.setup.removeprefix(setup), []).append(cell)
     return {family: members for family, members in found.items() if members}
 
 
@@ -148,7 +149,7 @@ def _table(family: str, cells: Sequence[ExperimentResult], corpora: str) -> Tabl
     lines: dict[tuple[str, ...], dict[str, list[ExperimentResult]]] = {}
     for cell in cells:
         lines.setdefault(cell.views, {}).setdefault(variants[cell.name], []).append(cell)
-    if len(lines) == 1 < len(ways) and family.split(", ", 1)[0] not in FAMILIES:
+    if len(lines) == 1 < len(ways) and setups.base(family) not in FAMILIES:
         return _ways_down(family, cells, corpora)
     columns, fields, foot, crowded = [], {views: [] for views in lines}, [], False
     for criterion in criteria:
@@ -169,10 +170,10 @@ def _table(family: str, cells: Sequence[ExperimentResult], corpora: str) -> Tabl
     tested = size_cells.told([[cell for way in line.values() for cell in way] for line in lines.values()])
     heads = [Cell(" + ".join(views) or "–", small=told) for views, told in zip(lines, tested, strict=True)]
     rows = tuple((head, *scored) for head, scored in zip(heads, fields.values(), strict=True))
-    base = family.split(", ", 1)[0]
+    base = setups.base(family)
     what = f"{family}: {ABOUT[base]}" if family in ABOUT else family
-    setups = {cell.setup.split(", ", 1)[0] for cell in cells}
-    what += "".join(f"; {ranking.title(setup)} alone" for setup in setups if setups < {*FAMILIES.get(base, ())})
+    found = {setups.base(cell.setup) for cell in cells}
+    what += "".join(f"; {ranking.title(setup)} alone" for setup in found if found < {*FAMILIES.get(base, ())})
     chosen = ["Where several cells share a place, the best by its test score is shown."] if crowded else []
     return Table(
         f"{corpora}, {what} ({cells[0].section})",

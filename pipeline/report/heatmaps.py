@@ -12,10 +12,11 @@ from strata.pipeline.results import ranking, testsets
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.ranking import Criterion
 from strata.pipeline.show.tables import counted, number
+from strata.trainers import setups
 
 FEWEST_VIEWS = 3
 """Views below which there is nothing to see."""
-SETUPS = {"TANGO": "TANGO above the diagonal", "MVMT-concat": "concatenation below the diagonal"}
+SETUPS = {setups.TANGO: "TANGO above the diagonal", setups.CONCAT: "concatenation below the diagonal"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _map(everything: Sequence[ExperimentResult], views: tuple[str, ...], criteri
     for cell in cells:
         if _is_pair(cell):
             low, high = sorted(views.index(view) for view in cell.views)
-            places.setdefault((low, high) if cell.setup == "TANGO" else (high, low), []).append(cell)
+            places.setdefault((low, high) if cell.setup == setups.TANGO else (high, low), []).append(cell)
         elif cell.setup == alone:
             places.setdefault((views.index(cell.views[0]),) * 2, []).append(cell)
     shown = {place: ranking.best(members, criterion) for place, members in places.items()}
@@ -108,5 +109,5 @@ def _is_pair(cell: ExperimentResult) -> bool:
 
 def _alone(cells: Sequence[ExperimentResult]) -> str:
     """The setup of one view that the diagonal shows; empty where there is none."""
-    setups = {cell.setup for cell in cells if len(cell.views) == 1}
-    return next((setup for setup in ("SVMT", "SVST") if setup in setups), "")
+    found = {cell.setup for cell in cells if len(cell.views) == 1}
+    return next((setup for setup in (setups.SVMT, setups.SVST) if setup in found), "")

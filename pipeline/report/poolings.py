@@ -15,6 +15,7 @@ from strata.pipeline.results import ranking, spreads, testsets
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.names import layer_ranges
 from strata.pipeline.show.tables import Cell, Column, Table, is_number
+from strata.trainers import setups
 
 NAMES = {
     "weighted": "Weighted Average",
@@ -279,7 +280,7 @@ def _pooling(experiment: ExperimentResult) -> str:
 
 def _model(experiment: ExperimentResult) -> str:
     if is_unified(experiment):
-        return f"wavCSE, {NAMES.get(_pooling(experiment), _pooling(experiment))}"
+        return setups.named(setups.WAVCSE, NAMES.get(_pooling(experiment), _pooling(experiment)))
     encoder = experiment.config.get("encoder")
     return f"{experiment.setup.replace('->', '→')}, {encoder}" if encoder else experiment.setup
 

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import mapping
 from strata.pipeline.show.tables import is_number, number
+from strata.trainers import setups
 
-SETUPS = ("SVST", "SVMT", "MVMT-concat", "TANGO")
-"""The setups of the TANGO paper in its order; any other follows in the order of `params.yaml`."""
-
-
-TITLES = {"MVMT-concat": "concat", "TANGO x1->x2": "x1→x2", "TANGO x2->x1": "x2→x1"}
+TITLES = {setups.CONCAT: "concat", setups.FORTH: "x1→x2", setups.BACK: "x2→x1"}
 """How a setup is called at the head of a column."""
 ALONE = ("views", "corpora", "tasks", "grid", "joint", "fusion.kind", "fusion.direction")
 """Fields of a section that rows, columns and tables tell apart already."""
@@ -71,8 +68,8 @@ Criterion = tuple[str, str]
 
 def by_setup(experiments: Sequence[ExperimentResult]) -> list[ExperimentResult]:
     """In the papers' order of setups; experiments of one setup stay in the order of `params.yaml`, side by side."""
-    setups = list(dict.fromkeys((*SETUPS, *(experiment.setup for experiment in experiments))))
-    return sorted(experiments, key=lambda experiment: setups.index(experiment.setup))
+    order = list(dict.fromkeys((*setups.IN_ORDER, *(experiment.setup for experiment in experiments))))
+    return sorted(experiments, key=lambda experiment: order.index(experiment.setup))
 
 
 def criteria(experiments: Sequence[ExperimentResult]) -> list[Criterion]:

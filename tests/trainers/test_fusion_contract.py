@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
-from strata.trainers.inputs.data import targets
+from strata.trainers.inputs.data import targets_of
 from strata.trainers.models.model import Heads
 from strata.trainers.modules.fusions.concat import Concatenation
 from strata.trainers.modules.fusions.contract import Encoding
@@ -144,7 +144,7 @@ def test_what_a_fusion_adds_to_the_loss_is_trained_on(monkeypatch):
     torch.manual_seed(0)
     model, rows = Heads([(1, 2), (1, 3)], how, {"y": 1}), np.arange(20)
     features = [torch.randn(20, 1, dim) for dim in (2, 3)]
-    goal = targets("y", Task(kind="regression"), pd.DataFrame({"y": np.arange(20.0)}))
-    curve = fit(model, features, [goal], rows, rows, how, seed=0)
+    target = targets_of("y", Task(kind="regression"), pd.DataFrame({"y": np.arange(20.0)}))
+    curve = fit(model, features, [target], rows, rows, how, seed=0)
     assert abs(model.fusion.weight.item() - 1) < 0.2
     assert all(train < 2 for _, train, _ in curve)

@@ -16,6 +16,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
+from strata.trainers import setups
 from strata.trainers.evaluation import plda
 from strata.trainers.evaluation.detection import equal_error_rate, min_dcf
 from strata.trainers.folds import Fold, cross_validation, digest, notes_on, record
@@ -167,7 +168,7 @@ def verify(
     if listed is not None:
         trial_list = [*(data.rank[side].tolist() for side in (listed.first, listed.second)), listed.target.tolist()]
     metrics = {
-        "setup": "PLDA",
+        "setup": setups.PLDA,
         "views": [view],
         "tasks": {label: {name: summary(values) for name, values in found.items()}},
         "kinds": {label: "verification"},

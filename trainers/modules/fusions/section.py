@@ -7,6 +7,7 @@ keeps `contract.ViewFusion`, and a line in `registry`.
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
+from strata.trainers import setups
 from strata.trainers.section import Neutral, ReadIf, Section
 from strata.trainers.suggestion import nearest
 
@@ -123,7 +124,7 @@ class Concat(Kind):
 
     def row(self, how: Fusion) -> str:
         """See `Fusion.row`."""
-        return "MVMT-concat"
+        return setups.CONCAT
 
 
 class Transport(Kind):
@@ -134,9 +135,9 @@ class Transport(Kind):
 
     def row(self, how: Fusion) -> str:
         """See `Fusion.row`; by what sets it apart from the paper's."""
-        row = "TANGO" if how.direction == "both" else f"TANGO {how.direction}"
-        row += ", batch support" if how.support == "batch" else ""
-        return row + (", literal" if how.transported == "literal" else "")
+        base = {"both": setups.TANGO, "x1->x2": setups.FORTH, "x2->x1": setups.BACK}[how.direction]
+        support = "batch support" if how.support == "batch" else ""
+        return setups.named(base, support, "literal" if how.transported == "literal" else "")
 
     def check_batch(self, how: Fusion, batch_size: int) -> None:
         """See `Kind`."""
