@@ -39,6 +39,20 @@ PIPELINE = (
     ("errors", "files", "progress"),
 )
 """Folders and files of the pipeline: each imports those of the rows below its own, and nothing else but itself."""
+TRAINERS = (
+    ("revisions",),
+    ("search",),
+    ("evaluation",),
+    ("training",),
+    ("models",),
+    ("folds",),
+    ("inputs",),
+    ("spec",),
+    ("modules",),
+    ("tasks",),
+    ("scale", "section", "setups", "suggestion"),
+)
+"""The same of the trainers, as `strata.trainers` tells it."""
 HEAVY = ["torch", "tensorflow", "transformers", "zarr", "pandas", "matplotlib", "sklearn", "scipy"]
 HEAVY += ["pydantic", "h5py", "optuna"]
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 59
@@ -94,6 +108,18 @@ def test_nobody_imports_what_is_private_to_another_file():
         for name in names(file):
             if name.startswith("strata."):
                 assert not [part for part in name.split(".") if part.startswith("_")], f"{file} imports {name}"
+
+
+def test_folders_of_the_trainers_import_downwards():
+    """A model knows no training loop, a kind of task no model; their docstring tells the order."""
+    rows = {name: number for number, row in enumerate(TRAINERS) for name in row}
+    assert {place(module) for module in graph() if module.startswith("strata.trainers.")} == set(rows)
+    for module, imported in graph().items():
+        for other in imported if module.startswith("strata.trainers.") else ():
+            if other.startswith("strata.trainers.") and place(other) != place(module):
+                assert rows[place(other)] > rows[place(module)], f"{module} imports {other}"
+    told = ast.get_docstring(tree(ROOT / "trainers/__init__.py"))
+    assert " < ".join(row[0] for row in TRAINERS[-2::-1]) in told
 
 
 def test_the_report_is_imported_by_nobody():
