@@ -28,6 +28,7 @@ BACKENDS = {
     "distributed": {"pipeline/extraction/cluster.py"},
     "opensmile": {"extractors/opensmile.py"},
     "h5py": {"store/hdf5.py"},
+    "ot": {"trainers/modules/fusions/pot.py"},  # POT: imports TensorFlow unless told not to
     "optuna": {"trainers/search/tuning.py"},  # brings a database's client along; what may be tried is checked without
 }
 PIPELINE = (

@@ -44,6 +44,7 @@ REVISIONS = {
     "pooling self-attention": 1,
     "fusion concat": 1,
     "fusion ot": 1,
+    "plans by POT": 1,
     # tasks/: of each kind the answers, metrics and chance; losses
     "task classification": 1,
     "task binary": 1,

@@ -295,6 +295,14 @@ CASES: dict[str, Case] = {
     "ot, sharp": an_experiment(
         **TRANSPORT, fusion={"kind": "ot", "epsilon": 0.02, "iterations": 30, "tolerance": 0.05}
     ),
+    **{
+        f"ot, {name}": an_experiment(**TWO_VIEWS, fusion={"kind": "ot", "solver": "pot", **section}, encoder="cnn")
+        for name, section in {
+            "by POT": {"iterations": 7},
+            "unbalanced": {"iterations": 7, "regularisation": {"unbalanced": 0.5}},
+            "partial": {"iterations": 7, "regularisation": {"partial": 0.7}},
+        }.items()
+    },
     "ot, between utterances": an_experiment(**TRANSPORT, fusion={"kind": "ot", "support": "batch"}),
     "loss cross_entropy": a_loss("emotion", "cross_entropy"),
     "loss cross_entropy of two": a_loss("sex", "cross_entropy"),

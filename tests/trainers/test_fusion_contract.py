@@ -20,6 +20,9 @@ SECTIONS = {
     "ot, one way": {"kind": "ot", "direction": "x2->x1"},
     "ot, literal": {"kind": "ot", "transported": "literal"},
     "ot, between utterances": {"kind": "ot", "support": "batch"},
+    "ot, by POT": {"kind": "ot", "solver": "pot"},
+    "ot, unbalanced": {"kind": "ot", "solver": "pot", "regularisation": {"unbalanced": 0.5}},
+    "ot, partial": {"kind": "ot", "solver": "pot", "regularisation": {"partial": 0.7}},
 }
 ROWS, WIDTH, POSITIONS = 5, 3, (7, 11, 13)
 

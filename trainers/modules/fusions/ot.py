@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from strata.trainers.modules.fusions import pot
 from strata.trainers.modules.fusions.contract import ViewFusion
 from strata.trainers.modules.transport import cost, transport_plan
 from torch import Tensor, nn
@@ -69,7 +70,10 @@ class OptimalTransport(ViewFusion):
     def _plan(self, x1: Tensor, x2: Tensor) -> Tensor:
         # Early stopping looks at the whole batch, so only training uses it: a prediction is one utterance's alone.
         tolerance = self.how.tolerance if self.training else 0.0
-        return transport_plan(cost(x1, x2), self.how.epsilon, self.how.iterations, tolerance)
+        how, costs = self.how, cost(x1, x2)
+        if how.solver == "pot":
+            return pot.transport_plan(costs, how.epsilon, how.iterations, tolerance, how.regularisation)
+        return transport_plan(costs, how.epsilon, how.iterations, tolerance)
 
     def _carry(
         self, plan: Float[Tensor, "sets n m"], x: Float[Tensor, "sets m channels"]

@@ -6,12 +6,29 @@ keeps `contract.ViewFusion`, and a line in `registry`.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from strata.trainers import setups
 from strata.trainers.section import Neutral, ReadIf, Section
 from strata.trainers.suggestion import nearest
 
+LEAST_EPSILON_OF_UNBALANCED = 0.004
+"""POT multiplies by e^(1/ε) there, and in gradients by its square: those of a smaller one are not finite in float64."""
 _OfTransport = ReadIf(lambda fusion: fusion.kind == "ot")
+
+
+class Regularisation(Section):
+    """What a transport plan is held to in the place of uniform marginals: one of the two."""
+
+    unbalanced: PositiveFloat | None = None
+    """Factor of the marginals' Kullback-Leibler divergence from uniform ones: the larger, the nearer to those."""
+    partial: float | None = Field(None, gt=0, lt=1)
+    """Share of the mass that is carried; the rest stays where it is."""
+
+    @model_validator(mode="after")
+    def _one(self):
+        if (self.unbalanced is None) == (self.partial is None):
+            raise ValueError("expected one of unbalanced and partial, such as {unbalanced: 1.0} or {partial: 0.8}")
+        return self
 
 
 class Fusion(Section):
@@ -27,9 +44,15 @@ class Fusion(Section):
     """Entropic regularisation of the transport plan, on a cost scaled to [0, 1]."""
     iterations: Annotated[PositiveInt, _OfTransport] = 50
     tolerance: Annotated[float, _OfTransport, Neutral(0.0)] = Field(1e-6, ge=0)
-    """In training Sinkhorn stops once its scalings change by less; predictions always run all iterations."""
+    """In training the solver stops once its scalings change by less (POT: by its own measure); predictions always run
+    all iterations."""
     transported: Annotated[Literal["barycentric", "literal"], _OfTransport] = "barycentric"
     """`literal` is the paper's γ·x; `barycentric` divides by the rows' mass, which keeps the scale of x."""
+
+    solver: Annotated[Literal["sinkhorn", "pot"], _OfTransport, Neutral("sinkhorn")] = "sinkhorn"
+    """What makes the plans: this project's iteration, or POT, slower."""
+    regularisation: Annotated[Regularisation | None, _OfTransport, Neutral(None)] = None
+    """Of plans by `pot`: unbalanced or partial ones."""
 
     @field_validator("kind")
     @classmethod
@@ -137,7 +160,22 @@ class Transport(Kind):
         """See `Fusion.row`; by what sets it apart from the paper's."""
         base = {"both": setups.TANGO, "x1->x2": setups.FORTH, "x2->x1": setups.BACK}[how.direction]
         support = "batch support" if how.support == "batch" else ""
-        return setups.named(base, support, "literal" if how.transported == "literal" else "")
+        literal = "literal" if how.transported == "literal" else ""
+        plans = how.regularisation.model_dump(exclude_none=True) if how.regularisation else {}
+        plans = [f"{kind} {value:g}" for kind, value in plans.items()]
+        return setups.named(base, support, literal, "POT" if how.solver == "pot" else "", *plans)
+
+    def parts(self, how: Fusion) -> tuple[str, ...]:
+        """See `Fusion.parts`."""
+        return (f"fusion {how.kind}", *(("plans by POT",) if how.solver == "pot" else ()))
+
+    def check(self, how: Fusion) -> None:
+        """See `Kind`."""
+        if how.regularisation is not None and how.solver != "pot":
+            raise ValueError("regularisation is for plans by POT, which alone makes unbalanced ones: write solver: pot")
+        if how.regularisation and how.regularisation.unbalanced and how.epsilon < LEAST_EPSILON_OF_UNBALANCED:
+            least = LEAST_EPSILON_OF_UNBALANCED
+            raise ValueError(f"unbalanced plans take an epsilon of at least {least}, got {how.epsilon:g}: raise it")
 
     def check_batch(self, how: Fusion, batch_size: int) -> None:
         """See `Kind`."""
