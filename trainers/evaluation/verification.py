@@ -5,11 +5,12 @@ Espy-Wilson 2011), PLDA. Every fold fits it on its training and validation utter
 ones. Whatever label says who is who, a speaker in what follows is a value of that label.
 
 Reads the arrays and labels of a `Dataset`; what it leaves can be written as an experiment's results are. Knows no
-files: `pipeline.stages.trials` reads a list of trials.
+files: `pipeline.stages.trial_list` reads a list of trials.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from strata.trainers.evaluation import plda
 from strata.trainers.evaluation.detection import equal_error_rate, min_dcf
 from strata.trainers.folds import Fold, cross_validation, digest, notes_on, record
 from strata.trainers.folds.groups import Utterances
-from strata.trainers.inputs.data import Dataset, TrainingError, targets_of
+from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
 from strata.trainers.scale import CLIP, divisor
 from strata.trainers.spec import Folds, Task, Verification
 from strata.trainers.tasks.metrics import summary
@@ -117,48 +118,75 @@ def verify(
     Raises:
         TrainingError: a label or folds that cannot work, or no fold with both kinds of pairs and enough to be fitted.
     """
-    label = how.verify
-    labelled = targets_of(label, Task(kind="classification"), data.labels)
     contents = pd.factorize(pd.Series(data.contents, dtype=object))[0]
+    labelled = targets_of(how.verify, Task(kind="classification"), data.labels)
     audio = Utterances(data.labels, data.contents, Folds(), data.segments).groups
-    x = data.features[view].reshape(len(data), -1)
     listed = None if trials is None else _listed(trials, audio, data)
     if listed is None:
         folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora, data.segments)
     else:
         folds = [_around(listed, how, data)]
     folds = [fold.ordered(data.rank) for fold in folds]
-    found: dict[str, list[float | None]] = {"eer": [], "min_dcf": []}
-    tables, tested, scored, num_targets, possible = [], set(), 0, 0, len(trials or ())
-    unconverged = 0
+    x = data.features[view].reshape(len(data), -1)
+    tested, possible = [], len(trials or ())
     for number, fold in enumerate(folds):
         rng = np.random.default_rng((how.folds.seed, number))
         known = _ordered(np.concatenate([fold.train, fold.valid]), data)
         known = known[labelled.values[known] >= 0]
         known = known[np.sort(np.unique(contents[known], return_index=True)[1])]
-        if listed is None:
+        pairs = listed
+        if pairs is None:
             pairs, count = _all_pairs(fold.test[labelled.values[fold.test] >= 0], labelled.values, most_pairs, rng)
             pairs = pairs[audio[pairs.first] != audio[pairs.second]]
             possible += count
-        else:
-            pairs = listed
         backend = Backend.fit(x[known], labelled.values[known], how.dimensions)
-        if backend is None or pairs.target.all() or not pairs.target.any():
-            for values in found.values():
-                values.append(None)
-        else:
-            rows = _ordered(np.union1d(pairs.first, pairs.second), data)
-            places = (np.searchsorted(data.rank[rows], data.rank[side]) for side in (pairs.first, pairs.second))
-            scores = backend.scores(x[rows], *places)
-            unconverged += not backend.model.converged
-            found["eer"].append(equal_error_rate(pairs.target, scores))
-            found["min_dcf"].append(min_dcf(pairs.target, scores))
-            tables.append(_table(number, pairs, scores, data.utterances, MOST_ROWS // len(folds), rng))
-            tested.update(rows.tolist())
-            scored += len(pairs)
-            num_targets += int(pairs.target.sum())
+        # Sampled after the pairs, by the same generator.
+        table = partial(_table, number, names=data.utterances, most=MOST_ROWS // len(folds), rng=rng)
+        tested.append(_tested(backend, pairs, x, data, table))
         progress()
-    if not tables:
+    return _outcome(how, data, view, labelled, folds, tested, listed, possible)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """What a fold's pairs came to; not the scores themselves, which may be millions."""
+
+    rates: dict[str, float]
+    rows: np.ndarray
+    """Those of the utterances in its pairs."""
+    num_pairs: int
+    num_targets: int
+    converged: bool
+    table: pd.DataFrame
+
+
+def _tested(
+    backend: Backend | None, pairs: Pairs, x: np.ndarray, data: Dataset, table: Callable[..., pd.DataFrame]
+) -> _Tested | None:
+    """One fold; None where there is nothing to score its pairs by, or they are all of one kind."""
+    if backend is None or pairs.target.all() or not pairs.target.any():
+        return None
+    rows = _ordered(np.union1d(pairs.first, pairs.second), data)
+    places = (np.searchsorted(data.rank[rows], data.rank[side]) for side in (pairs.first, pairs.second))
+    scores = backend.scores(x[rows], *places)
+    rates = {"eer": equal_error_rate(pairs.target, scores), "min_dcf": min_dcf(pairs.target, scores)}
+    num_targets = int(pairs.target.sum())
+    return _Tested(rates, rows, len(pairs), num_targets, backend.model.converged, table(pairs, scores))
+
+
+def _outcome(
+    how: Verification,
+    data: Dataset,
+    view: str,
+    labelled: Targets,
+    folds: Sequence[Fold],
+    tested: Sequence[_Tested | None],
+    listed: Pairs | None,
+    possible: int,
+) -> Outcome:
+    """All folds' results together; see `verify`."""
+    label, found = how.verify, [fold for fold in tested if fold]
+    if not found:
         what = "the trials have not" if listed is not None else "no fold has"
         raise TrainingError(
             f"{label}: {what} both pairs of one {label} and pairs of two to test, and two of them, one with two "
@@ -167,24 +195,27 @@ def verify(
     trial_list = None
     if listed is not None:
         trial_list = [*(data.rank[side].tolist() for side in (listed.first, listed.second)), listed.target.tolist()]
+    scored = sum(fold.num_pairs for fold in found)
     metrics = {
         "setup": setups.PLDA,
         "views": [view],
-        "tasks": {label: {name: summary(values) for name, values in found.items()}},
+        "tasks": {
+            label: {rate: summary([fold.rates[rate] if fold else None for fold in tested]) for rate in found[0].rates}
+        },
         "kinds": {label: "verification"},
         "primary": {label: "eer"},
         "chance": {label: {"eer": 0.5, "min_dcf": 1.0}},
         "classes": {},
-        "num_utterances": len(tested),
+        "num_utterances": len({row for fold in found for row in fold.rows.tolist()}),
         "num_folds": len(folds),
         "folds": record(folds, data.contents),
         "truth": {label: digest([*labelled.classes, labelled.values[np.argsort(data.rank)].tolist(), trial_list])},
         "num_trials": scored,
-        "num_targets": num_targets,
+        "num_targets": sum(fold.num_targets for fold in found),
         "num_left_out": possible - scored,
     }
-    table = pd.concat(tables, ignore_index=True)
-    notes = _notes(label, metrics, listed is not None, len(table), unconverged)
+    table = pd.concat([fold.table for fold in found], ignore_index=True)
+    notes = _notes(label, metrics, listed is not None, len(table), sum(not fold.converged for fold in found))
     if listed is None:
         notes += notes_on(folds, data.labels, data.contents, how.folds, data.segments)
     return Outcome(metrics, table, notes)

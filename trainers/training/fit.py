@@ -50,37 +50,11 @@ def fit(
         (epoch, training loss, validation loss) of every epoch; losses are sums over the tasks by their own weights,
         whatever the balancing, so that no learned weight decides when to stop and any two trainings can be compared.
     """
-    labels = _scaled(model, targets, train)
-    weights = [target.task.weight for target in targets]
-    known = np.stack([target.known for target in targets])
-    balancing = BALANCINGS[how.balancing](weights, seed)
-    if balancing.needs_start:
-        rows = torch.from_numpy(train)
-        with torch.no_grad():
-            before = _losses(_outputs(model, features, rows), targets, labels, rows)
-        balancing.start(before, shared_parameters(model))
-    optimisers = _optimisers(model, balancing, how)
-    train_batches = batches(how.batches, train, known, how.batch_size, seed)
-    known, valid_rows = torch.from_numpy(known), torch.from_numpy(valid)
+    loop = _Loop(model, features, targets, train, how, seed)
     curve, best, best_loss = [], None, np.inf
     for epoch in range(1, how.epochs + 1):
-        model.train()
-        total, seen = 0.0, 0
-        for rows in train_batches:
-            losses = _losses(model(*(f[rows] for f in features)), targets, labels, rows)
-            for optimiser in optimisers:
-                optimiser.zero_grad()
-            _with_extra(model, balancing(losses, known[:, rows].any(1))).backward()
-            _add_l1(model, how.l1)
-            for optimiser in optimisers:
-                optimiser.step()
-            total += weighted_sum([loss.detach() for loss in losses], weights).item() * len(rows)
-            seen += len(rows)
-        with torch.inference_mode():
-            # One loss over all of them: parts would weigh a task by where its labelled utterances happen to lie.
-            losses = _losses(_outputs(model, features, valid_rows), targets, labels, valid_rows)
-            valid_loss = weighted_sum(losses, weights).item()
-        curve.append((epoch, total / seen, valid_loss))
+        train_loss, valid_loss = loop.train(), loop.loss(valid)
+        curve.append((epoch, train_loss, valid_loss))
         watch(epoch, valid_loss)
         if valid_loss < best_loss:
             best_loss, best = valid_loss, (epoch, copy.deepcopy(model.state_dict()))
@@ -90,6 +64,53 @@ def fit(
         raise TrainingError(f"training diverged: no finite validation loss in {epoch} epochs; lower learning_rate")
     model.load_state_dict(best[1])
     return curve
+
+
+class _Loop:
+    """One model in training: its targets, batches, balancing and optimisers. See the arguments of `fit`."""
+
+    def __init__(self, model, features, targets, train, how, seed):
+        self.model, self.features, self.targets, self.how = model, features, targets, how
+        self.labels = _scaled(model, targets, train)
+        self.weights = [target.task.weight for target in targets]
+        known = np.stack([target.known for target in targets])
+        self.balancing = BALANCINGS[how.balancing](self.weights, seed)
+        if self.balancing.needs_start:
+            with torch.no_grad():
+                before = self._losses_of_all(torch.from_numpy(train))
+            self.balancing.start(before, shared_parameters(model))
+        self.optimisers = _optimisers(model, self.balancing, how)
+        self.batches = batches(how.batches, train, known, how.batch_size, seed)
+        self.known = torch.from_numpy(known)
+
+    def train(self) -> float:
+        """One epoch; the mean over its utterances of their batches' losses, before each step."""
+        self.model.train()
+        total, seen = 0.0, 0
+        for rows in self.batches:
+            losses = self._losses(self.model(*(f[rows] for f in self.features)), rows)
+            for optimiser in self.optimisers:
+                optimiser.zero_grad()
+            _with_extra(self.model, self.balancing(losses, self.known[:, rows].any(1))).backward()
+            _add_l1(self.model, self.how.l1)
+            for optimiser in self.optimisers:
+                optimiser.step()
+            total += weighted_sum([loss.detach() for loss in losses], self.weights).item() * len(rows)
+            seen += len(rows)
+        return total / seen
+
+    @torch.inference_mode()
+    def loss(self, rows: np.ndarray) -> float:
+        """One loss over all of these: parts would weigh a task by where its labelled utterances happen to lie."""
+        return weighted_sum(self._losses_of_all(torch.from_numpy(rows)), self.weights).item()
+
+    def _losses_of_all(self, rows: Tensor) -> list[Tensor]:
+        return self._losses(_outputs(self.model, self.features, rows), rows)
+
+    def _losses(self, found: dict[str, Tensor], rows: Tensor) -> list[Tensor]:
+        """Every task's loss, before any weighing."""
+        each = zip(self.targets, self.labels, strict=True)
+        return [task_loss(target.task.effective_loss, found[target.name], label[rows]) for target, label in each]
 
 
 @torch.inference_mode()
@@ -119,12 +140,6 @@ def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> 
         values, model.target_mean[i], model.target_scale[i] = target.scaled(train)
         labels.append(torch.from_numpy(values))
     return labels
-
-
-def _losses(found: dict[str, Tensor], targets, labels, rows) -> list[Tensor]:
-    """Every task's loss, before any weighing."""
-    each = zip(targets, labels, strict=True)
-    return [task_loss(target.task.effective_loss, found[target.name], label[rows]) for target, label in each]
 
 
 def _with_extra(model: nn.Module, loss: Tensor) -> Tensor:
