@@ -15,7 +15,7 @@ import torch
 from joblib import Parallel, delayed
 from strata.extractors.speed import count_operations, matrix_rate
 from strata.trainers.inputs.data import Targets, targets_of
-from strata.trainers.models.model import Heads
+from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.training.jobs import Job, train
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from strata.trainers.inputs.data import Targets
-from strata.trainers.models.model import Heads
+from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset

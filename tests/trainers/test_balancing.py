@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 import torch
-from strata.trainers.models.model import Heads
+from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Optimisation
 from strata.trainers.training.balancing import (
     BALANCINGS,

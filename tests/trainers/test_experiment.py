@@ -10,7 +10,7 @@ from joblib import delayed
 from strata.trainers.evaluation.experiment import num_models, plan, run, run_all
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
-from strata.trainers.models.model import Heads
+from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Folds, Fusion, Task
 from strata.trainers.training import jobs
 from strata.trainers.training.jobs import side_by_side, train

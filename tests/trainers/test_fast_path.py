@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from strata.trainers.inputs.data import targets_of
-from strata.trainers.models.model import Heads
+from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment
 from strata.trainers.training.fit import fit
 

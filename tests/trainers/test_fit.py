@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from strata.trainers.inputs.data import TrainingError, targets_of
-from strata.trainers.models.model import Heads
+from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.tasks.losses import task_loss
 from strata.trainers.training.fit import fit

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from strata.trainers.inputs.data import targets_of
-from strata.trainers.models.model import Heads
+from strata.trainers.models.heads import Heads
 from strata.trainers.modules.fusions.concat import Concatenation
 from strata.trainers.modules.fusions.contract import Encoding
 from strata.trainers.modules.fusions.registry import FUSIONS, fusion

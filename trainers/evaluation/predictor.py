@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from strata.trainers.inputs.data import Targets
-from strata.trainers.models.model import Heads, build
+from strata.trainers.models.heads import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.training.fit import EVALUATION_BATCH, outputs

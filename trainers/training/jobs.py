@@ -16,7 +16,7 @@ import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from strata.trainers.inputs.data import Targets, TrainingError
-from strata.trainers.models.model import Heads, build
+from strata.trainers.models.heads import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Experiment
 from strata.trainers.training.fit import fit, outputs
