@@ -14,6 +14,8 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 import torch
+
+from benchmarks import plain_unified, write_table
 from strata.pipeline.stages import corpus, extract
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.folder import Study
@@ -24,8 +26,6 @@ from strata.trainers.inputs.data import Dataset, targets_of
 from strata.trainers.search.rounds import Key, eliminate
 from strata.trainers.spec import Elimination, Folds, Task
 from strata.trainers.training.together import Run, Together
-
-from benchmarks import plain_unified, write_table
 
 COMMAND = "python -m benchmarks.elimination"
 TASKS = {name: Task(kind="classification") for name in ("speaker", "keyword", "style")}

@@ -12,12 +12,12 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from strata import extractors
-from strata.extractors.contract import SAMPLING_RATE, Size
-from strata.extractors.speed import count_operations, matrix_rate
 
 from benchmarks import write_table
 from benchmarks.models import SHAPES, Loop, make_checkpoint, sounds
+from strata import extractors
+from strata.extractors.contract import SAMPLING_RATE, Size
+from strata.extractors.speed import count_operations, matrix_rate
 
 EQUAL, MIXED = "equal lengths", "mixed lengths"
 UTTERANCES = {EQUAL: [4.0] * 2, MIXED: [12.0, 1.0, 5.0, 2.0]}

@@ -16,15 +16,15 @@ from time import perf_counter
 import numpy as np
 import soundfile
 import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import write_table
+from benchmarks.models import SHAPES, Loop, make_checkpoint, operations, sounds
 from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.speed import device_name, forget_peak, matrix_rate, peak_memory, synchronize
 from strata.extractors.torch_setup import DTYPES, inference
 from strata.pipeline import cli
-from torch.profiler import ProfilerActivity, profile
-
-from benchmarks import write_table
-from benchmarks.models import SHAPES, Loop, make_checkpoint, operations, sounds
 
 DEVICE = torch.device("cuda:0")
 FORMATS = ("float32", "tf32", "bfloat16")

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
+
+from benchmarks import plain_heads, write_table
 from strata.extractors.speed import count_operations, matrix_rate
 from strata.trainers.inputs.data import Targets, targets_of
 from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.training.jobs import Job, train
-
-from benchmarks import plain_heads, write_table
 
 COMMAND = "python -m benchmarks.heads"
 ROUNDS = 3

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+
 from strata.store import FeatureStore
 
 BATCH_ROWS = 256

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from strata.pipeline.study import yaml12
 
 from benchmarks import write_table
+from strata.pipeline.study import yaml12
 
 SECONDS, SAMPLING_RATE = 3.0, 16_000
 SIZES = (2500, 5000, 10000)

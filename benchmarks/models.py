@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.transformers.checkpoints import SPEECH_MODELS, quiet, transformers
 

@@ -8,11 +8,12 @@ with nothing done for speed: `nn.Conv1d`, autograd through POT's Sinkhorn on log
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
 from strata.trainers.inputs.data import Targets
 from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 
 class PlainHeads(nn.Module):

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
 from strata.trainers.folds import Fold
 from strata.trainers.inputs.data import Targets
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Elimination
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 
 class PlainUnified(nn.Module):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from strata import extractors
-from strata.extractors.contract import SAMPLING_RATE
-from strata.extractors.speed import device_name
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import write_table
 from benchmarks.models import SHAPES, make_checkpoint, sounds
+from strata import extractors
+from strata.extractors.contract import SAMPLING_RATE
+from strata.extractors.speed import device_name
 
 FORMATS = ("tf32", "bfloat16", "float16")
 UTTERANCES = {"cpu": [1.5, 1.0], "cuda": [1.0 + 0.5 * i for i in range(20)]}

@@ -9,9 +9,9 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from strata.store import FeatureStore
 
 from benchmarks import peak_mb, write_table
+from strata.store import FeatureStore
 
 ROWS, LAYERS, DIM = 200_000, 13, 768
 BATCH_ROWS = 1024

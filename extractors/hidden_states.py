@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from strata.extractors.contract import HiddenStates
 from strata.extractors.torch_setup import to_device, to_host
 from strata.extractors.windows import Window
-from torch import Tensor, nn
 
 
 @dataclass

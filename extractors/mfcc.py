@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float64
 from scipy.fft import dct, rfft
+
 from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates
 from strata.extractors.view import MFCCView
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 
 import torch
-from strata.extractors.contract import ViewError
 from torch import Tensor, nn
+
+from strata.extractors.contract import ViewError
 
 MOST = {torch.bfloat16: 0.04, torch.float16: 0.01}
 """Largest error of one module's channel, relative to the channel and to all of them: some ten roundings."""

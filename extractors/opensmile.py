@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError
 from strata.extractors.sources import hash_files
 from strata.extractors.view import OpenSmileView

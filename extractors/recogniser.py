@@ -7,6 +7,7 @@ is for the recogniser to say.
 from collections.abc import Mapping
 
 from pydantic import Field
+
 from strata.extractors.contract import ViewError
 from strata.extractors.section import Section
 

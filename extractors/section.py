@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
 from strata.extractors.contract import ViewError
 from strata.extractors.suggestion import suggestion
 

@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor, nn
+
 from strata.extractors import miniatures
 from strata.extractors.batching import run_halving
 from strata.extractors.contract import SAMPLING_RATE, HiddenStates, Size, ViewError
@@ -31,7 +33,6 @@ from strata.extractors.speechbrain_yaml import DILATIONS, FILE_NAME, check
 from strata.extractors.torch_setup import TorchExtractor, inference, to_device
 from strata.extractors.view import SpeechBrainView
 from strata.extractors.windows import FrameGrid, plan
-from torch import Tensor, nn
 
 WEIGHTS = "embedding_model.ckpt"
 

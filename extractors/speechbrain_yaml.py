@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 
 import yaml
+
 from strata.extractors.contract import ViewError
 
 FILE_NAME = "hyperparams.yaml"

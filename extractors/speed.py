@@ -73,6 +73,7 @@ def matrix_rate(device: torch.device | str, compute_dtype: str) -> float:
 def _product_s(device: torch.device, compute_dtype: str, side: int, products: int, timings: int) -> float:
     """Median seconds of a product of two matrices [side, side]."""
     import torch
+
     from strata.extractors.torch_setup import DTYPES, inference
 
     left, right = (torch.randn(side, side, device=device).to(DTYPES[compute_dtype]) for _ in range(2))

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from strata.extractors import miniatures
 from strata.extractors.batching import run_halving
 from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, HiddenStates, ViewError

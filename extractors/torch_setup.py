@@ -11,8 +11,9 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, ViewError
 from torch import nn
+
+from strata.extractors.contract import SAMPLING_RATE, AudioExtractor, ViewError
 
 
 def resolve_device(name: str) -> torch.device:

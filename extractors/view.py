@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
+
 from strata.extractors.contract import ViewError
 from strata.extractors.section import Section
 from strata.extractors.suggestion import suggestion

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import numpy as np
+
 from strata.store import blocks, documents, layout
 from strata.store.blocks import Rows
 from strata.store.errors import CorruptStore, StoreError

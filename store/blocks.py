@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from strata.store import layout, shards
 from strata.store.layout import Header
 from strata.store.shards import Damaged

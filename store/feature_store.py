@@ -12,6 +12,7 @@ from functools import cached_property, wraps
 from pathlib import Path
 
 import numpy as np
+
 from strata.store import blocks, layout
 from strata.store.block_store import BlockStore
 from strata.store.blocks import Rows

@@ -34,6 +34,7 @@ from uuid import uuid4
 
 import h5py
 import numpy as np
+
 from strata.store.errors import StoreError
 from strata.store.feature_store import FeatureStore
 from strata.store.local import sync_folder

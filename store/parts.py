@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from strata.store.errors import StoreError
 from strata.store.layout import Header
 

@@ -12,6 +12,7 @@ from math import prod
 
 import crc32c
 import numpy as np
+
 from strata.store.storage import Storage
 
 CHECKSUM_BYTES = 4

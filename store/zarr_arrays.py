@@ -4,6 +4,7 @@ Everything else here reads and writes the bytes by hand, at the speed of the dis
 """
 
 import zarr
+
 from strata.store.objects import ObjectStorage
 from strata.store.storage import Storage
 

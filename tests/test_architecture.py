@@ -6,9 +6,9 @@ import sys
 import tomllib
 
 import pytest
+
 from strata.pipeline import cli
 from strata.pipeline.study import yaml12
-
 from tests.imports import PACKAGES, ROOT, files, graph, names, needed, tree
 
 MAY_IMPORT = {

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter
+
 from strata.extractors import miniatures
 from strata.extractors.view import parse as parse_view
 from strata.pipeline import cli

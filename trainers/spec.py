@@ -7,6 +7,7 @@ Every choice on which a paper is silent is a field here with this project's defa
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
 from strata.trainers import setups
 from strata.trainers.modules.fusions.section import Fusion, takes_positions
 from strata.trainers.section import Neutral, ReadIf, Section

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from strata.extractors.audio.inspection import SILENCE_DBFS, Inspection, Level, inspect, inspect_all
 from strata.extractors.audio.remembered import PerFile
 from strata.extractors.audio.segments import Channel, Segment, bounds, checked_blocks, index, is_whole, mono

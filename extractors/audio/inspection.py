@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+
 from strata.extractors.audio.segments import BLOCK_FRAMES, Channel, Segment, bounds, checked_blocks, mono
 from strata.extractors.audio.sound import opened
 from strata.extractors.contract import UnusableAudio

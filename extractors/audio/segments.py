@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
+
 from strata.extractors.audio.sound import Sound, cut_off, is_clearly_less, opened
 from strata.extractors.contract import UnusableAudio
 

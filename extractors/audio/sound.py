@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
 from strata.extractors.audio import formats, headers
 from strata.extractors.audio.bytes_of import Mended, behind_tags
 from strata.extractors.audio.headers import Header

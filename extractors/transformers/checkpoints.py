@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor, nn
+
 from strata.extractors.contract import ViewError
 from strata.extractors.sources import Checkpoint
-from torch import Tensor, nn
 
 WEIGHTS = (
     "model.safetensors",

@@ -10,8 +10,9 @@ Source: Wagner et al., *Dawn of the transformer era in speech emotion recognitio
 import numpy as np
 import torch
 from jaxtyping import Float32
-from strata.extractors.contract import ViewError
 from torch import Tensor, nn
+
+from strata.extractors.contract import ViewError
 
 _NAMES = ("classifier.dense.weight", "classifier.dense.bias", "classifier.out_proj.weight", "classifier.out_proj.bias")
 

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
+from torch import Tensor, nn
+
 from strata.extractors.torch_setup import inference, to_device
 from strata.extractors.transformers.checkpoints import transformers
 from strata.extractors.transformers.fused_norm import FusedLayerNorm
 from strata.extractors.transformers.group_norm import ValidGroupNorm
-from torch import Tensor, nn
 
 _ROUND = 16
 """The first convolution's ten taps are made as many: what matrix units take at once."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+
 from strata.extractors import miniatures
 from strata.extractors.transformers.checkpoints import SPEECH_MODELS, TEXT_MODELS, quiet, transformers
 

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from strata.extractors.batching import is_out_of_memory, run_halving
 from strata.extractors.contract import SAMPLING_RATE, UnusableAudio, ViewError, unusable
 from strata.extractors.families import RECOGNISER

@@ -32,6 +32,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
 from strata.extractors import miniatures, number_formats, padding
 from strata.extractors.batching import run_halving
 from strata.extractors.contract import SAMPLING_RATE, HiddenStates, Size
@@ -50,7 +52,6 @@ from strata.extractors.transformers.settings import OPTIONAL, PREPROCESSOR, WEIG
 from strata.extractors.transformers.wavlm_attention import patch_attention
 from strata.extractors.view import LAST_HIDDEN_STATE, TransformersView
 from strata.extractors.windows import FrameGrid, Window, plan
-from torch import nn
 
 _PROBE = (16_001, 9_973)
 """Samples of the sounds on which a number format is tried."""

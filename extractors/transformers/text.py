@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
 from strata.extractors import miniatures
 from strata.extractors.batching import run_halving
 from strata.extractors.contract import HiddenStates, TextExtractor, ViewError
@@ -41,7 +43,6 @@ from strata.extractors.transformers.settings import (
 )
 from strata.extractors.view import TextView
 from strata.extractors.windows import Window
-from torch import nn
 
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
 """Files of which one must be there for a tokenizer to be made."""

@@ -13,8 +13,9 @@ for full stack speech processing*, 2022, eqs 5 to 8.
 from types import MethodType
 
 import torch
-from strata.extractors.transformers import gated_attention
 from torch import Tensor, nn
+
+from strata.extractors.transformers import gated_attention
 
 _ROW = 16
 """Values: 32 bytes of the shortest formats."""

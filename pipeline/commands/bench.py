@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from strata import extractors
 from strata.extractors import speed
 from strata.extractors.contract import Size

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+
 from strata.extractors.audio import Channel
 from strata.pipeline.commands import predict
 from strata.pipeline.errors import StageError

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from strata import extractors
 from strata.extractors.audio import Channel
 from strata.extractors.contract import SAMPLING_RATE

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from strata.pipeline.show.tables import number
 from strata.pipeline.study.failures import Failure
 from strata.trainers.inputs.data import Targets

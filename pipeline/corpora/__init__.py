@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
+
 from strata.pipeline.corpora import (
     baved,
     crema_d,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, field_validator
+
 from strata.pipeline.corpora.paths import normal
 
 MANIFEST_COLUMNS = frozenset({"utterance", "audio", "content", "audio_content", "sampling_rate"})

@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
+
 from strata.pipeline.corpora.contract import CorpusSection, Utterance
 
 if TYPE_CHECKING:
     import numpy as np
+
     from strata.pipeline.corpora.synthesiser import Manner, Voice
 
 # NumPy and SciPy are imported where they are used: whoever only reads params.yaml should not wait for them.
@@ -170,6 +172,7 @@ def _manner(style: Style, rng: "np.random.Generator") -> "Manner":
 def _ensure(audio: Path, words: list[str], speaker: Speaker, style: str, origin: str, rng: "np.random.Generator"):
     """Make the file unless it is there, whole and of this recipe."""
     import numpy as np
+
     from strata.pipeline.corpora.phones import CARRIERS, KEYWORDS
     from strata.pipeline.corpora.synthesiser import synthesise
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from strata.pipeline.corpora.phones import PHONES, Phone
 
 SAMPLING_RATE = 16_000

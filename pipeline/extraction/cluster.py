@@ -21,6 +21,7 @@ from functools import cached_property
 from glob import glob
 
 import distributed
+
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import work
 from strata.pipeline.extraction.decoding import Recording

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+
 from strata.extractors import UnusableAudio, audio
 from strata.extractors.contract import SAMPLING_RATE
 from strata.pipeline.study.failures import Failure

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 import pandas as pd
+
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import plan
 from strata.pipeline.extraction.decoding import Recording

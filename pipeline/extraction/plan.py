@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pandas as pd
+
 from strata.pipeline.extraction.decoding import Recording
 from strata.pipeline.extraction.work import Shape
 

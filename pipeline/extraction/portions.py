@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+
 from strata.extractors import audio
 from strata.extractors.contract import unusable
 from strata.pipeline.extraction.decoding import ahead, waveform

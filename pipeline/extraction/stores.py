@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import work
 from strata.pipeline.extraction.runners import Runner

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+
 from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE
 from strata.extractors.miniatures import PREFIX

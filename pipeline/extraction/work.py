@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
+
 from strata import extractors
 from strata.extractors import Extractor, HiddenStates, TextExtractor
 from strata.extractors.contract import SAMPLING_RATE, Size

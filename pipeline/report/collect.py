@@ -16,6 +16,7 @@ from shlex import quote
 from typing import Any
 
 import pandas as pd
+
 from strata import extractors
 from strata.extractors.recogniser import parse
 from strata.pipeline.results import downstream, eliminations, experiments, extractions, searches

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
+
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.names import natural_order
 from strata.pipeline.show.tables import Cell, Column, Table, number

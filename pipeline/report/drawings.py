@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from strata.pipeline.report import confusions, scores
 from strata.pipeline.report.confusions import Confusions
 from strata.pipeline.report.figures import finite

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import figure as canvas
 from matplotlib.ticker import MaxNLocator
+
 from strata.pipeline.report.svg import MUTED, PAPER, RULE, SERIES, draw
 from strata.pipeline.show.names import natural_order, short
 from strata.pipeline.show.tables import counted, noun

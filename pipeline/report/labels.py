@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import pandas as pd
+
 from strata.pipeline.report import figures
 from strata.pipeline.report.collect import Findings
 from strata.pipeline.results.reading import Gap, attempt

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import axes as plots
 from matplotlib import figure as canvas
 from matplotlib.ticker import MaxNLocator
+
 from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.layer_tables import spread_of
 from strata.pipeline.report.poolings import NAMES

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from strata.pipeline.report.poolings import NAMES
 from strata.pipeline.results.eliminations import EliminationResult, num_seeds
 from strata.pipeline.show.names import layer_height, layer_ranges

@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import jinja2
 from markupsafe import Markup
+
 from strata.pipeline.report import (
     downstream,
     exhibits,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from strata.pipeline.report import footnotes, score_cells, size_cells
 from strata.pipeline.results import ranking, spreads, testsets
 from strata.pipeline.results.experiments import ExperimentResult

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32
+
 from strata.store import FeatureStore
 from strata.trainers.scale import is_constant
 

@@ -13,6 +13,7 @@ from matplotlib import axes as plots
 from matplotlib import figure as canvas
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
 from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.search_tables import value
 from strata.pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from strata.pipeline.report import figures, projections
 from strata.pipeline.report.collect import Findings
 from strata.pipeline.report.projections import FEWEST_POINTS, Projection

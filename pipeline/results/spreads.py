@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.show.tables import counted, is_number
 

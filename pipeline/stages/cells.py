@@ -12,6 +12,7 @@ from pathlib import Path
 
 import joblib
 import pandas as pd
+
 from strata.pipeline.errors import Errors
 from strata.pipeline.files import write_table
 from strata.pipeline.progress import bar, say

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+
 from strata.extractors import UnusableAudio, audio
 from strata.extractors.links import dangling
 from strata.pipeline.corpora import CorpusError, CorpusSection, Problem, Utterance, adapter

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 import pandas as pd
+
 from strata.pipeline.errors import Errors, nearest
 from strata.pipeline.files import write_table
 from strata.pipeline.progress import say

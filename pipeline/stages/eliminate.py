@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import joblib
+
 from strata.extractors.view import parse
 from strata.pipeline.errors import for_each
 from strata.pipeline.progress import bar, say

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.progress import bar, say

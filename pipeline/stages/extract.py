@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import pandas as pd
+
 from strata import extractors
 from strata.extractors import audio
 from strata.extractors.view import TextView

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from strata.pipeline.files import write_if_changed
 from strata.pipeline.stages.provenance import manifest_hash
 from strata.pipeline.study import segments

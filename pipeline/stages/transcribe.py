@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE, UnusableAudio
 from strata.pipeline.errors import StageError, for_each

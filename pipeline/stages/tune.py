@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import joblib
+
 from strata.pipeline.errors import for_each
 from strata.pipeline.progress import bar, say
 from strata.pipeline.results.searches import FILE, SearchResult, TrialResult, write_search

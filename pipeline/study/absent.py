@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 import pandas as pd
+
 from strata.pipeline.errors import StageError
 from strata.pipeline.study import dvcfile
 from strata.pipeline.study.folder import Study

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pandas as pd
+
 from strata.extractors.view import View
 from strata.pipeline.errors import StageError
 from strata.pipeline.study import keys, segments

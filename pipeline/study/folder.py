@@ -77,6 +77,7 @@ class Study:
             StageError: there is none yet, or a label has the name of such a column.
         """
         import pandas as pd
+
         from strata.pipeline.study.transcripts import merged
 
         if not self.manifest.exists():

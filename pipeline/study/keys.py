@@ -6,6 +6,7 @@ Reads the manifest and a view's section; opens no store.
 import hashlib
 
 import pandas as pd
+
 from strata.extractors.view import TextView, View
 from strata.pipeline.errors import StageError
 from strata.pipeline.study.transcripts import doubt

@@ -4,6 +4,7 @@ Knows neither how the rows came about (`stages.corpus`) nor what is computed fro
 """
 
 import pandas as pd
+
 from strata.pipeline.corpora import adapter
 from strata.pipeline.study.folder import Study
 

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+
 from strata.extractors.recogniser import RecogniserSection
 from strata.extractors.view import FAMILIES, View, fields
 from strata.pipeline.corpora import Corpus

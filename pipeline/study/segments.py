@@ -7,6 +7,7 @@ one; in manifests written before there was such a column, by its path.
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
+
 from strata.trainers.inputs.data import ROUNDING_S, Segments
 
 SPAN = ["recording", "start_s", "end_s"]

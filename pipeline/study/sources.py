@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32
+
 from strata.extractors.view import TextView, Upto, View
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from strata.extractors.recogniser import RecogniserSection
 from strata.pipeline.errors import StageError
 from strata.pipeline.files import write_if_changed

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 import soundfile
+
 from strata.extractors.audio import Inspection, content, inspect, read
 from strata.extractors.contract import UnusableAudio
 from strata.extractors.resampling import resample

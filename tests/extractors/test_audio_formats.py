@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+
 from strata.extractors.audio import inspect, read
 
 LOSSLESS = [

@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 import soundfile
+
 from strata.extractors import audio
 from strata.extractors.audio import content, inspect, mpeg, of_mended, read, sound
 from strata.extractors.contract import UnusableAudio

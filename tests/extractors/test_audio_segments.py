@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import soundfile
+
 from strata.extractors import audio
 from strata.extractors.audio import remembered
 from strata.extractors.audio import sound as decoding

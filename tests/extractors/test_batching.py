@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from strata.extractors.batching import buckets, is_out_of_memory, run_halving
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+
 from strata import extractors
 from strata.extractors.audio import read
 from strata.extractors.contract import UnusableAudio

@@ -8,6 +8,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+
 from strata import extractors
 from strata.extractors import speed
 from strata.extractors.contract import ViewError

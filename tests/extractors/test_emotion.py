@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch import nn
+
 from strata import extractors
 from strata.extractors.contract import ViewError
 from strata.extractors.miniatures import TRANSFORMERS, miniature
 from strata.extractors.transformers.miniature import make_miniature
-from torch import nn
 
 VIEW = {"family": "transformers", "source": "miniature:emotion", "layers": ["last_hidden_state"]}
 

@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
+
 from strata.extractors.audio import content, inspect, read
 from strata.extractors.contract import UnusableAudio
 

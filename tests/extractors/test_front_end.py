@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+
 from strata import extractors
 from strata.extractors import padding
 from strata.extractors.transformers import fused_norm

@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.fft import dct
+
 from strata.extractors import mfcc
 from strata.extractors.torch_setup import without_compiled_torchaudio
 

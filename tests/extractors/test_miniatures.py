@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
 from strata import extractors
 from strata.extractors.contract import ViewError
 from strata.extractors.miniatures import TRANSFORMERS, miniature, seed

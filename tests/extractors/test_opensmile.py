@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import soundfile
+
 from strata import extractors
 from strata.extractors.opensmile import MIN_SAMPLES, _opensmile
 from strata.extractors.view import OpenSmileView

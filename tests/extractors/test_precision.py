@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+
 from strata import extractors
 from strata.extractors.contract import ViewError
 from strata.extractors.number_formats import shorten, wrong_modules

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+
 from strata import extractors
 from strata.extractors.contract import UnusableAudio, ViewError
 from strata.extractors.transformers.checkpoints import quiet, transformers

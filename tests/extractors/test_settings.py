@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import errors
+
 from strata import extractors
 from strata.extractors.contract import ViewError
 from strata.extractors.families import SPEECH_TYPES, TEXT_TYPES

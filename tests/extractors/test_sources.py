@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 import huggingface_hub
 import pytest
 from huggingface_hub import errors
+
 from strata import extractors
 from strata.extractors.contract import CheckpointAbsent, ViewError
 from strata.extractors.sources import find, hash_files, hash_settings, local_only, refuse_code

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from strata import extractors
 from strata.extractors import speechbrain as ours
 from strata.extractors.contract import ViewError

@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+
 from strata import extractors
 from strata.extractors import speechbrain
 from strata.extractors.contract import ViewError

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from strata import extractors
 from strata.extractors.speed import count_operations, matrix_rate
 

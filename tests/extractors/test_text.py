@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+
 from strata import extractors
 from strata.extractors.contract import TextExtractor, UnusableText, ViewError
 from strata.extractors.miniatures import TEXT, miniature

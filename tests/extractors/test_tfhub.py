@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+
 from strata import extractors
 from strata.extractors import tfhub
 from strata.extractors.contract import ViewError

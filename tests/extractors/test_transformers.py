@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+
 from strata import extractors
 from strata.extractors.contract import ViewError
 from strata.extractors.miniatures import TRANSFORMERS, miniature

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
+
 from strata import extractors
 from strata.extractors.contract import ViewError
 from strata.extractors.view import MFCCView, TransformersView, Upto, View, parse

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from strata.pipeline import cli
 from strata.pipeline.study import yaml12
-
 from tests import served
 
 SAMPLING_RATE = 16_000

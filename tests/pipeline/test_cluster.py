@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 import pytest
+
 from strata.pipeline.extraction import cluster, work
 from strata.pipeline.extraction.work import Extraction, Recording
 from strata.pipeline.study.folder import Study

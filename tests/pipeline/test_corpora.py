@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+
 from strata.pipeline.stages.corpus import _manifest
 from strata.pipeline.study.manifest import COLUMNS
 from strata.trainers.inputs.data import targets_of

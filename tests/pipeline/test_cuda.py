@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from strata.store import FeatureStore
 
 if not torch.cuda.is_available():

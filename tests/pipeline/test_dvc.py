@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
+
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.folder import Study
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from strata import extractors
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore

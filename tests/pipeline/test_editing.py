@@ -1,6 +1,7 @@
 """An edit of a params file: the key has its value, and no other byte is another."""
 
 import pytest
+
 from strata.pipeline.commands.layers.editing import with_value
 from strata.pipeline.errors import StageError
 from strata.pipeline.study import yaml12

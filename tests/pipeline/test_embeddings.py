@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.store import FeatureStore
 from strata.trainers.evaluation.predictor import Predictor
 

@@ -15,6 +15,7 @@ from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
+
 from strata import extractors
 from strata.pipeline import cli
 from strata.pipeline.errors import StageError
@@ -22,7 +23,6 @@ from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.stages import extract
 from strata.store import FeatureStore
 from strata.store.local import LocalStorage
-
 from tests.sampling import SWEEP, sampled, sweep
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+
 from strata.extractors import audio
 from strata.extractors.audio import mpeg
 from strata.store import FeatureStore

@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+
 from strata.pipeline.stages import identity
 
 CONFIG = {"views": ["mfcc"], "new": "does nothing"}

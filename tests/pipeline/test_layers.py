@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+
 from strata import extractors
 from strata.extractors import miniatures
 from strata.extractors.torch_setup import resolve_device

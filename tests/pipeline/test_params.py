@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from strata.pipeline.commands.init import recipes
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.params import ParamsError, load, parse

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
+
 from strata import extractors
 from strata.extractors import speechbrain
 from strata.pipeline import cli

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from strata.pipeline.study import yaml12
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "prompts.yaml"

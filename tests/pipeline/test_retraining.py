@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 import strata.trainers
 from strata.pipeline.stages.cells import Cell
 from strata.pipeline.study.folder import Study

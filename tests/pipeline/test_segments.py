@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import soundfile
+
 from strata.extractors import audio
 from strata.extractors.audio import remembered, sound
 from strata.pipeline.stages import corpus

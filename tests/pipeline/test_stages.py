@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+
 from strata.pipeline.study.manifest import COLUMNS
 from strata.store import FeatureStore
 

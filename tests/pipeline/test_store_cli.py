@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from strata.pipeline import cli
 from strata.store import FeatureStore
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+
 from strata import extractors
 from strata.extractors.view import parse
 from strata.pipeline.study import keys

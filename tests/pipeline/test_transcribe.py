@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
+
 from strata.pipeline.progress import amount, speed
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.transcripts import Transcripts, doubt

@@ -1,6 +1,7 @@
 """Lists of verification trials: names as people write them, and mistakes that are told."""
 
 import pytest
+
 from strata.pipeline.errors import StageError
 from strata.pipeline.stages import trial_list
 

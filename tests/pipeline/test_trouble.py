@@ -1,6 +1,7 @@
 """Whatever goes wrong with one name is told under it, and the others are done: every stage that works on names."""
 
 import pytest
+
 from strata.pipeline.errors import Errors, StageError, for_each
 from strata.store.lock import exclusive
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import yaml
+
 from strata.store.lock import exclusive
 
 

@@ -4,6 +4,7 @@ import json
 from importlib.resources import files
 
 import pytest
+
 from strata.pipeline.study import yaml12
 
 

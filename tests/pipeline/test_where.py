@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import soundfile
+
 from strata.pipeline import cli
 from strata.pipeline.study import where
 

@@ -7,6 +7,7 @@ import pytest
 from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from strata.pipeline.study import yaml12
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from strata.store import FeatureStore
 
 LAYERS, DIM, FRAME_DIM, BLOCK = ("0", "1", "2"), 7, 5, 11  # distinct primes: swapped axes cannot pass

@@ -12,11 +12,11 @@ import warnings
 
 import numpy as np
 import pytest
+
 from strata.store import FeatureStore, StoreError
 from strata.store.blocks import Rows
 from strata.store.opening import storage_of
 from strata.store.storage import Storage
-
 from tests.sampling import SWEEP, sampled
 
 NEVER = 10**9

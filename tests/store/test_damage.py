@@ -4,8 +4,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from strata.store import CorruptStore, FeatureStore
 
+from strata.store import CorruptStore, FeatureStore
 from tests.sampling import sweep
 
 KINDS = [

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strata.store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, hdf5
 
+from strata.store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, hdf5
 from tests.sampling import sampled
 
 LAYERS, DIM, FRAME_DIM, BLOCK = ("0", "1", "last_hidden_state"), 7, 5, 11  # distinct primes: swapped axes cannot pass

@@ -7,8 +7,9 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strata.store import FeatureStore, layout
 from zarr.codecs import Crc32cCodec
+
+from strata.store import FeatureStore, layout
 
 
 def header(**changes):

@@ -10,6 +10,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+
 from strata.store import CorruptStore, FeatureStore, FingerprintMismatch, StoreError, StoreLocked, narrow
 from strata.store.lock import exclusive
 

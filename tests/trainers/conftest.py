@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.trainers.inputs.data import Dataset
 from strata.trainers.spec import Task
 

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+
 from strata.trainers import revisions
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor

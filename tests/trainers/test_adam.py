@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+
 from strata.trainers.training.adam import Adam
 
 

@@ -3,6 +3,8 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import nn
+
 from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Optimisation
 from strata.trainers.training.balancing import (
@@ -13,7 +15,6 @@ from strata.trainers.training.balancing import (
     shared_parameters,
     weighted_sum,
 )
-from torch import nn
 
 NUM, DIM, WIDTH = 13, 5, 7
 WEIGHTS = [0.5, 1.0, 2.0]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from strata.trainers.inputs.batches import batches
 from strata.trainers.inputs.data import TrainingError
 

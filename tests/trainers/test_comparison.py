@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+
 from strata.trainers.evaluation.comparison import compare, holm, paired
 from strata.trainers.inputs.data import TrainingError
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from strata.trainers.modules.convolution import conv_relu_pool
 from torch import nn
+
+from strata.trainers.modules.convolution import conv_relu_pool
 
 
 def _plain(x, weight, bias):

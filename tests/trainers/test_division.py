@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.trainers.folds import cross_validation, hold_out, notes_on
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.inputs.data import TrainingError

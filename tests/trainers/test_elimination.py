@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from strata.trainers.search.elimination import LayerElimination, Round
 
 WEIGHT = {"a": 0.1, "b": 0.4, "c": 0.2, "d": 0.3}

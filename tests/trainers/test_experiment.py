@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from joblib import delayed
+
 from strata.trainers.evaluation.experiment import num_models, plan, run, run_all
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of

@@ -3,12 +3,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+
+from benchmarks import plain_heads
 from strata.trainers.inputs.data import targets_of
 from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment
 from strata.trainers.training.fit import fit
-
-from benchmarks import plain_heads
 
 VIEWS = {"SVMT": ["a"], "MVMT-concat": ["a", "b"], "TANGO": ["a", "b"]}
 FUSIONS = {"SVMT": None, "MVMT-concat": "concat", "TANGO": "ot"}

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from strata.trainers.inputs.data import TrainingError, targets_of
 from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Task

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from strata.trainers.folds import cross_validation
 from strata.trainers.inputs.data import TrainingError
 from strata.trainers.spec import Folds

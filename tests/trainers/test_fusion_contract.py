@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
+
 from strata.trainers.inputs.data import targets_of
 from strata.trainers.models.heads import Heads
 from strata.trainers.modules.fusions.concat import Concatenation

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from strata.trainers.modules.fusions.contract import Encoding
 from strata.trainers.modules.fusions.ot import OptimalTransport
 from strata.trainers.modules.fusions.section import Fusion

@@ -8,12 +8,12 @@ import json
 from typing import get_args
 
 import pytest
+
 from strata.trainers import revisions, spec
 from strata.trainers.modules.fusions import section as fusions
 from strata.trainers.modules.poolings import POOLINGS
 from strata.trainers.tasks import KINDS
 from strata.trainers.training.balancing import BALANCINGS
-
 from tests.trainers.golden import CASES, FILE, RAISE, as_json, differences, may_replace
 
 KNOWN = json.loads(FILE.read_text())

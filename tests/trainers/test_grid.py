@@ -1,4 +1,5 @@
 import pytest
+
 from strata.trainers.search.grid import cells
 from strata.trainers.spec import Experiment
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.trainers.folds import cross_validation
 from strata.trainers.inputs.data import Segments, TrainingError
 from strata.trainers.spec import Folds

@@ -5,6 +5,7 @@ import time
 
 from joblib import delayed
 from joblib.externals.loky import ProcessPoolExecutor
+
 from strata.trainers.training.jobs import side_by_side
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.inputs.data import Dataset, TrainingError, targets_of

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
+
 from strata.pipeline.results.ranking import METRICS as WRITTEN
 from strata.trainers.evaluation.detection import equal_error_rate, min_dcf
 from strata.trainers.inputs.data import Targets

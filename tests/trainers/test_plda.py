@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+
 from strata.trainers.evaluation import plda
 
 DIM = 7

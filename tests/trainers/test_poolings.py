@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, softmax
+
 from strata.trainers.modules.poolings import POOLINGS, LogSumExp, SmoothMaximum, pooling
 from strata.trainers.spec import Pooling
 

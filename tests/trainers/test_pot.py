@@ -8,6 +8,7 @@ import ot
 import pytest
 import torch
 from pydantic import ValidationError
+
 from strata.trainers.modules import transport
 from strata.trainers.modules.fusions import pot
 from strata.trainers.modules.fusions.section import Fusion, Regularisation

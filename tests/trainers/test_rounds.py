@@ -7,11 +7,11 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.trainers.inputs.data import TrainingError
 from strata.trainers.search.rounds import eliminate, num_rounds
 from strata.trainers.spec import Elimination, Folds, Task
 from strata.trainers.training.together import Together
-
 from tests.sampling import sweep
 
 LAYERS = tuple("01234")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.evaluation.verification import Backend, verify

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import pytest
 from pydantic import Field, create_model
+
 from strata.trainers import spec
 from strata.trainers.section import Neutral, ReadIf, Section
 

@@ -1,6 +1,7 @@
 """What a search may try, checked before anything is trained."""
 
 import pytest
+
 from strata.trainers.search.space import Space
 from strata.trainers.spec import Experiment, Tune
 

@@ -1,6 +1,7 @@
 """What a section means that does not say everything."""
 
 import pytest
+
 from strata.trainers.search.grid import cells
 from strata.trainers.spec import Experiment
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+
+from benchmarks import plain_unified
 from strata.trainers.folds import cross_validation
 from strata.trainers.inputs.data import TrainingError, targets_of
 from strata.trainers.search.rounds import train_alone
 from strata.trainers.spec import Elimination, Folds, Task
 from strata.trainers.training.together import Run, Together
-
-from benchmarks import plain_unified
 
 LAYERS, DIM = 5, 7
 

@@ -2,6 +2,7 @@ import numpy as np
 import ot
 import pytest
 import torch
+
 from strata.trainers.modules.transport import SMALLEST_EPSILON, cost, transport_plan
 
 B, N, M, C = 3, 7, 5, 11

@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import pytest
+
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.search import tuning
 from strata.trainers.search.space import Space

@@ -1,6 +1,7 @@
 """Keys of an experiment that nothing would read are refused by name; what some cell of a grid reads is not."""
 
 import pytest
+
 from strata.trainers.search.grid import cells
 from strata.trainers.search.unused import refuse_unused
 from strata.trainers.spec import Downstream, Experiment

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.trainers.evaluation import plda, verification
 from strata.trainers.evaluation.detection import equal_error_rate
 from strata.trainers.evaluation.verification import verify

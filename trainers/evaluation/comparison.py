@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
 from strata.trainers.inputs.data import TrainingError
 
 LEAST_SPREAD = 0.1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.folds import Fold, cross_validation, digest, hold_out, notes_on, record, refuse_untestable
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of

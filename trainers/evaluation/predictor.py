@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
+
 from strata.trainers.inputs.data import Targets
 from strata.trainers.models.heads import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.training.fit import EVALUATION_BATCH, outputs
-from torch import nn
 
 FORMAT = 2
 

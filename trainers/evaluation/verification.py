@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
+
 from strata.trainers import setups
 from strata.trainers.evaluation import plda
 from strata.trainers.evaluation.detection import equal_error_rate, min_dcf

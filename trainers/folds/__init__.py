@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from strata.trainers.folds.division import deal, held_out
 from strata.trainers.folds.doubts import doubts
 from strata.trainers.folds.given import given_split

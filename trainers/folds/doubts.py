@@ -6,6 +6,7 @@ Divides nothing: see `folds`.
 from collections.abc import Sequence
 
 import numpy as np
+
 from strata.trainers.folds.groups import Utterances
 
 _LOPSIDED = 1.5

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.inputs.data import TrainingError
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
+
 from strata.trainers.folds.division import Groups
 from strata.trainers.inputs.data import Segments, TrainingError
 from strata.trainers.spec import Folds

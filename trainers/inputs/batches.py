@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
-from strata.trainers.inputs.data import TrainingError
 from torch import Tensor
+
+from strata.trainers.inputs.data import TrainingError
 
 
 class Shuffled:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+
 from strata.trainers.spec import Task
 from strata.trainers.tasks import KINDS
 from strata.trainers.tasks.contract import Kind

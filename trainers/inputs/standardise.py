@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from strata.trainers.scale import CLIP, divisor
 from torch import Tensor, nn
+
+from strata.trainers.scale import CLIP, divisor
 
 
 class Standardise(nn.Module):

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor, nn
+
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.modules.encoders import ConvBlocks, FullyConnected
@@ -19,7 +21,6 @@ from strata.trainers.modules.fusions.contract import Encoding
 from strata.trainers.modules.fusions.registry import fusion
 from strata.trainers.modules.poolings import pooling
 from strata.trainers.spec import Experiment
-from torch import Tensor, nn
 
 
 def build(

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor, nn
+
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.modules.poolings import pooling
 from strata.trainers.spec import Elimination, Experiment, Pooling
-from torch import Tensor, nn
 
 
 class UnifiedEmbedding(nn.Module):

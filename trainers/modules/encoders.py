@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from strata.trainers.modules.convolution import conv_relu_pool
 from torch import Tensor, nn
+
+from strata.trainers.modules.convolution import conv_relu_pool
 
 
 class ConvBlocks(nn.Module):

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
+
 from strata.trainers.spec import Experiment
 from strata.trainers.suggestion import nearest
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from joblib import delayed
+from threadpoolctl import threadpool_limits
+
 from strata.trainers.folds import Fold, cross_validation, hold_out, refuse_untestable
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
 from strata.trainers.models.unified import UnifiedEmbedding
@@ -20,7 +22,6 @@ from strata.trainers.tasks.losses import task_loss
 from strata.trainers.training.fit import EVALUATION_BATCH, fit, outputs
 from strata.trainers.training.jobs import refuse_not_finite, side_by_side
 from strata.trainers.training.together import Ran, Run, Together
-from threadpoolctl import threadpool_limits
 
 
 @dataclass(frozen=True)

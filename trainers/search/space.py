@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+
 from strata.trainers.search.grid import reason, with_field
 from strata.trainers.spec import Experiment, Range, Tune
 from strata.trainers.suggestion import nearest

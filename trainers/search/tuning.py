@@ -28,6 +28,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import TrialState
+
 from strata.trainers.evaluation.experiment import plan
 from strata.trainers.folds import Fold
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError

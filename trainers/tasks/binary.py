@@ -1,6 +1,7 @@
 """Which of two classes: one logit, that of the second, against an implicit zero."""
 
 import numpy as np
+
 from strata.trainers.tasks.classification import Classification, most_probable
 
 

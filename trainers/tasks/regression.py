@@ -5,6 +5,7 @@ Values keep the precision in which they were given, float64, from the label to t
 """
 
 import numpy as np
+
 from strata.trainers.scale import is_constant
 from strata.trainers.tasks.contract import Kind
 

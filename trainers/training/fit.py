@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from strata.trainers.inputs.batches import batches
 from strata.trainers.inputs.data import Targets, TrainingError
 from strata.trainers.spec import Optimisation
 from strata.trainers.tasks.losses import task_loss
 from strata.trainers.training.adam import Adam
 from strata.trainers.training.balancing import BALANCINGS, shared_parameters, weighted_sum
-from torch import Tensor, nn
 
 EVALUATION_BATCH = 256
 

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
+from threadpoolctl import threadpool_limits
+
 from strata.trainers.inputs.data import Targets, TrainingError
 from strata.trainers.models.heads import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Experiment
 from strata.trainers.training.fit import fit, outputs
 from strata.trainers.training.memory import keep_memory
-from threadpoolctl import threadpool_limits
 
 
 class Stopped(Exception):

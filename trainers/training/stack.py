@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from torch import Tensor
+
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Elimination, Task
 from strata.trainers.tasks.losses import task_loss
 from strata.trainers.training.adam import Adam
-from torch import Tensor
 
 
 class Stack:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
 from strata.trainers.folds import Fold
 from strata.trainers.inputs.data import Targets, TrainingError
 from strata.trainers.inputs.standardise import Standardise
@@ -21,7 +23,6 @@ from strata.trainers.spec import Elimination
 from strata.trainers.training.fit import in_unit
 from strata.trainers.training.memory import keep_memory
 from strata.trainers.training.stack import Stack
-from torch import Tensor, nn
 
 TABLE_BYTES = 2 * 2**30
 """Of standardised features at a time, or those of one fold: each has its own, by its own training data."""

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Sequence
 
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
+
 from strata.pipeline.errors import StageError
 from strata.pipeline.study import yaml12
 

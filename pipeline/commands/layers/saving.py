@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from strata import extractors
 from strata.extractors import Extractor, TextExtractor, speed
 from strata.extractors.contract import SAMPLING_RATE

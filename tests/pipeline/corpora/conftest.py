@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from strata.pipeline.corpora.baved import Baved
 from strata.pipeline.corpora.crema_d import CremaD
 from strata.pipeline.corpora.demo import Demo

@@ -1,4 +1,5 @@
 import pytest
+
 from strata.pipeline.corpora import Problem, Utterance
 from strata.pipeline.corpora.baved import Baved, utterances
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+
 from strata.pipeline.corpora import ADAPTERS, Corpus, Problem, Utterance, adapter
 from strata.pipeline.corpora.contract import MANIFEST_COLUMNS
 

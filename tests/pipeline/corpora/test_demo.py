@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import soundfile
+
 from strata.pipeline.corpora import demo
 from strata.pipeline.corpora.demo import STYLES, Demo, utterances
 from strata.pipeline.corpora.phones import CARRIERS, KEYWORDS

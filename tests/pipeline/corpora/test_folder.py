@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from strata.pipeline.corpora import CorpusError, Problem, Utterance
 from strata.pipeline.corpora.folder import Folder, utterances
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from strata.pipeline.corpora import CorpusError
 from strata.pipeline.corpora.folder import Folder, utterances
 

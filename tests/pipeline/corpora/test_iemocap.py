@@ -3,6 +3,7 @@ import re
 
 import pytest
 from pydantic import ValidationError
+
 from strata.pipeline.corpora import Problem, Utterance
 from strata.pipeline.corpora.iemocap import EMOTIONS, FOUR, Iemocap, utterances
 

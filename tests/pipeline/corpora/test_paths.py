@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from strata.pipeline.corpora import paths
 from strata.pipeline.corpora.paths import Lookup, OutsideRoot, below, locate, spelled
 

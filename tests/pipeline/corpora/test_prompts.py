@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from strata.pipeline.corpora import CorpusError
 from strata.pipeline.corpora.prompts import INSTALL, Prompts, utterances
 

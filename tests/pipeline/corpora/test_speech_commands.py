@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import soundfile
+
 from strata.pipeline.corpora import Problem, Utterance
 from strata.pipeline.corpora.speech_commands import ADDED, WORDS, SpeechCommands, split_of, utterances
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.signal import freqz_sos, sosfilt
+
 from strata.pipeline.corpora.phones import CARRIERS, KEYWORDS, PHONES
 from strata.pipeline.corpora.synthesiser import (
     SAMPLING_RATE,

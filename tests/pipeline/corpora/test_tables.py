@@ -7,6 +7,7 @@ from decimal import Decimal
 import pyarrow
 import pytest
 from pyarrow import parquet
+
 from strata.pipeline.corpora.contract import CorpusError
 from strata.pipeline.corpora.tables import number, numeric, read
 

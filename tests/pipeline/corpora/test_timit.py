@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from strata.extractors import audio
 from strata.pipeline.corpora import Problem, Utterance
 from strata.pipeline.corpora.timit import DIALECTS, Timit, utterances

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from strata.pipeline.corpora import CorpusError, Problem, Utterance, adapter
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:5f\nsize 73004\n"

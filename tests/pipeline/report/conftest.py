@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.pipeline import report
 from strata.store import FeatureStore
 from strata.trainers import spec
 from strata.trainers.search import grid
-
 from tests.pipeline.report import grid_results, wavcse_results
 
 HOSTILE = "<script>alert('$x_1$ & \"co\"')</script>"

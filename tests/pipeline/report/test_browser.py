@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from strata.pipeline import report
 
+from strata.pipeline import report
 from tests.pipeline.report import grid_results
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

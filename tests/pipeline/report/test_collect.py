@@ -2,8 +2,8 @@ import json
 
 import pandas as pd
 import pytest
-from strata.pipeline.report.collect import collect
 
+from strata.pipeline.report.collect import collect
 from tests.pipeline.report import grid_results
 
 

@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
+
 from strata.pipeline.report.collect import collect
 from strata.pipeline.report.comparisons import against_concat
 from strata.trainers.evaluation.comparison import holm, paired
-
 from tests.pipeline.report import grid_results
 
 

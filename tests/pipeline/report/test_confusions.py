@@ -1,6 +1,7 @@
 """What experiments took for what."""
 
 import pandas as pd
+
 from strata.pipeline.report import confusions
 from strata.pipeline.report.collect import collect
 

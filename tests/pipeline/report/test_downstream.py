@@ -1,4 +1,5 @@
 import pytest
+
 from strata.pipeline.report import downstream
 from strata.pipeline.report.collect import collect
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.pipeline.report import drawings
 from strata.pipeline.report.collect import collect
-
 from tests.pipeline.report import grid_results
 
 

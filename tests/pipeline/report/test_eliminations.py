@@ -3,10 +3,10 @@ import re
 
 import numpy as np
 import pytest
+
 from strata.pipeline import report
 from strata.pipeline.report import layer_figures, layer_tables
 from strata.pipeline.report.collect import collect
-
 from tests.pipeline.report import wavcse_results
 
 

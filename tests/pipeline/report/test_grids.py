@@ -2,10 +2,10 @@ import json
 import re
 
 import pytest
+
 from strata.pipeline import report
 from strata.pipeline.report import grids, heatmaps
 from strata.pipeline.report.collect import collect
-
 from tests.pipeline.report import grid_results
 
 

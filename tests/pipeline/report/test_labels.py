@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.pipeline.report import labels
 from strata.pipeline.report.collect import collect
 

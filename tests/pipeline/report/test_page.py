@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+
 from strata.pipeline import report
 from strata.pipeline.report import confusions, tsne
 from strata.pipeline.report.collect import collect

@@ -3,13 +3,13 @@ import re
 
 import pandas as pd
 import pytest
+
 from strata.pipeline import report
 from strata.pipeline.report import grids, poolings
 from strata.pipeline.report.collect import collect
 from strata.pipeline.results import spreads
 from strata.trainers import spec
 from strata.trainers.search import grid
-
 from tests.pipeline.report import wavcse_results
 
 

@@ -1,9 +1,9 @@
 """What a linear probe beats is said."""
 
 import pytest
+
 from strata.pipeline import report
 from strata.pipeline.report import probes
-
 from tests.pipeline.report.test_testsets import made
 
 LINEAR = {"encoder": "linear"}

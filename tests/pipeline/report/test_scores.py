@@ -1,6 +1,7 @@
 import re
 
 import pytest
+
 from strata.pipeline import report
 from strata.pipeline.report import layer_tables, scores
 from strata.pipeline.report.collect import collect

@@ -1,10 +1,10 @@
 import json
 
 import pytest
+
 from strata.pipeline import report
 from strata.pipeline.report import exhibits, search_figures, search_tables
 from strata.pipeline.report.collect import collect
-
 from tests.pipeline.report import wavcse_results
 
 

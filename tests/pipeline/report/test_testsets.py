@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from strata.pipeline.report import footnotes, poolings, score_cells, scores, size_cells
 from strata.pipeline.results import ranking, testsets
 from strata.pipeline.results.experiments import ExperimentResult

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from strata.pipeline.results import eliminations
 from strata.pipeline.results.eliminations import EliminationResult, Nested, RoundResult, Trail
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from strata.pipeline.results import downstream, extractions, searches
 from strata.pipeline.results.experiments import FILE, read_metrics, write_metrics
 from strata.pipeline.results.extractions import ExtractionResult

@@ -1,6 +1,7 @@
 """How names are put before people."""
 
 import pytest
+
 from strata.pipeline.show import names
 
 

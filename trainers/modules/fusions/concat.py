@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from strata.trainers.modules.fusions.contract import ViewFusion
 from torch import Tensor
+
+from strata.trainers.modules.fusions.contract import ViewFusion
 
 
 class Concatenation(ViewFusion):

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
-from strata.trainers.modules.fusions.section import Fusion
 from torch import Tensor, nn
+
+from strata.trainers.modules.fusions.section import Fusion
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from torch import Tensor, nn
+
 from strata.trainers.modules.fusions import pot
 from strata.trainers.modules.fusions.contract import ViewFusion
 from strata.trainers.modules.transport import cost, transport_plan
-from torch import Tensor, nn
 
 
 class OptimalTransport(ViewFusion):

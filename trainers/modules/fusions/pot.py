@@ -13,8 +13,9 @@ from types import ModuleType
 
 import torch
 from jaxtyping import Float
-from strata.trainers.modules.fusions.section import Regularisation
 from torch import Tensor
+
+from strata.trainers.modules.fusions.section import Regularisation
 
 _NO_TENSORFLOW = "POT_BACKEND_DISABLE_TENSORFLOW"
 

@@ -7,6 +7,7 @@ keeps `contract.ViewFusion`, and a line in `registry`.
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
 from strata.trainers import setups
 from strata.trainers.section import Neutral, ReadIf, Section
 from strata.trainers.suggestion import nearest
