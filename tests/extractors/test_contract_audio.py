@@ -51,7 +51,7 @@ def test_lengths_around_the_borders_of_windows(view, load, sound, assert_same, g
         view = view | lowest(view)
     elif view["family"] in PIECES:
         name, value = PIECES[view["family"]]
-        monkeypatch.setattr(f"extractors.{view['family']}.{name}", value)
+        monkeypatch.setattr(f"strata.extractors.{view['family']}.{name}", value)
     extractor = load(**view, **windows)
     # Two windows of 99 frames that share 50 are full at 148 frames, which are 47,440 to 47,759 samples.
     lengths = [border + more for border in (32_000, 47_760) for more in (-1, 0, 1)]

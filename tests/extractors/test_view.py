@@ -102,7 +102,7 @@ def test_importing_is_light():
 )
 def test_missing_extra_names_the_install_line(view, monkeypatch):
     """Without its library a view of an optional family says how to get it."""
-    module = import_module(f"extractors.{view['family']}")
+    module = import_module(f"strata.extractors.{view['family']}")
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(ViewError, match=rf"pip install 'strata-speech\[{view['family']}\]'"):
         extractors.load(view)

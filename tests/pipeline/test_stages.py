@@ -237,12 +237,13 @@ def test_a_file_changed_after_it_was_listed_never_enters_the_store(study):
 def test_a_passing_trouble_is_not_remembered(study, monkeypatch):
     """A disk that was away for a moment: the next run tries again."""
     from strata.extractors import UnusableAudio, audio
+    from strata.extractors.audio import inspection
 
     def away(*_, **__):
         raise UnusableAudio("unreadable: System error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(audio, "inspect", away)
+        broken.setattr(inspection, "inspect", away)
         assert "no usable recording" in study.fails("corpus")
     study.succeeds("corpus")
     with monkeypatch.context() as broken:
