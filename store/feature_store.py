@@ -392,8 +392,7 @@ def _read_pooled(storage: Storage, keys: Sequence[str], layers: Sequence[Layer] 
 
 def _slice_if_contiguous(numbers: np.ndarray) -> slice | np.ndarray:
     first = int(numbers[0]) if len(numbers) else 0
-    run = slice(first, first + len(numbers))
-    return run if np.array_equal(numbers, np.arange(run.start, run.stop)) else numbers
+    return slice(first, first + len(numbers)) if (np.diff(numbers) == 1).all() else numbers
 
 
 def _jsonable(mapping: Mapping[str, object]) -> dict:
