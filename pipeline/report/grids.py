@@ -42,7 +42,7 @@ class Sheet:
     tables: tuple[Table, ...]
     heatmaps: tuple[heatmaps.HeatMap, ...]
     about: tuple[str, ...]
-    """The notices that its numbers need: see `report.notices`."""
+    """The notices that its numbers need: see `pipeline.show.notices`."""
 
 
 def sheets(study: Findings) -> list[Sheet]:

@@ -68,7 +68,7 @@ def _tune(study: Study, name: str) -> None:
     def identity(**search: object) -> str:
         resolved = {"tune": how.resolved() | search, "experiment": base.model_copy(update={"final": False}).resolved()}
         names = sorted([view, wanted, names] for (view, wanted), names in layers.items())
-        return identity_of(resolved, tasks, base.folds, table, views, parts, more=names)
+        return identity_of(resolved, tasks, base.folds, table, views, parts, more=[names, list(how.space)])
 
     cell = identity(trials=space.num_trials)
     config = {"tune": how.model_dump(mode="json"), "experiment": base.model_dump(mode="json")}

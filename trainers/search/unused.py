@@ -11,10 +11,6 @@ from strata.trainers.spec import Experiment
 _Reads = Callable[[Experiment], bool]
 
 
-def _has_several_layers(cell: Experiment) -> bool:
-    return cell.layers == "all" or (isinstance(cell.layers, list) and len(cell.layers) > 1)
-
-
 def _shares(cell: Experiment) -> bool:
     return cell.joint and len(cell.tasks) > 1
 
@@ -28,7 +24,7 @@ _READ: dict[str, tuple[_Reads, str]] = {
     ),
     "shared": (lambda cell: cell.encoder not in ("linear", "mlp", "cnn"), "the encoder unified"),
     "embedding": (lambda cell: cell.encoder not in ("linear", "mlp", "cnn"), "the encoder unified"),
-    "pooling": (_has_several_layers, "several layers (layers: all, or a list)"),
+    "pooling": (lambda cell: cell.pools, "several layers (layers: all, or a list), or the encoder unified"),
     "balancing": (_shares, "several tasks of one model (joint)"),
 }
 """By key, which cells read it, and in words what it is for."""
@@ -45,7 +41,10 @@ def refuse_unused(section: Experiment, cells: Iterable[Experiment]) -> None:
         ValueError: a key is not.
     """
     cells = list(cells)
-    given = {*section.model_fields_set, *section.grid}
+    fields = type(section).model_fields
+    # What is written as it is by default anyway misleads nobody.
+    named = (key for key in section.model_fields_set if getattr(section, key) != fields[key].get_default())
+    given = {*named, *section.grid}
     for key, (reads, what_for) in _READ.items():
         if key in given and not any(map(reads, cells)):
             raise ValueError(_told(key, what_for, _found(key, cells)))
