@@ -66,7 +66,10 @@ def _tune(study: Study, name: str) -> None:
     parts = revisions.of(space, tasks)
 
     def identity(**search: object) -> str:
-        resolved = {"tune": how.resolved() | search, "experiment": base.model_copy(update={"final": False}).resolved()}
+        # A key that the base does not read may be read by a trial: each of the kinds that there may be counts.
+        kinds = space.variants(revisions.DECIDING)
+        experiments = [kind.model_copy(update={"final": False}).resolved() for kind in kinds]
+        resolved = {"tune": how.resolved() | search, "experiments": experiments}
         names = sorted([view, wanted, names] for (view, wanted), names in layers.items())
         return identity_of(resolved, tasks, base.folds, table, views, parts, more=[names, list(how.space)])
 

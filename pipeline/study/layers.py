@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from strata.pipeline.errors import StageError
+from strata.pipeline.show.names import layer_height
 from strata.store import FeatureStore
 
 
@@ -15,14 +16,10 @@ def layer_names(store: FeatureStore, wanted: str | Sequence[str | int]) -> tuple
     if wanted == "all":
         return tuple(name for name in names if name != "last_hidden_state") or names
     if wanted == "last":
-        return (max(names, key=_height),)
+        return (max(names, key=layer_height),)
     wanted = tuple(str(name) for name in wanted)
     if absent := [name for name in wanted if name not in names]:
         raise StageError(
             f"view {store.path.name.removesuffix('.zarr')} has no layer {absent[0]!r}; it has {', '.join(names)}"
         )
     return wanted
-
-
-def _height(layer: str) -> float:
-    return float(layer) if layer.isdigit() else float("inf") if layer == "last_hidden_state" else -1.0
