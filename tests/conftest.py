@@ -34,7 +34,7 @@ def pytest_addoption(parser):
 LONGEST = [
     "pipeline/test_dvc_flows.py",
     "pipeline/test_dvc.py",
-    "pipeline/test_cluster.py",
+    "pipeline/extraction/test_cluster.py",
     "pipeline/test_layers.py",
     "trainers/test_experiment.py",
     "pipeline/test_extract.py",

@@ -1,14 +1,13 @@
 import copy
 import re
-from pathlib import Path
 
 import pytest
 
 from strata.pipeline.commands.init import recipes
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.params import ParamsError, load, parse
+from tests.imports import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD = {
     "corpora": {"demo": {"adapter": "demo"}},
     "views": {"mfcc": {"family": "mfcc"}, "wavlm": {"family": "transformers", "source": "miniature:wavlm"}},

@@ -1,7 +1,6 @@
 """One dialect: what DVC reads in a YAML file is what Strata reads in it."""
 
 import ast
-from pathlib import Path
 
 import pytest
 from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
@@ -9,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strata.pipeline.study import yaml12
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.imports import ROOT
 
 
 @pytest.mark.parametrize(
