@@ -35,9 +35,9 @@ LONGEST = [
     "pipeline/test_dvc_flows.py",
     "pipeline/test_dvc.py",
     "pipeline/extraction/test_cluster.py",
-    "pipeline/test_layers.py",
+    "pipeline/commands/layers/test_narrowing.py",
     "trainers/test_experiment.py",
-    "pipeline/test_extract.py",
+    "pipeline/stages/test_extract_crashes.py",
     "pipeline/report/test_page.py",
     "extractors/test_tfhub.py",
 ]

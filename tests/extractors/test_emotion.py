@@ -11,8 +11,7 @@ from torch import nn
 
 from strata import extractors
 from strata.extractors.contract import ViewError
-from strata.extractors.miniatures import TRANSFORMERS, miniature
-from strata.extractors.transformers.miniature import make_miniature
+from tests.extractors.folders import folder_of
 
 VIEW = {"family": "transformers", "source": "miniature:emotion", "layers": ["last_hidden_state"]}
 
@@ -48,7 +47,7 @@ class Official(transformers.Wav2Vec2PreTrainedModel):
 @pytest.fixture(scope="module")
 def folder():
     """Where the miniature lies."""
-    return miniature("miniature:emotion", tuple(TRANSFORMERS), make_miniature)
+    return folder_of("emotion")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from strata import extractors
 from strata.extractors import speechbrain
-from strata.pipeline import cli
-from strata.pipeline.commands import predict
-from strata.pipeline.commands.predictions import FilePrediction, Lines, Prediction, Table
 from strata.pipeline.corpora.folder import Folder
 from strata.pipeline.extraction import portions, upstreams
-from strata.pipeline.extraction.decoding import ahead
-from strata.pipeline.study.failures import Failure
 from strata.store import FeatureStore
 from strata.trainers.evaluation.predictor import Predictor
-from strata.trainers.inputs.data import Targets
-from strata.trainers.spec import Task
-
-VIEWS = {
-    "mfcc": {"family": "mfcc", "frames": ["mfcc"]},
-    "wavlm": {"family": "transformers", "source": "miniature:wavlm"},
-    "large": {"family": "transformers", "source": "miniature:wavlm-large", "frames": [2]},
-    "whisper": {"family": "transformers", "source": "miniature:whisper"},
-    "xvector": {"family": "speechbrain", "source": "miniature:xvector"},
-    "beside": {"family": "speechbrain", "source": "checkpoints/xvector"},
-    **({"trillsson": {"family": "tfhub", "source": "miniature:trillsson"}} if find_spec("tensorflow") else {}),
-}
-FEW = {"folds": {"k": 2}, "epochs": 2}
-HOW = FEW | {"hidden": [13, 11], "channels": [3, 5]}
-BOTH = ["speaker", "pitch"]
-EXPERIMENTS = {
-    "hand-crafted": {"views": ["mfcc"], "tasks": BOTH},
-    "transport": {"views": ["xvector", "wavlm"], "fusion": "ot", "tasks": BOTH},
-    "low": {"views": ["large"], "layers": [5, 2], "tasks": BOTH},
-    "averaged": {"views": ["large"], "layers": "all", "tasks": ["speaker"], "encoder": "linear"},
-    "separate": {"views": ["whisper"], "layers": [3], "joint": False, "tasks": BOTH},
-    "beside": {"views": ["beside"], "tasks": ["voice"]},
-    **({"elsewhere": {"views": ["trillsson"], "tasks": ["speaker"]}} if "trillsson" in VIEWS else {}),
-}
+from tests.pipeline.commands.predicting import EXPERIMENTS, FEW, HOW, VIEWS, edit, refused, run
 
 
 @pytest.fixture(scope="module")
@@ -84,30 +55,6 @@ def trained(shared, capsys):
 def copied(trained, tmp_path):
     """Its model of MFCCs on another machine: nothing else is there."""
     return Path(shutil.copytree(trained.folder / "results/hand-crafted/model", tmp_path / "model"))
-
-
-def run(study, model, *arguments):
-    """Exit status, answers by line, and what was said. `--params` would tell where the study is."""
-    study.capsys.readouterr()
-    status = cli.main(["predict", "--model", str(model), *map(str, arguments)])
-    out, err = study.capsys.readouterr()
-    assert "Traceback" not in err
-    return status, [json.loads(line) for line in out.splitlines()] if "--json" in arguments else out, err
-
-
-def refused(study, model, *arguments):
-    """The one line of a model that cannot be used; nothing was printed."""
-    status, out, err = run(study, model, *(arguments or ("x.wav",)))
-    assert (status, out) == (1, "")
-    assert err.count("\n") == 1
-    return err
-
-
-def edit(model, change):
-    """Changes a model's configuration in place."""
-    config = json.loads((model / "config.json").read_text())
-    change(config)
-    (model / "config.json").write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -257,20 +204,6 @@ def test_names_from_standard_input_are_answered_while_more_come(trained, monkeyp
     assert status == 0
     assert len(printed) >= 5
     assert [json.loads(line)["file"] for line in printed] + [line["file"] for line in lines] == names
-
-
-def test_no_more_than_two_portions_are_held(monkeypatch):
-    """The next one is decoded while one is computed, and no further."""
-    taken = []
-
-    def portions():
-        for number in range(5):
-            taken.append(number)
-            yield [number, number]
-
-    for count, (portion, outcomes) in enumerate(ahead(portions(), lambda number: -number), start=1):
-        assert outcomes == [-number for number in portion]
-        assert len(taken) == min(count + 1, 5)
 
 
 def test_a_file_name_that_is_no_text_is_a_name_all_the_same(trained, tmp_path, monkeypatch):
@@ -443,40 +376,3 @@ class _Fatal:
 
     def __reduce__(self):
         return os._exit, (1,)
-
-
-GOALS = {
-    "speaker": Targets("speaker", Task(kind="classification"), np.empty(0), ("anna", "bartholomew")),
-    "age": Targets("age", Task(kind="regression"), np.empty(0), ()),
-}
-
-
-def test_a_tables_columns_do_not_move(capsys):
-    """Their widths are those of the classes' names; long names of files lose their beginning."""
-    long = "some/very/long/way/to/a/file/that/is/called/y.wav"
-    table = Table(GOALS, ["x.wav", long])
-    answer = Prediction("anna", {"anna": 0.934, "bartholomew": 0.066})
-    table.print("x.wav", FilePrediction(1.0, {"speaker": answer, "age": Prediction(41.2, None)}))
-    table.print(long, Failure("missing"))
-    sure = Prediction("bartholomew", {"anna": 0.0, "bartholomew": 1.0})
-    table.print("a\nb.wav", FilePrediction(1.0, {"speaker": sure, "age": Prediction(-0.001, None)}))
-    assert capsys.readouterr().out.splitlines() == [
-        "file                                      speaker                     age",
-        "─" * 73,
-        "x.wav                                     anna (93 %)               41.20",
-        f"…{long[-39:]}  missing",
-        "a�b.wav                                   bartholomew (100 %)        0.00",
-    ]
-
-
-def test_numbers_in_json_have_no_more_digits_than_they_have(capsys):
-    """A float32 of 0.93 is written as 0.93; a value has them all, as a time in seconds needs."""
-    values = np.array([0.93, 0.07], np.float32)
-    answers = {
-        "speaker": predict.single(GOALS["speaker"], np.array(["anna"], object), values[None], 0),
-        "age": predict.single(GOALS["age"], np.array([1_700_000_041.25]), None, 0),
-    }
-    Lines().print("x.wav", FilePrediction(1.23456, answers))
-    speaker = {"answer": "anna", "probability": 0.93, "probabilities": {"anna": 0.93, "bartholomew": 0.07}}
-    wanted = {"file": "x.wav", "duration_s": 1.235, "tasks": {"speaker": speaker, "age": {"answer": 1_700_000_041.25}}}
-    assert json.loads(capsys.readouterr().out) == wanted

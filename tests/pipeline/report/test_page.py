@@ -1,11 +1,11 @@
+"""The page of a study: all of it is there, it is safe to open, and everybody can read it."""
+
 import json
 import re
-import shutil
 import subprocess
 import sys
 from base64 import b64encode
 from hashlib import sha256
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
@@ -13,60 +13,10 @@ import pandas as pd
 import pytest
 
 from strata.pipeline import report
-from strata.pipeline.report import confusions, tsne
-from strata.pipeline.report.collect import collect
+from strata.pipeline.report import confusions
+from tests.pipeline.report.outline import Outline, drawings, drawn, section
 
 HOSTILE = "<script>alert("
-VOID = {"meta", "path", "use", "image", "input", "br", "link", "img"}
-
-
-class Outline(HTMLParser):
-    """The page's elements, their attributes, and its ids; complains of what is not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-        self.feed(html)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        """Notes the element."""
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        """Notes an element without content."""
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        """Holds the end against the element that is open."""
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def all(self, *tags: str) -> list[dict]:
-        """Attributes of the elements of these kinds."""
-        return [attributes for tag, attributes in self.elements if tag in tags]
-
-
-def section(page: str, id: str) -> str:
-    """The HTML of one section."""
-    return page.split(f'<section id="{id}">')[1].split("</section>")[0]
-
-
-def drawings(page: str) -> dict:
-    """What the page draws by itself."""
-    return json.loads(re.search(r'<script type="application/json" id="drawings">(.*?)</script>', page, re.DOTALL)[1])
-
-
-def drawn(page: str) -> list[str]:
-    """The pictures of experiments, told as experiment, kind and task."""
-    found = []
-    for key, experiment in drawings(page)["experiments"].items():
-        found += [f"{key} {'points' if 'points' in t else 'confusion'} {t['name']}" for t in experiment["tasks"]]
-        found += [f"{key} losses {group['name']}" for group in experiment["curves"]]
-    return found
 
 
 @pytest.mark.usefixtures("sketched")
@@ -241,17 +191,6 @@ def test_no_parameters_at_all_make_a_page(tmp_path):
     assert [a["id"] for a in Outline(page).all("section")] == []
 
 
-def test_one_experiment_without_predictions_and_curves_has_a_page(empty):
-    """What an experiment left out is left out."""
-    empty.add_experiment("tango", "TANGO", ["wavlm"], {"age": 5.7})
-    for name in ("predictions", "curves"):
-        (empty.folder / "results" / "tango" / f"{name}.parquet").unlink()
-    page = report.build(empty.folder, empty.params).read_text()
-    assert "5.70 ± 0.08" in section(page, "comparison")
-    assert "<strong>" not in section(page, "comparison")
-    assert "<svg " not in page
-
-
 def test_many_classes_stay_legible(empty):
     """Up to 48 classes keep their names in a figure; of more than 12 a table names the confusions that matter."""
     classes = {"word": [f"word {i}" for i in range(31)], "speaker": [f"voice {i}" for i in range(91)]}
@@ -301,173 +240,6 @@ def test_seeds_are_told_from_folds(full):
     runs = drawings(page)["experiments"]["tango"]["curves"][0]["runs"]
     assert [(run["seed"], run["fold"]) for run in runs] == [(seed, fold) for seed in (42, 101) for fold in range(5)]
     assert "5 folds · 2 seeds" in page
-
-
-def test_the_maps_of_params_are_drawn_and_others_explained(full):
-    """A quantity is drawn in fifths; a map that cannot be drawn says why and costs nothing else."""
-    full.params["report"] = {
-        "tsne": [
-            {"view": "mfcc", "label": "age", "layer": "0"},
-            {"view": "mfcc", "label": "nationality", "layer": None},
-            {"view": "mfcc", "label": "speaker", "layer": "77"},
-        ]
-    }
-    page = report.build(full.folder, full.params).read_text()
-    assert "View mfcc, layer 0, coloured by age" in page
-    assert len(re.findall(r">-?[\d.]+ to [\d.]+<", page)) == 5
-    assert "the manifest has no column &#39;nationality&#39;" in page
-    assert "the t-SNE of view mfcc by speaker (" in page
-
-
-@pytest.mark.parametrize(
-    ("layers", "asked", "drawn"),
-    [
-        (["4", "0"], None, "4"),
-        (["9", "10", "2"], None, "10"),
-        (["last_hidden_state", "12"], None, "last_hidden_state"),
-        (["embedding"], None, "embedding"),
-        (["0", "4"], 0, "0"),
-        (["0", "4", "2"], "last", "4"),
-    ],
-)
-def test_a_map_draws_the_layer_asked_for_or_else_the_models_output(full, layers, asked, drawn):
-    """`last` as an experiment means it, wherever the store keeps that layer; a layer may be given as a number."""
-    shutil.rmtree(full.folder / "features" / "xvector.zarr")
-    full.add_features("xvector", layers)
-    full.params["report"] = {"tsne": [{"view": "xvector", "label": "speaker", "layer": asked}]}
-    (sheet,), gaps = tsne.maps(collect(full.folder, full.params))
-    assert sheet.figures[0].caption.startswith(f"View xvector, layer {drawn}, coloured by speaker")
-    assert not gaps
-
-
-def test_all_views_and_several_labels_share_what_they_can(full, monkeypatch):
-    """A layout per view serves every label; the colours of a label are told once; a second report lays out nothing."""
-    full.params["report"] = {"tsne": [{"view": "all", "label": ["speaker", "emotion"]}]}
-    (by_speaker, by_emotion), gaps = tsne.maps(collect(full.folder, full.params))
-    assert not gaps
-    assert [sheet.label for sheet in (by_speaker, by_emotion)] == ["speaker", "emotion"]
-    captions = [figure.caption for figure in by_speaker.figures]
-    assert captions[0].startswith("speaker: colours of the maps")
-    assert captions[1:] == [f"View {view}, layer 1: 101 utterances." for view in ("wavlm", "xvector", "mfcc")]
-    assert len(list((full.folder / ".strata" / "tsne").iterdir())) == 3
-    monkeypatch.setattr("strata.pipeline.report.projections.project", None)
-    again, gaps = tsne.maps(collect(full.folder, full.params))
-    assert again == [by_speaker, by_emotion]
-    assert not gaps
-
-
-def test_a_layout_is_made_anew_when_what_it_shows_changes(full):
-    """Other rows, or another fingerprint of the store, are another layout; a spoilt file is no layout."""
-    full.params["report"] = {"tsne": [{"view": "mfcc", "label": "speaker"}]}
-    cache = full.folder / ".strata" / "tsne"
-    shutil.rmtree(cache)
-    first, _ = tsne.maps(collect(full.folder, full.params))
-    (file,) = cache.iterdir()
-    file.write_bytes(b"not an array")
-    assert tsne.maps(collect(full.folder, full.params)) == (first, [])
-    full.add_corpus(90)
-    tsne.maps(collect(full.folder, full.params))
-    assert len(list(cache.iterdir())) == 2
-
-
-def relabel(study, column: str, values: list) -> None:
-    """Exchanges the first labels of a manifest's column."""
-    path = study.folder / "data" / "manifest.parquet"
-    manifest = pd.read_parquet(path)
-    rest = manifest[column].iloc[len(values) :]
-    if any(isinstance(value, str) for value in values):
-        rest = rest.astype(str)
-    manifest.assign(**{column: [*values, *rest]}).to_parquet(path)
-
-
-@pytest.mark.usefixtures("sketched")
-def test_a_quantity_with_a_word_among_its_numbers_is_drawn_without_it(full):
-    """A corpus that writes `unknown` for an age costs that utterance, not the page; infinity is no age either."""
-    relabel(full, "age", ["unknown", "45", "inf", "unknown"])
-    page = report.build(full.folder, full.params).read_text()
-    assert "Distribution of age" in page
-    assert "Not drawn: 3 labels that are no number, such as unknown." in page
-
-
-@pytest.mark.usefixtures("sketched")
-def test_a_quantity_without_any_number_is_told(full):
-    """Nothing is left to draw, so the page says why."""
-    relabel(full, "age", ["unknown"] * 101)
-    page = report.build(full.folder, full.params).read_text()
-    assert "the distribution of age (no label is a number, but for instance unknown)" in page
-    assert "Utterances per class of emotion" in page
-
-
-@pytest.mark.usefixtures("sketched")
-def test_predictions_of_words_where_numbers_were_due_cost_their_points(full):
-    """The scatter shows the rest; the other figures and all tables stand."""
-    path = full.folder / "results" / "tango" / "predictions.parquet"
-    frame = pd.read_parquet(path).astype({"age.true": str})
-    frame.loc[:2, "age.true"] = ["unknown", "inf", "45"]
-    frame.to_parquet(path)
-    page = report.build(full.folder, full.params).read_text()
-    points = drawings(page)["experiments"]["tango"]["tasks"][2]
-    assert (points["name"], points["count"]) == ("age", 99)
-    frame.assign(**{"age.true": "unknown"}).to_parquet(path)
-    page = report.build(full.folder, full.params).read_text()
-    assert "tango points age" not in drawn(page)
-    assert "the figure of task age in experiment tango (no prediction is a pair of numbers)" in page
-    assert "tango confusion speaker" in drawn(page)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (
-            {
-                "chance": {"age": 3},
-                "classes": {"speaker": 11, "emotion": None},
-                "primary": {"age": ["rmse"]},
-                "kinds": {"age": ["regression"]},
-                "layers": {"wavlm": 3},
-                "seconds": 3,
-                "num_utterances": "many",
-                "provenance": {"manifest": {"a": 1}, "views": {"wavlm": 3}},
-                "views": [1, None],
-            },
-            "1 + None",
-        ),
-        ({"tasks": {"age": {"rmse": {"mean": 8.5, "folds": 3}}}}, "the table of experiment tango"),
-    ],
-)
-@pytest.mark.usefixtures("sketched")
-def test_odd_metrics_never_cost_the_page(full, change, told):
-    """What cannot be shown of one experiment is named or left blank; the rest of the page is there."""
-    path = full.folder / "results" / "tango" / "metrics.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    page = report.build(full.folder, full.params).read_text()
-    assert "single-mfcc" in section(page, "comparison")
-    assert "single-wavlm confusion speaker" in drawn(page)
-    assert told in page
-    assert "SVMT" in report.summary(full.folder, full.params)
-
-
-@pytest.mark.usefixtures("sketched")
-def test_curves_of_another_form_cost_their_figure(full):
-    """A column that is missing is named."""
-    path = full.folder / "results" / "tango" / "curves.parquet"
-    pd.read_parquet(path).drop(columns="valid_loss").to_parquet(path)
-    page = report.build(full.folder, full.params).read_text()
-    assert "the training curves of experiment tango (&#39;valid_loss&#39;)" in page
-    assert "tango losses speaker+emotion+age" not in drawn(page)
-    assert "shared losses speaker+emotion+age" in drawn(page)
-
-
-@pytest.mark.usefixtures("sketched")
-def test_weights_that_are_no_numbers_cost_their_elimination(full):
-    """The comparison and everything else stand."""
-    path = full.folder / "results" / "eliminate" / "wavlm" / "elimination.json"
-    found = json.loads(path.read_text())
-    found["rounds"][0]["weights"]["3"] = "heavy"
-    path.write_text(json.dumps(found))
-    page = report.build(full.folder, full.params).read_text()
-    assert "layer elimination wavlm (" in page
-    assert 'id="comparison"' in page
 
 
 def test_a_class_of_numbers_is_named_as_the_trainers_name_it(empty):

@@ -1,13 +1,13 @@
+"""Layer poolings are compared where nothing else differs."""
+
 import json
 import re
 
 import pandas as pd
-import pytest
 
 from strata.pipeline import report
 from strata.pipeline.report import grids, poolings
 from strata.pipeline.report.collect import collect
-from strata.pipeline.results import spreads
 from strata.trainers import spec
 from strata.trainers.search import grid
 from tests.pipeline.report import wavcse_results
@@ -56,14 +56,6 @@ def test_the_spread_is_over_seeds_where_there_are_several_and_the_caption_says_s
     table = poolings.comparison(rivals)
     assert table.notes[0] == "Scores out of fold, mean ± SD over 5 folds."
     assert table.rows[0][2].text == "90.00 ± 0.32"
-
-
-def test_seeds_are_told_apart_in_the_order_of_the_list(wavcse):
-    """Worked by hand: two seeds of three folds, a fold without a score left out."""
-    (first, *_) = found(wavcse)
-    result = spreads.replace(first, seeds=(7, 8))
-    assert spreads.per_repeat(result, {"folds": [0.1, 0.2, 0.3, 0.5, None, 0.7]}) == pytest.approx([0.2, 0.6])
-    assert spreads.per_repeat(spreads.replace(first, seeds=(7,)), {"folds": [0.1, None, 0.3]}) == [0.1, 0.3]
 
 
 def test_poolings_of_sections_of_their_own_are_compared_too(empty):

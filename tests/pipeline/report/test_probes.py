@@ -4,7 +4,7 @@ import pytest
 
 from strata.pipeline import report
 from strata.pipeline.report import probes
-from tests.pipeline.report.test_testsets import made
+from tests.pipeline.results.made import made
 
 LINEAR = {"encoder": "linear"}
 CNN = {"encoder": "cnn"}

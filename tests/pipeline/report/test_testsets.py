@@ -1,30 +1,14 @@
 """Scores compete only where they were taken on the same utterances."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from strata.pipeline.report import footnotes, poolings, score_cells, scores, size_cells
 from strata.pipeline.results import ranking, testsets
-from strata.pipeline.results.experiments import ExperimentResult
+from tests.pipeline.results.made import made
 
 TARGET = ("speaker", "accuracy")
-
-
-def made(
-    name: str, mean: float, folds: str = "f01d", count: int = 101, metric: str = "accuracy", **about
-) -> ExperimentResult:
-    """An experiment of one task, tested on the given folds."""
-    values = {"mean": mean, "sd": 0.01, "folds": [mean - 0.01, mean, mean + 0.01]}
-    found = ExperimentResult(
-        name=name, section=name.split("/")[0], setup="SVST", views=("mfcc",), tasks={"speaker": {metric: values}},
-        kinds={"speaker": "classification"}, primary={"speaker": metric}, chance={}, classes={},
-        config={"encoder": "mlp"}, corpora=("mine",), folds={"hash": folds} if folds else {},
-        truth={"speaker": "7ru7h"}, num_utterances=count, num_folds=3, seeds=(0,), layers={}, seconds={},
-        provenance={"manifest": "0123abcd"}, folder=Path(),
-    )  # fmt: skip
-    return replace(found, **about)
 
 
 @pytest.mark.parametrize(

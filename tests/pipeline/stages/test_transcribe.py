@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import yaml
 
-from strata.pipeline.progress import amount, speed
 from strata.pipeline.study.folder import Study
-from strata.pipeline.study.transcripts import Transcripts, doubt
+from strata.pipeline.study.transcripts import Transcripts
+from tests.pipeline.texts import LOOPS, SPEECH
 
 ASR = {"source": "miniature:whisper", "max_new_tokens": 4}
 
@@ -316,39 +316,6 @@ def test_a_table_that_dvc_knows_is_pulled_not_made_anew(study):
     assert path.exists()
 
 
-LOOPS = ("F-" * 400, "thank you for watching " * 12, "no, no, no, " * 20, "हाँ " * 90)
-SPEECH = (
-    "The little brown dog sat quietly beside the old stone wall and watched the children play in the evening sun.",
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen",
-    "yes yes yes",
-    "",
-)
-
-
-@pytest.mark.parametrize("text", LOOPS)
-def test_a_text_that_loops_is_doubted(text):
-    """However long the recording, and also where the loop is a small part of the whole."""
-    assert "repeats itself" in doubt(text, 60.0)
-    assert "repeats itself" in doubt(" ".join([*SPEECH, text, *SPEECH]), 600.0)
-
-
-@pytest.mark.parametrize("text", SPEECH)
-def test_what_people_say_is_not_doubted(text):
-    """As fast as it can be said; long texts shrink further than short ones and are no more doubtful."""
-    assert doubt(text, len(text) / 25) is None
-    rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 5)) for _ in range(40)]
-    long = " ".join(rng.choice(words, 4000))
-    assert doubt(long, len(long) / 15) is None
-
-
-def test_a_text_that_nobody_can_say_so_fast_is_doubted():
-    """Less than a second counts as one: the ends of very short recordings are often cut."""
-    assert "108 characters a second, more than 30" in doubt(SPEECH[0], 0.4)
-    assert doubt(SPEECH[0], 4.0) is None
-    assert doubt("thank you", 0.1) is None
-
-
 @pytest.fixture
 def heard(study, monkeypatch):
     """Has the recogniser hear a loop in the first two recordings, and something to believe in the others."""
@@ -409,11 +376,3 @@ def test_a_recogniser_hears_the_corpora_that_it_is_given(study):
     assert list(texts(study).dropna().index) == ["more/a.wav"]
     study.params["transcribe"]["asr"]["corpora"] = ["mor"]
     assert "transcribe.asr: unknown corpus 'mor', did you mean 'more'?" in study.write_params().fails("transcribe")
-
-
-def test_short_runs_have_a_speed():
-    """Not "0.00 h of audio" at "0 h of audio per hour"."""
-    assert (amount(1.5), amount(36), amount(7200)) == ("1.5 s of audio", "0.01 h of audio", "2.00 h of audio")
-    assert speed(1.0, 20.0) == "0.05 h of audio per hour"
-    assert speed(60.0, 20.0) == "3 h of audio per hour"
-    assert speed(3600.0, 3.0) == "1200 h of audio per hour"
