@@ -11,6 +11,7 @@ a result is up to date must be known at once. Versions of libraries are no part 
 
 from collections.abc import Iterator, Mapping
 
+from strata.trainers.search import unused
 from strata.trainers.search.space import Space
 from strata.trainers.spec import Elimination, Experiment, Folds, Task, Verification
 
@@ -121,7 +122,7 @@ def _parts(section: object, tasks: Mapping[str, Task]) -> Iterator[str]:
 
 
 def _of_experiment(how: Experiment) -> Iterator[str]:
-    yield from ("evaluation", "training", f"balancing {how.balancing}", f"batches {how.batches}")
+    yield from ("evaluation", "training", f"balancing {how.effective_balancing}", f"batches {how.batches}")
     yield f"encoder {how.encoder}"
     if how.encoder != "unified":
         yield "heads"
@@ -135,7 +136,7 @@ def _of_experiment(how: Experiment) -> Iterator[str]:
         yield "saved model"
 
 
-DECIDING = ("encoder", "channels", "layers", "pooling", "views", "fusion", "balancing", "batches")
+DECIDING = (*unused.DECIDING, "pooling", "balancing", "batches")
 """Fields of an experiment that decide which parts compute it, by themselves or by what is their default then."""
 
 
@@ -146,4 +147,4 @@ def _of_elimination(how: Elimination) -> Iterator[str]:
         if how.trains_together(pooling):
             yield "stacked training"
         else:
-            yield from ("training", f"balancing {how.balancing}", f"batches {how.batches}")
+            yield from ("training", f"balancing {how.effective_balancing}", f"batches {how.batches}")

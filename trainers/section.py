@@ -39,13 +39,15 @@ class Section(BaseModel):
         fields = type(self).model_fields
         return {name: _plain(getattr(self, name)) for name, field in fields.items() if self._counts(name, field)}
 
+    def reads(self, key: str) -> bool:
+        """Whether anybody looks at a key, the others being as they are."""
+        declared = type(self).model_fields[key].metadata
+        return all(each.condition(self) for each in declared if isinstance(each, ReadIf))
+
     def _counts(self, name: str, field) -> bool:
-        for declared in field.metadata:
-            if isinstance(declared, Neutral) and getattr(self, name) == declared.value:
-                return False
-            if isinstance(declared, ReadIf) and not declared.condition(self):
-                return False
-        return True
+        value = getattr(self, name)
+        does_nothing = any(isinstance(each, Neutral) and each.value == value for each in field.metadata)
+        return self.reads(name) and not does_nothing
 
 
 def _plain(value: object) -> object:

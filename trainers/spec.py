@@ -89,6 +89,11 @@ class Folds(Section):
         return found | {"stratify": [self.stratify]} if isinstance(self.stratify, str) else found
 
 
+def _shares(how: "Experiment | Elimination") -> bool:
+    """Whether several tasks share a model."""
+    return getattr(how, "joint", True) and len(how.tasks) > 1
+
+
 class Optimisation(Section):
     """How a head is trained; defaults are those of TANGO, appendix 9.1, where it names them."""
 
@@ -100,10 +105,17 @@ class Optimisation(Section):
     l1: Annotated[float, Neutral(0.0)] = Field(0.0, ge=0)
     l2: Annotated[float, Neutral(0.0)] = Field(0.0, ge=0)
     """Factors of Σ|w| and Σw² over all weights."""
-    balancing: Annotated[Literal["equal", "uncertainty", "gradnorm", "random"], Neutral("equal")] = "equal"
-    """How the tasks' losses are weighed against each other: see trainers.training.balancing."""
+    balancing: Annotated[Literal["equal", "uncertainty", "gradnorm", "random"], ReadIf(_shares), Neutral("equal")] = (
+        "equal"
+    )
+    """How the losses of tasks that share a model are weighed against each other: see trainers.training.balancing."""
     batches: Annotated[Literal["shuffled", "balanced"], Neutral("shuffled")] = "shuffled"
     """`balanced` gives every task the same share of every batch, however few utterances it is labelled for."""
+
+    @property
+    def effective_balancing(self) -> str:
+        """The balancing asked for; `equal` where there is nothing to balance."""
+        return self.balancing if self.reads("balancing") else "equal"
 
 
 def _listed(values: object) -> list:
@@ -135,7 +147,7 @@ class Experiment(Optimisation):
     """Channels of the convolution blocks of `cnn`."""
     hidden: Annotated[list[PositiveInt], _of_encoder("cnn", "mlp")] = Field([200, 64, 56])
     """Widths of every fully connected network."""
-    head: Annotated[PositiveInt, _of_encoder("cnn", "mlp")] = 30
+    head: Annotated[PositiveInt, _of_encoder("cnn", "mlp"), ReadIf(_shares)] = 30
     """Width of a task's own layer, where tasks share a network."""
     shared: Annotated[PositiveInt, _of_encoder("unified")] = 512
     """Of `unified`: width of FC1, through which every layer goes."""
@@ -244,7 +256,7 @@ class Elimination(Optimisation):
     def trains_together(self, pooling: Pooling) -> bool:
         """Whether the models of a round can be trained as one stack (`training.together`)."""
         by_weights = pooling == "weighted" and self.importance_of(pooling) == "weights"
-        return by_weights and self.balancing == "equal" and self.batches == "shuffled"
+        return by_weights and self.effective_balancing == "equal" and self.batches == "shuffled"
 
     def resolved(self) -> dict[str, object]:
         """See `Section`; with what importance is by, pooling for pooling."""

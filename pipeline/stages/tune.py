@@ -172,8 +172,14 @@ def _tell(name: str, space: Space, outcome: "Outcome") -> None:
     if start is not None and start.value is not None and best.value <= start.value:
         say(f"{name}: nothing was better than experiments.{space.how.experiment} as it stands")
         return
-    fragment = yaml12.dump(space.fragment(best.params), flow=True)
-    say(f"{name}: to take it, write into experiments.{space.how.experiment}: {fragment.strip()}")
+    section, takeover = f"experiments.{space.how.experiment}", space.takeover(best.params)
+    fragment = yaml12.dump(takeover.fragment, flow=True).strip()
+    say(f"{name}: to take it, write into {section}: {fragment}")
+    if takeover.drop:
+        say(f"{name}: and drop from {section}, where nothing reads it any more: {', '.join(takeover.drop)}")
+    if takeover.drop_with_search:
+        only = ", ".join(takeover.drop_with_search)
+        say(f"{name}: read by other trials alone, so to be dropped with tune.{name}, should that go: {only}")
 
 
 def _described(params: Mapping[str, object]) -> str:

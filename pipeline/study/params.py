@@ -26,7 +26,7 @@ from strata.pipeline.errors import StageError, suggestion
 from strata.pipeline.study import yaml12
 from strata.trainers.search import grid
 from strata.trainers.search.space import Space
-from strata.trainers.search.unused import refuse_unused
+from strata.trainers.search.unused import DECIDING, refuse_unused
 from strata.trainers.spec import Downstream, Elimination, Embed, Experiment, Section, Task, Tune, Verification
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -145,8 +145,10 @@ class Params(Section):
             _require(f"downstream.{name}", "task", getattr(section, "tasks", []), self.tasks)
         for picture in self.report.tsne:
             _require("report.tsne", "view", picture.named_views, self.views)
-        for name in self.experiments:
-            self._refuse_unused(f"experiments.{name}", self.experiments[name], self.cells(name).values())
+        for name, section in self.experiments.items():
+            searches = [search for search, tune in self.tune.items() if tune.experiment == name]
+            trials = (trial for search in searches for trial in self.space(search).variants(DECIDING))
+            self._refuse_unused(f"experiments.{name}", section, self.cells(name).values(), trials)
         for name, section in self.downstream.items():
             if isinstance(section, Experiment):
                 self._refuse_unused(f"downstream.{name}", section, [section])
@@ -156,9 +158,11 @@ class Params(Section):
         return self
 
     @staticmethod
-    def _refuse_unused(where: str, section: Experiment, cells: Iterable[Experiment]) -> None:
+    def _refuse_unused(
+        where: str, section: Experiment, cells: Iterable[Experiment], trials: Iterable[Experiment] = ()
+    ) -> None:
         try:
-            refuse_unused(section, cells)
+            refuse_unused(section, cells, trials)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
 

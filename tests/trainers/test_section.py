@@ -10,7 +10,7 @@ from strata.trainers import spec
 from strata.trainers.section import Neutral, ReadIf, Section
 
 SECTIONS = {
-    "experiment": spec.Experiment(views=["a", "b"], tasks=["t"], fusion="ot", layers="all"),
+    "experiment": spec.Experiment(views=["a", "b"], tasks=["t", "u"], fusion="ot", layers="all"),
     "probe": spec.Experiment(views=["a"], tasks=["t"], encoder="linear"),
     "unified": spec.Experiment(views=["a"], tasks=["t"], encoder="unified"),
     "elimination": spec.Elimination(view="a", tasks=["t"]),
@@ -65,6 +65,10 @@ def test_keys_that_nobody_reads_do_not_count():
     probe = SECTIONS["probe"].resolved()
     assert not {"channels", "hidden", "head", "shared", "embedding", "pooling", "fusion"} & set(probe)
     assert {"channels", "hidden", "head", "pooling", "fusion"} < set(SECTIONS["experiment"].resolved())
+    for alone in ({"tasks": ["t"]}, {"tasks": ["t", "u"], "joint": False}):  # nothing is shared, or balanced
+        assert not {"head", "balancing"} & set(spec.Experiment(views=["a"], balancing="random", **alone).resolved())
+    assert not {"balancing"} & set(spec.Elimination(view="a", tasks=["t"], balancing="random").resolved())
+    assert spec.Elimination(view="a", tasks=["t", "u"], balancing="random").resolved()["balancing"] == "random"
     assert spec.Fusion(kind="concat").resolved() == {"kind": "concat"}
     assert {"shared", "embedding", "pooling"} < set(SECTIONS["unified"].resolved())
 

@@ -46,6 +46,14 @@ def test_the_section_as_it_stands_is_found_where_it_lies_in_the_space():
         assert space(outside).start is None
 
 
+def test_views_and_layers_are_all_that_there_is_to_read():
+    """Those of the section that the search starts from too, where it has others than any trial."""
+    found = space({"views": [["b"], ["c"]], "layers": ["all", [3]]})
+    assert (found.views, found.layers) == (["b", "c", "a"], ["all", [3], "last"])
+    found = space({"batch_size": [8]})
+    assert (found.views, found.layers) == (["a"], ["last"])
+
+
 def test_values_that_only_go_together_may_be_searched_together():
     """Two views need a fusion, which one view must not have: neither fits the base alone."""
     found = space({"views": ["a", ["a", "b"]], "fusion": [None, "concat"]}, search="grid")
@@ -57,13 +65,55 @@ def test_values_that_only_go_together_may_be_searched_together():
     assert found.experiment({"views": ["a", "b"], "fusion": "concat"}).fusion.kind == "concat"
 
 
+def test_a_trial_without_fusion_takes_none_of_its_fields():
+    """So that one search can ask whether to fuse, and how; the section that fuses nothing lies in the space."""
+    fields = {"views": ["a", ["a", "b"]], "fusion": [None, "ot"], "fusion.epsilon": [0.1, 0.5]}
+    found = space(fields)
+    assert found.axes["fusion.epsilon"] == [0.1, 0.5]
+    assert found.start == {"views": ["a"], "fusion": None, "fusion.epsilon": 0.1}
+    assert found.experiment({"views": ["a"], "fusion": None, "fusion.epsilon": 0.5}).fusion is None
+    assert found.experiment({"views": ["a", "b"], "fusion": "ot", "fusion.epsilon": 0.5}).fusion.epsilon == 0.5
+    assert space(fields | {"fusion.epsilon": {"low": 0.01, "high": 0.5}}).start["fusion.epsilon"] == 0.01
+
+
+def test_a_value_that_no_trial_can_have_is_refused():
+    """Beside the section's own views it could be; but no trial has these."""
+    base = {"views": ["a", "b", "c"], "tasks": ["speaker"], "fusion": "concat", "encoder": "cnn"}
+    fields = {"views": [["a", "b"]], "fusion": ["ot"], "encoder": ["cnn", "mlp"]}
+    with pytest.raises(ValueError, match=r"space\.encoder: 'mlp' cannot be; fusion ot takes exactly 2 views"):
+        space(fields, base)
+
+
 def test_the_fragment_makes_the_section_the_trial():
     """Written over the section's own fields, whole sections for fields of fields."""
     found = space({"fusion.epsilon": [0.1, 0.5], "batch_size": [8]}, TWO)
     params = {"batch_size": 8, "fusion.epsilon": 0.5}
-    fragment = found.fragment(params)
-    assert fragment == {"batch_size": 8, "fusion": {"kind": "ot", "epsilon": 0.5}}
-    assert Experiment.model_validate(TWO | fragment) == found.experiment(params)
+    takeover = found.takeover(params)
+    assert (takeover.drop, takeover.drop_with_search) == ((), ())
+    assert takeover.fragment == {"batch_size": 8, "fusion": {"kind": "ot", "epsilon": 0.5}}
+    assert Experiment.model_validate(TWO | takeover.fragment) == found.experiment(params)
+
+
+def test_what_the_trial_does_not_read_is_left_out_or_to_be_dropped():
+    """At once where nobody reads it any more; with the search, where that would be another one without it."""
+    base = {**TWO, "tasks": ["speaker", "age"], "head": 7, "pooling": "mean", "fusion": {"kind": "ot", "solver": "pot"}}
+    fields = {"encoder": ["linear", "cnn"], "fusion.kind": ["ot", "concat"], "fusion.epsilon": [0.2], "head": [3, 7]}
+    params = {"encoder": "linear", "fusion.kind": "concat", "fusion.epsilon": 0.2, "head": 3}
+    found = space(fields | {"layers": ["last", "all"]}, base).takeover(params | {"layers": "last"})
+    assert found.fragment == {
+        "encoder": "linear",
+        "fusion": {"kind": "concat", "solver": "pot"},
+        "layers": "last",
+    }
+    assert (found.drop, found.drop_with_search) == (("head",), ("pooling", "fusion.solver"))
+
+
+def test_an_encoder_that_followed_from_a_field_is_written_where_it_no_longer_does():
+    """Trials keep the section's encoder, which it has for its transport."""
+    found = space({"fusion": ["ot", "concat"]}, TWO)
+    assert found.experiment({"fusion": "concat"}).encoder == "cnn"
+    assert found.takeover({"fusion": "concat"}).fragment == {"fusion": "concat", "encoder": "cnn"}
+    assert found.takeover({"fusion": "ot"}).fragment == {"fusion": "ot"}
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,34 @@ import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
 from strata.trainers.search.grid import reason, with_field
+from strata.trainers.search.unused import DECIDING, unread
 from strata.trainers.spec import Experiment, Range, Tune
 from strata.trainers.suggestion import nearest
 
 FIXED = ("corpora", "tasks", "folds", "seeds", "final", "grid")
 """Fields that say what is asked and of whom: trials that differ in them could not be compared."""
+_COUPLED = ("views", "encoder", "channels", "joint", "fusion", "batch_size")
+"""Fields of which some values cannot be beside some of another's."""
 _MOST = 1000
 """Combinations with other fields' values in which a value is looked for a place, at most."""
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """How the section of an experiment becomes one of a search's trials."""
+
+    fragment: dict[str, object]
+    """Fields to write into it, each in the place of what is there."""
+    drop: tuple[str, ...]
+    """Fields of it that nothing reads any more."""
+    drop_with_search: tuple[str, ...]
+    """Fields of it that only other trials of the search read."""
 
 
 class Space:
@@ -90,17 +106,13 @@ class Space:
             fields: names of fields; with one all fields of its section are meant.
         """
         yield self.base
-        axes = {
-            name: axis
-            for name, axis in self.axes.items()
-            if name.split(".")[0] in fields and not isinstance(axis, Range)
-        }
+        axes = {name: axis for name, axis in self.axes.items() if _top(name) in fields and not isinstance(axis, Range)}
         for values in itertools.product(*axes.values()):
             yield from itertools.islice(self._possible(dict(zip(axes, values, strict=True))), 1)
 
     def _possible(self, params: Mapping[str, object]) -> Iterator[Experiment]:
         """Experiments with these values, beside the base's others or, if need be, others of the space."""
-        for others in self._surroundings(*params):
+        for others in itertools.chain([{}], self._surroundings(*params)):
             with suppress(ValueError):
                 yield self.experiment({**others, **params})
 
@@ -110,6 +122,9 @@ class Space:
         found = {}
         here = self.base.model_dump(mode="json")
         for field, axis in self.axes.items():
+            if _top(field) != field and _top(field) in self.axes and here[_top(field)] is None:
+                found[field] = axis.low if isinstance(axis, Range) else axis[0]  # none is taken: see `_with`
+                continue
             if isinstance(axis, Range):
                 value = _at(here, field)
                 if not isinstance(value, int | float) or not _holds(axis, value):
@@ -124,24 +139,48 @@ class Space:
 
     @property
     def views(self) -> list[str]:
-        """All views that a trial may ask for."""
-        lists = self.axes.get("views", [self.base.views])
+        """All views that a trial may ask for, and those of the base, which may lie outside of the space."""
+        lists = [*self.axes.get("views", []), self.base.views]
         return list(dict.fromkeys(view for views in lists for view in views))
 
     @property
     def layers(self) -> list:
-        """All that `layers` may be."""
-        return list(self.axes.get("layers", [self.base.layers]))
+        """All that `layers` may be, and what it is in the base."""
+        found = list(self.axes.get("layers", []))
+        return found if self.base.layers in found else [*found, self.base.layers]
 
-    def fragment(self, params: Mapping[str, object]) -> dict[str, object]:
-        """What to write into the base's section, so that it is `experiment(params)`."""
+    def takeover(self, params: Mapping[str, object]) -> Takeover:
+        """What to write into the base's section, and to drop, so that it is `experiment(params)`, with nothing unread.
+
+        Raises:
+            ValueError: values that do not go together.
+        """
+        chosen = self.experiment(params)
+        again = Space(self.how, chosen)
+        tops = list(dict.fromkeys(map(_top, params)))
+        alone, by_trials = unread(chosen, [chosen]), unread(chosen, again.variants(DECIDING))
+        # A field that the search sets by itself needs no value in the section, which may have another than the trial.
+        drop = [field for field in tops if not chosen.reads(field)]
+        drop += [key for key in alone if key not in drop and (key in by_trials or key in params or _top(key) in params)]
         section = self._with(params)
-        return {field: section[field] for field in dict.fromkeys(field.split(".")[0] for field in params)}
+        for key in drop:
+            section = _without(section, key)
+        fragment = {field: section[field] for field in tops if field in section}
+        # Perhaps nobody wrote the base's encoder: it followed from fields that are others now.
+        if _implied_encoder(self._section) == self.base.encoder and _implied_encoder(section) != chosen.encoder:
+            fragment["encoder"] = chosen.encoder
+        return Takeover(
+            fragment,
+            tuple(key for key in drop if _top(key) not in fragment and _at(self._section, key) is not None),
+            tuple(key for key in alone if key not in drop),
+        )
 
     def _with(self, params: Mapping[str, object]) -> dict:
         section = self._section
         for field in self.how.space:  # in this order, whatever the order of the values
-            if field in params:
+            # A trial without fusion (`fusion: [null, ot]`) takes no value of `fusion.epsilon`.
+            absent = _top(field) != field and _top(field) in params and section[_top(field)] is None
+            if field in params and not absent:
                 section = with_field(section, field.split("."), params[field])
         return section
 
@@ -171,23 +210,30 @@ class Space:
                 raise ValueError(f"space.{field}: expected a whole step of whole numbers, found {wanted.step}")
 
     def _taken(self, field: str, value: object) -> object:
-        """The value as the field takes it, beside the base's values or, if need be, beside others of the space.
+        """The value as the field takes it, beside values that a trial may have of the others.
 
         Raises:
-            ValueError: it cannot be.
+            ValueError: it cannot be in any trial.
         """
         error = None
         for others in self._surroundings(field):
+            if (
+                _top(field) != field and others.get(_top(field), field) is None
+            ):  # would not be taken at all: see `_with`
+                continue
             try:
                 return _at(self.experiment({**others, field: value}).model_dump(mode="json"), field)
             except ValueError as found:
-                error = error or found  # beside the base's own values: it says most
+                error = error or found
+        try:
+            self.experiment({field: value})
+        except ValueError as found:  # beside the base's own values: it says most
+            error = found
         raise ValueError(f"space.{field}: {value!r} cannot be; {error}")
 
     def _surroundings(self, *fields: str) -> Iterator[dict[str, object]]:
-        """Values of the other fields beside which values of these are tried."""
-        yield {}
-        others = {name: axis for name, axis in self.axes.items() if name not in fields}
+        """Values of the other fields beside which values of these are tried: of those that may not go with them."""
+        others = {name: axis for name, axis in self.axes.items() if name not in fields and _top(name) in _COUPLED}
         lists = [axis if isinstance(axis, list) else [axis.low] for axis in others.values()]
         for values in itertools.islice(itertools.product(*lists), _MOST):
             yield dict(zip(others, values, strict=True))
@@ -197,7 +243,7 @@ def _check_field(field: str) -> None:
     known = list(_searchable())
     if field in known:
         return
-    top = field.split(".")[0]
+    top = _top(field)
     if top in FIXED:
         raise ValueError(f"space.{field}: {top} is the same in all trials; what can be searched: {', '.join(known)}")
     close = nearest(field, known)
@@ -213,6 +259,24 @@ def _searchable() -> Iterator[str]:
         for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
                 yield from (f"{name}.{inner}" for inner in part.model_fields)
+
+
+def _top(field: str) -> str:
+    """The field of the section that a field, or a field's field, belongs to."""
+    return field.split(".")[0]
+
+
+def _implied_encoder(section: Mapping) -> str:
+    """What a section has that names none."""
+    return Experiment.model_validate(_without(section, "encoder")).encoder
+
+
+def _without(section: Mapping, field: str) -> dict:
+    """The section without a field, or a field's field."""
+    top, _, inner = field.partition(".")
+    if not inner:
+        return {name: value for name, value in section.items() if name != top}
+    return {**section, top: _without(section[top], inner)}
 
 
 def _at(section: Mapping, field: str) -> object:

@@ -75,7 +75,8 @@ class _Loop:
         self.labels = _scaled(model, targets, train)
         self.weights = [target.task.weight for target in targets]
         known = np.stack([target.known for target in targets])
-        self.balancing = BALANCINGS[how.balancing](self.weights, seed)
+        balancing = how.balancing if len(targets) > 1 else "equal"  # a learned weight would scale a task on its own
+        self.balancing = BALANCINGS[balancing](self.weights, seed)
         if self.balancing.needs_start:
             with torch.no_grad():
                 before = self._losses_of_all(torch.from_numpy(train))

@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 
 import pytest
 import yaml
+from pydantic import create_model
 
 from strata.store.lock import exclusive
+from strata.trainers.spec import Experiment
 
 
 @pytest.fixture
@@ -166,6 +169,22 @@ def test_new_labels_begin_a_search_anew(tuning):
     assert "29 utterances" in said
 
 
+def test_what_the_best_trial_does_not_read_is_to_be_dropped(tuning):
+    """At once, or with the search of which other trials read it; params.yaml is then as it must be."""
+    base = tuning.params["experiments"]["base"]
+    base |= {"pooling": "max", "layers": "all"}
+    change(tuning, space={"encoder": ["linear"], "layers": ["last"]})
+    said = tuning.succeeds("tune")
+    assert "write into experiments.base: {encoder: linear, layers: last}\n" in said
+    assert "rates: and drop from experiments.base, where nothing reads it any more: hidden, pooling\n" in said
+    base |= {"encoder": "linear", "layers": "last"}
+    tuning.write_params()
+    assert "hidden is for the encoder mlp or cnn, found encoder linear" in tuning.fails("tune")
+    del base["hidden"], base["pooling"]
+    tuning.write_params()
+    assert "nothing was better than experiments.base as it stands" in tuning.succeeds("tune")
+
+
 def test_views_and_layers_can_be_searched(tuning):
     """Among utterances that all of the views have, so that trials can be compared."""
     space = {"views": ["a", ["a", "b"]], "fusion": [None, "concat"], "layers": ["last", "all"]}
@@ -232,3 +251,26 @@ def test_a_split_of_the_corpora_needs_no_warning(tuning):
     change(tuning, trials=1)
     tuning.succeeds("corpus")
     assert "honest" not in tuning.succeeds("tune")
+
+
+@pytest.mark.parametrize(
+    ("space", "field", "default"),
+    [({"encoder": ["mlp", "cnn"]}, "channels", [7]), ({"joint": [False, True]}, "head", 11)],
+)
+def test_a_changed_default_that_trials_alone_read_begins_a_search_anew(space, field, default, tuning, monkeypatch):
+    """The section that it starts from may have no use for it; a default that no trial reads changes nothing."""
+    tuning.params["experiments"]["base"]["joint"] = "joint" not in space
+    change(tuning, space=space, search="grid", prune=False)
+    tuning.succeeds("tune")
+    assert tuning.succeeds("tune") == "rates: up to date\n"
+    later = {name: (about.annotation, copy(about)) for name, about in Experiment.model_fields.items()}
+
+    def of_a_later_version(name, value):
+        later[name][1].default = value
+        kind = create_model("Later", __base__=Experiment, **{name: later[name]})
+        monkeypatch.setattr("strata.trainers.search.space.Experiment", kind)
+
+    of_a_later_version("embedding", 13)
+    assert tuning.succeeds("tune") == "rates: up to date\n"
+    of_a_later_version(field, default)
+    assert "up to date" not in tuning.succeeds("tune")

@@ -93,11 +93,6 @@ class Fusion(Section):
         """The parts that compute it, by their names in `trainers.revisions`."""
         return self._kind.parts(self)
 
-    def reads(self, key: str) -> bool:
-        """Whether its kind looks at a key."""
-        declared = type(self).model_fields[key].metadata
-        return all(each.condition(self) for each in declared if isinstance(each, ReadIf))
-
     def check_beside(self, num_views: int, encoder: str, batch_size: int) -> None:
         """Holds it to the experiment that it is part of.
 
