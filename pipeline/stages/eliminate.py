@@ -39,7 +39,7 @@ from strata.trainers.spec import Elimination
 
 if TYPE_CHECKING:
     from strata.trainers.search.elimination import LayerElimination, Round
-    from strata.trainers.search.rounds import Key, Outcome
+    from strata.trainers.search.rounds import Eliminations, Key
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -123,7 +123,7 @@ def _is_written(study: Study, folder: Path, name: str) -> bool:
     return same and view == section.view and narrowed == study.params.views[section.view]
 
 
-def _found(outcome: "Outcome") -> dict[str, object]:
+def _found(outcome: "Eliminations") -> dict[str, object]:
     """What was found, as the results have it; scores of folds by round are those of the pooling chosen."""
     chosen, pooling = outcome.chosen, outcome.pooling
     choices = outcome.nested_choices()

@@ -33,7 +33,7 @@ from strata.trainers.search.space import Space
 from strata.trainers.spec import Experiment, Task
 
 if TYPE_CHECKING:
-    from strata.trainers.search.tuning import Outcome, Trial
+    from strata.trainers.search.tuning import SearchOutcome, Trial
 
 OBJECTIVE = "mean validation score over the tasks"
 
@@ -108,7 +108,7 @@ def _tune(study: Study, name: str) -> None:
 
 def _searched(
     study: Study, name: str, tasks: Mapping[str, Task], dataset: Callable[[Experiment], Dataset], journal: Journal
-) -> "Outcome":
+) -> "SearchOutcome":
     """Goes on with a search behind the trials that its journal has, and says whenever one is better than all before."""
     from strata.trainers.search import tuning  # torch and Optuna, only now that there is something to train
 
@@ -139,7 +139,7 @@ def _searched(
             raise
 
 
-def _found(outcome: "Outcome") -> dict[str, object]:
+def _found(outcome: "SearchOutcome") -> dict[str, object]:
     """What was found, as the results have it."""
     start = outcome.start
     return {
@@ -155,7 +155,7 @@ def _found(outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def _tell(name: str, space: Space, outcome: "Outcome") -> None:
+def _tell(name: str, space: Space, outcome: "SearchOutcome") -> None:
     best, start, base = outcome.best, outcome.start, space.base
     as_it_stands = ", its present values lie outside the space and were not tried"
     if start is not None:

@@ -54,7 +54,7 @@ def test_one_experiment_that_cannot_be_trained_leaves_the_others(data, tasks):
     plans = [lambda how=how: plan(how, tasks, data) for how in (bad, good, wild, bad, good, bad)]
     found = list(run_all(plans, workers=2))
     assert [type(each).__name__ for each in found] == [
-        *("TrainingError", "Outcome", "TrainingError", "TrainingError", "Outcome", "TrainingError")
+        *("TrainingError", "Evaluation", "TrainingError", "TrainingError", "Evaluation", "TrainingError")
     ]
     assert "diverged" in str(found[2])
     assert found[1].predictor is None

@@ -20,7 +20,7 @@ from strata.trainers.training.jobs import Job, Trained, told, train_all
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Evaluation:
     """What an experiment leaves behind."""
 
     metrics: dict[str, object]
@@ -52,7 +52,7 @@ class Plan:
     order: np.ndarray
     """All utterances by their names: see `Dataset.rank`."""
     notes: Sequence[str] = ()
-    """See `Outcome`."""
+    """See `Evaluation`."""
 
 
 def run(
@@ -61,7 +61,7 @@ def run(
     data: Dataset,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
-) -> Outcome:
+) -> Evaluation:
     """Trains and scores every fold, then one model on everything; see `run_all`.
 
     Raises:
@@ -75,7 +75,7 @@ def run(
 
 def run_all(
     plans: Iterable[Callable[[], Plan]], progress: Callable[[], None] = lambda: None, workers: int = 1
-) -> Iterator[Outcome | Exception]:
+) -> Iterator[Evaluation | Exception]:
     """Trains many experiments, their models side by side; gives each outcome as soon as its last model is there.
 
     The same data and experiment give the same result to the bit on one machine, whatever the number of workers and
@@ -181,14 +181,14 @@ def num_models(experiment: Experiment) -> int:
     return (folds * len(experiment.seeds) + experiment.final) * (1 if experiment.joint else len(experiment.tasks))
 
 
-def _outcome_or_error(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
+def _outcome_or_error(plan: Plan, trained: Sequence[Trained]) -> Evaluation | Exception:
     try:
         return _outcome(plan, trained)
     except Exception as error:
         return told(error)
 
 
-def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
+def _outcome(plan: Plan, trained: Sequence[Trained]) -> Evaluation | Exception:
     """What the models of a plan come to; the first error among them, where one could not be trained."""
     if errors := [each.error for each in trained if each.error]:
         return errors[0]
@@ -205,7 +205,7 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Outcome | Exception:
         curves.append(_curve_table(found.curve, job))
     predictions = pd.concat(tables.values(), ignore_index=True)
     shapes = [f.shape[1:] for f in plan.jobs[0].features]
-    return Outcome(
+    return Evaluation(
         metrics=_metrics(plan, predictions),
         predictions=predictions,
         curves=pd.concat(curves, ignore_index=True),

@@ -35,11 +35,11 @@ MOST_ROWS = 200_000
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VerificationScores:
     """What a verification leaves behind."""
 
     metrics: dict[str, object]
-    """As those of `evaluation.experiment.Outcome`, the label in the place of a task; `num_trials` and `num_targets`
+    """As those of `evaluation.experiment.Evaluation`, the label in the place of a task; `num_trials` and `num_targets`
     count what was scored in all folds, `num_left_out` the trials that were not."""
     trials: pd.DataFrame
     """`fold`, `first` and `second` (utterances), `target` (whether of one speaker), `score` (log-likelihood ratio)."""
@@ -100,7 +100,7 @@ def verify(
     trials: Sequence[tuple[int, int, bool]] | None = None,
     progress: Callable[[], None] = lambda: None,
     most_pairs: int = MOST_PAIRS,
-) -> Outcome:
+) -> VerificationScores:
     """Fits and scores every fold. The same data give the same result to the bit on one machine.
 
     Utterances of one audio never form a trial: they count once in training, and say nothing when they are compared; nor
@@ -184,7 +184,7 @@ def _outcome(
     tested: Sequence[_Tested | None],
     listed: Pairs | None,
     possible: int,
-) -> Outcome:
+) -> VerificationScores:
     """All folds' results together; see `verify`."""
     label, found = how.verify, [fold for fold in tested if fold]
     if not found:
@@ -219,7 +219,7 @@ def _outcome(
     notes = _notes(label, metrics, listed is not None, len(table), sum(not fold.converged for fold in found))
     if listed is None:
         notes += notes_on(folds, data.labels, data.contents, how.folds, data.segments)
-    return Outcome(metrics, table, notes)
+    return VerificationScores(metrics, table, notes)
 
 
 def _standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

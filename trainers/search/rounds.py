@@ -36,7 +36,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Eliminations:
     """What an elimination leaves behind."""
 
     folds: Sequence[Fold]
@@ -79,7 +79,7 @@ def eliminate(
     done: Mapping[Key, Round] | None = None,
     note: Callable[[Key, Round], None] = lambda key, found: None,
     workers: int = 1,
-) -> Outcome:
+) -> Eliminations:
     """Runs the elimination on one view.
 
     Args:
@@ -116,7 +116,7 @@ def eliminate(
     rounds = _Rounds(how, targets, values, splits, list(layer_names), done or {}, note, workers)
     found = {pooling: rounds.run(pooling) for pooling in how.poolings}
     whole = None if None in splits else 0
-    return Outcome(
+    return Eliminations(
         folds,
         nested={pooling: [each[number] for number in range(len(folds))] for pooling, each in found.items()},
         whole={pooling: each[whole] for pooling, each in found.items()},

@@ -69,7 +69,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """What a search leaves behind."""
 
     trials: Sequence[Trial]
@@ -92,7 +92,7 @@ def search(
     done: Sequence[Trial] = (),
     note: Callable[[Trial], None] = lambda trial: None,
     workers: int = 1,
-) -> Outcome:
+) -> SearchOutcome:
     """Runs the trials that are still to come, and the test of the best.
 
     The same arguments give the same trials to the bit on one machine, however many of them are told in `done`. Every
@@ -129,7 +129,7 @@ def search(
     best = max(complete, key=lambda trial: trial.value)
     started, chosen = time.monotonic(), space.experiment(best.params)
     test, _ = run.scores(chosen, dataset(chosen), fold.test)
-    return Outcome(
+    return SearchOutcome(
         trials=run.trials,
         best=best,
         start=next((trial for trial in run.trials if trial.params == space.start), None),
@@ -294,7 +294,7 @@ class _Search:
         }
 
     def importance(self) -> dict[str, float]:
-        """See `Outcome`."""
+        """See `SearchOutcome`."""
         values = {trial.value for trial in self.trials if trial.state == "complete"}
         varied = [name for name, axis in self.axes.items() if not axis.single()]
         if len(values) < 2 or not varied:
