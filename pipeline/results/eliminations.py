@@ -127,6 +127,8 @@ class EliminationResult:
     """1 for a layer that is kept, then upwards to the one that went first."""
     identity: str = ""
     """A hash of all that it follows from."""
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    """What it follows from of its section, whose defaults may have changed since: see `trainers.section`."""
     folder: Path = Path()
     """Where its files lie."""
     savings: Mapping[str, Any] | None = None
@@ -282,6 +284,7 @@ def read_elimination(path: Path) -> EliminationResult:
         trails=tuple(map(_trail, found.get("paths") or ())),
         ranking=mapping(found.get("ranking")),
         identity=str(found.get("cell") or ""),
+        resolved=mapping(found.get("resolved")),
         folder=path.parent,
     )
 
@@ -307,6 +310,7 @@ def write_elimination(found: EliminationResult) -> None:
         "seconds": found.seconds,
         "provenance": dict(found.provenance),
         "cell": found.identity,
+        "resolved": dict(found.resolved),
     }
     write_json(found.file, content)
 
@@ -322,14 +326,14 @@ def write_narrowed(folder: Path, view: str, section: Mapping[str, Any]) -> None:
     write_json(folder / NARROWED, {"view": view, "section": section})
 
 
-def read_narrowed(folder: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]] | None:
-    """The view that was narrowed to the layers kept, its section since then, and the section of that elimination.
+def read_narrowed(folder: Path) -> tuple[str, Mapping[str, Any], EliminationResult] | None:
+    """The view that was narrowed to the layers kept, its section since then, and that elimination.
 
     None where no view was narrowed, or where that cannot be read.
     """
     try:
         written = json_object(folder / NARROWED)
-        return str(written["view"]), mapping(written["section"]), read_elimination(folder / FILE).config
+        return str(written["view"]), mapping(written["section"]), read_elimination(folder / FILE)
     except BROKEN:
         return None
 

@@ -35,7 +35,6 @@ from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.sources import Sources, shape_note
 from strata.store.lock import exclusive
 from strata.trainers import revisions
-from strata.trainers.spec import Elimination
 
 if TYPE_CHECKING:
     from strata.trainers.search.elimination import LayerElimination, Round
@@ -66,8 +65,8 @@ def _eliminate(study: Study, name: str) -> None:
     sources = Sources(study)
     table, views = sources.select([section.view], tasks, section.folds, section.corpora)
     layers, config = layer_names(views[section.view].store, "all"), section.model_dump(mode="json")
-    resolved, parts = section.resolved() | {"layers": layers}, revisions.of(section, tasks)
-    cell = identity_of(resolved, tasks, section.folds, table, views, parts)
+    resolved, parts = section.resolved(), revisions.of(section, tasks)
+    cell = identity_of(resolved | {"layers": layers}, tasks, section.folds, table, views, parts)
     if up_to_date(study, folder / FILE, cell, config):
         say(f"{name}: up to date")
         return
@@ -93,10 +92,20 @@ def _eliminate(study: Study, name: str) -> None:
             workers = study.params.train.workers or joblib.cpu_count()
             outcome = rounds.eliminate(section, tasks, data, layers, done, note, workers)
         seconds = time.monotonic() - started
-        record = {"config": config, "seconds": round(seconds, 3), "provenance": provenance}
         found = _found(outcome)
         write_elimination(
-            EliminationResult(name, section.view, tuple(section.tasks), **found, **record, identity=cell, folder=folder)
+            EliminationResult(
+                name,
+                section.view,
+                tuple(section.tasks),
+                **found,
+                config=config,
+                seconds=round(seconds, 3),
+                provenance=provenance,
+                identity=cell,
+                resolved=resolved,
+                folder=folder,
+            )
         )
         journal.path.unlink()
     for doubt in notes_on(outcome.folds, data.labels, data.contents, section.folds, data.segments):
@@ -113,13 +122,16 @@ def _is_written(study: Study, folder: Path, name: str) -> bool:
     found = read_narrowed(folder)
     if found is None:
         return False
-    view, written, config = found
+    view, written, elimination = found
     try:
-        narrowed, eliminated = parse(written), Elimination.model_validate(config)
+        narrowed = parse(written)
     except (ValueError, TypeError):
         return False
-    # Not as they were written: a key may have come since that does nothing.
-    same = eliminated.resolved() == section.resolved()
+    # As recorded: read as a section today, it would have today's defaults. Earlier versions kept only what was written.
+    if elimination.resolved:
+        same = elimination.resolved == section.resolved()
+    else:
+        same = elimination.config == section.model_dump(mode="json")
     return same and view == section.view and narrowed == study.params.views[section.view]
 
 

@@ -50,6 +50,7 @@ def found(tmp_path) -> EliminationResult:
         ),
         ranking={"0": 1, "5": 1, "11": 2},
         identity="4567",
+        resolved={"view": "wavlm", "pooling": ["weighted"]},
         folder=tmp_path / "wavlm",
     )
 
@@ -91,7 +92,7 @@ def test_a_new_outcome_takes_nothing_over_from_the_one_before(found):
     eliminations.write_elimination(found)
     eliminations.write_narrowed(found.folder, "wavlm", section)
     eliminations.write_savings(found.folder, {"rounds": 3, "layers": "5"})
-    assert eliminations.read_narrowed(found.folder) == ("wavlm", section, found.config)
+    assert eliminations.read_narrowed(found.folder) == ("wavlm", section, found)
     eliminations.write_elimination(replace(found, identity="other"))
     assert [path.name for path in found.folder.iterdir()] == ["elimination.json"]
     assert eliminations.read_narrowed(found.folder) is None

@@ -5,6 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from strata.pipeline.results.eliminations import (
+    EliminationResult,
+    RoundResult,
+    write_elimination,
+    write_narrowed,
+)
+from strata.pipeline.study.folder import Study
+from strata.trainers.spec import Elimination
 from strata.trainers.training.together import Together
 
 
@@ -89,6 +97,50 @@ def test_a_view_that_was_narrowed_by_it_is_not_eliminated_again(extracted):
     extracted.succeeds("layers", str(results), "--no-time", "--write", str(extracted.folder / "params.yaml"))
     assert "has been narrowed to the layers that it kept" in extracted.succeeds("eliminate")
     assert outcome(extracted) == found
+
+
+@pytest.fixture
+def narrowed(study):
+    """A study without a store whose view was narrowed to what an elimination kept, by word of its files."""
+    section = study.params["eliminate"]["wavlm"] | {"pooling": "mean"}
+    study.params |= {"experiments": {}, "eliminate": {"wavlm": section}}
+    study.params["views"]["wavlm"]["layers"] = [1, 2]
+    study.write_params()
+    here = Study(study.folder / "params.yaml")
+    section, view = here.params.eliminate["wavlm"], here.params.views["wavlm"]
+    folder = here.results("eliminate", "wavlm")
+    write_elimination(
+        EliminationResult(
+            *("wavlm", "wavlm", ("speaker",), "mean", ("0", "1", "2")),
+            rounds=(RoundResult(1, ("0", "1", "2"), {}, {"mean": 0.5}, {}, None, {}, {}, {}),),
+            support=("1", "2"),
+            best_round=1,
+            seconds=1.0,
+            sizes={},
+            provenance={},
+            config=section.model_dump(mode="json"),
+            resolved=section.resolved(),
+            folder=folder,
+        )
+    )
+    write_narrowed(folder, "wavlm", view.model_dump(mode="json"))
+    return study
+
+
+@pytest.mark.parametrize("kept", ["resolved", "config alone"])
+def test_what_a_narrowed_view_came_from_is_compared_as_it_was_recorded(kept, narrowed, monkeypatch):
+    """Not with what today's defaults make of it: a default that has changed since makes it another elimination."""
+    file = narrowed.folder / "results/eliminate/wavlm/elimination.json"
+    if kept == "config alone":  # as earlier versions wrote it
+        found = json.loads(file.read_text())
+        del found["resolved"]
+        file.write_text(json.dumps(found))
+    assert "has been narrowed to the layers that it kept" in narrowed.succeeds("eliminate")
+    later = {"resolved": {"importance": "ablation by rounds"}, "config alone": {"newer": 3}}[kept]
+    told = {"resolved": "resolved", "config alone": "model_dump"}[kept]
+    before = getattr(Elimination, told)
+    monkeypatch.setattr(Elimination, told, lambda section, **how: before(section, **how) | later)
+    assert "run `strata corpus` first" in narrowed.fails("eliminate")
 
 
 def test_poolings_are_crossed(extracted):
