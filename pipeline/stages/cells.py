@@ -6,7 +6,8 @@ is there: a run that is killed loses the models that it was busy with, those of 
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.manifest import corpus_of, synthetic_corpora
 from strata.pipeline.study.sources import Cached, Sources, shape_note
+from strata.store.lock import exclusive
 from strata.trainers import revisions
 from strata.trainers.spec import Experiment, Task
 
@@ -86,6 +88,30 @@ class Cell:
     def config(self) -> dict[str, object]:
         """The section as it is written down beside the results."""
         return self.experiment.model_dump(mode="json")
+
+
+@contextmanager
+def locked(what: str, files: Mapping[str, Path]) -> Iterator[tuple[list[str], Errors]]:
+    """Keeps other runs from what a run writes: two would mix their files.
+
+    Args:
+        what: stands in a line about one of them, before its name.
+        files: for each name what to lock.
+
+    Yields:
+        the names that nobody else is busy with, and the errors of all: those of others, and what is added.
+
+    Raises:
+        StageError: at the end, where there are errors.
+    """
+    errors, free = Errors(), []
+    with ExitStack() as locks:
+        for name, file in files.items():
+            with errors.of(f"{what} {name}"):
+                locks.enter_context(exclusive(file))
+                free.append(name)
+        yield free, errors
+    errors.raise_if_any()
 
 
 def train(study: Study, sources: Sources, cells: Sequence[Cell], errors: Errors) -> None:

@@ -9,7 +9,6 @@ never tested; where that is all there is, the section is skipped too.
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ from strata.pipeline.progress import say
 from strata.pipeline.results.downstream import SKIPPED, write_skipped
 from strata.pipeline.results.experiments import FILE, TRIALS, write_metrics
 from strata.pipeline.stages import trial_list
-from strata.pipeline.stages.cells import TABLES, Cell, train
+from strata.pipeline.stages.cells import TABLES, Cell, locked, train
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.provenance import provenance_of
 from strata.pipeline.study import options
@@ -27,7 +26,6 @@ from strata.pipeline.study.embeddings import LAYER, Embeddings
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import corpus_of
 from strata.pipeline.study.sources import labelled
-from strata.store.lock import exclusive
 from strata.trainers import revisions
 from strata.trainers.spec import Downstream, Task, Verification
 
@@ -43,15 +41,9 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: some could not be run; the others have been.
     """
-    errors = Errors()
-    with ExitStack() as locks:
-        free = []
-        for name in study.chosen("downstream", names):
-            with errors.of(f"downstream {name}"):
-                locks.enter_context(exclusive(study.results("downstream", name) / "downstream"))
-                free.append(name)
+    files = {name: study.results("downstream", name) / "downstream" for name in study.chosen("downstream", names)}
+    with locked("downstream", files) as (free, errors):
         _run(study, free, errors)
-    errors.raise_if_any()
 
 
 def _run(study: Study, names: Sequence[str], errors: Errors) -> None:

@@ -7,15 +7,13 @@ it follows from has changed. The models of all cells are trained side by side, i
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 from strata.pipeline.errors import Errors
 from strata.pipeline.progress import say
-from strata.pipeline.stages.cells import Cell, train
+from strata.pipeline.stages.cells import Cell, locked, train
 from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.sources import Sources
-from strata.store.lock import exclusive
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,15 +27,9 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: some could not be trained; the others have been.
     """
-    errors = Errors()
-    with ExitStack() as locks:
-        free = []
-        for name in study.chosen("experiments", names):
-            with errors.of(f"experiment {name}"):
-                locks.enter_context(exclusive(study.results(name) / "train"))  # two runs would mix their files
-                free.append(name)
+    files = {name: study.results(name) / "train" for name in study.chosen("experiments", names)}
+    with locked("experiment", files) as (free, errors):
         _run(study, free, errors)
-    errors.raise_if_any()
 
 
 def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
