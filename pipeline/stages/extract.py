@@ -15,6 +15,7 @@ import pandas as pd
 
 from strata import extractors
 from strata.extractors import audio
+from strata.extractors.sources import local_only
 from strata.extractors.view import TextView
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.extraction import work
@@ -87,7 +88,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
     family = study.params.views[view].family
     own_process = family in extractors.OWN_PROCESS
     with runner_for(how, extraction, own_process) as runner:
-        fingerprint = runner.fingerprint(view)
+        fingerprint = _fingerprint(study, view, runner, utterances)
         store = opened(study, view, fingerprint, runner, utterances)
         with store.locked():
             known = soundness.Known.read(study.folder, view)
@@ -112,6 +113,38 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             store.sweep()
             known.write(store)
     judge(failures, view, len(utterances), study.params.extract.max_failed, _kind(utterances))
+
+
+def _fingerprint(study: Study, view: str, runner: Runner, utterances: pd.DataFrame) -> Mapping:
+    """That of the view's values; of a store made elsewhere, in which nothing is missing, without its model if need be.
+
+    A box that trains on pulled stores has no models, and should not be asked for one because code has changed that a
+    stage depends on.
+
+    Raises:
+        ViewError: the view cannot be loaded, and something is to be computed.
+    """
+    made = _made_elsewhere(study, view, utterances)
+    if made is None:
+        return runner.fingerprint(view)
+    try:
+        with local_only():
+            return runner.fingerprint(view)
+    except extractors.ViewError:
+        say(f"{view}: its model cannot be loaded on this machine; the rows are taken for those that dvc.lock lists")
+        return made
+
+
+def _made_elsewhere(study: Study, view: str, utterances: pd.DataFrame) -> Mapping | None:
+    """The fingerprint of the view's store, where dvc.lock lists it as made from the section that params.yaml has now,
+    and no utterance is missing; None where it does not, or one is."""
+    path = study.store(view)
+    if not dvcfile.listed(study, view).md5 or not FeatureStore.exists(path):
+        return None
+    store = FeatureStore.open(path)
+    contents = utterances["content"].tolist()
+    failures = Failures.read(study.extract_failures(view), store.header.fingerprint, set(contents))
+    return store.header.fingerprint if set(store.missing(contents)) <= set(failures.rows) else None
 
 
 def _is_audio(rows: pd.DataFrame) -> bool:

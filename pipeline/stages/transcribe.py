@@ -6,7 +6,7 @@ transcribed, the longest first. Whatever stops the run, the next one goes on beh
 
 import time
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE, UnusableAudio
+from strata.extractors.sources import local_only
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.extraction.decoding import Recording, decoded
 from strata.pipeline.files import failure_table, write_if_changed
@@ -71,10 +72,13 @@ def _transcribe(study: Study, name: str, utterances: pd.DataFrame, transcripts: 
         return extractors.load_recogniser(section, device=how.device, batch_s=how.batch_s, folder=study.folder)
 
     text = as_json(section)
-    look = lambda: fingerprints.seen(recogniser(), text)  # noqa: E731
-    fingerprint = fingerprints.remembered(study.folder, memory(name), text, look)
+
+    def look() -> Mapping[str, object]:
+        return fingerprints.remembered(study.folder, memory(name), text, lambda: fingerprints.seen(recogniser(), text))
+
     if section.corpora:
         utterances = utterances[corpus_of(utterances).isin(section.corpora)]
+    fingerprint = _fingerprint(study, name, set(utterances["content"]), transcripts, look)
     if forgotten := transcripts.begin(name, section, fingerprint):
         say(f"{name}: another model or setting than before; its {forgotten} texts are made anew")
     contents = set(utterances["content"])
@@ -90,6 +94,28 @@ def _transcribe(study: Study, name: str, utterances: pd.DataFrame, transcripts: 
     _note_doubts(name, utterances, transcripts.texts[name], failures)
     failures.write()
     judge(failures, name, len(utterances), how.max_failed)
+
+
+def _fingerprint(
+    study: Study, name: str, contents: set[str], transcripts: Transcripts, look: Callable[[], Mapping[str, object]]
+) -> Mapping[str, object]:
+    """That of the recogniser; of texts made elsewhere, of which none is missing, without its model if need be.
+
+    Raises:
+        ViewError: the recogniser cannot be loaded, and something is to be transcribed.
+    """
+    made = transcripts.made_from(name, study.params.transcribe[name])
+    if made is None:
+        return look()
+    failures = Failures.read(study.transcribe_failures, made, contents, {"recogniser": name})
+    if contents - transcripts.texts[name].keys() - failures.rows.keys():
+        return look()
+    try:
+        with local_only():
+            return look()
+    except extractors.ViewError:
+        say(f"{name}: its model cannot be loaded on this machine; the texts are taken for those that their table names")
+        return made
 
 
 def _note_doubts(name: str, utterances: pd.DataFrame, texts: Mapping[str, str], failures: Failures) -> None:

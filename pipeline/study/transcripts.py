@@ -102,6 +102,11 @@ class Transcripts:
         pq.write_table(table, buffer)
         return write_if_changed(self.path, buffer.getvalue())
 
+    def made_from(self, name: str, section: RecogniserSection) -> Mapping[str, object] | None:
+        """The fingerprint of the model that made a recogniser's texts from this section; None where none has."""
+        made = self.made_by.get(name, {})
+        return made.get("fingerprint") if made.get("section") == _as_kept(section) else None
+
     def begin(self, name: str, section: RecogniserSection, fingerprint: Mapping[str, object]) -> int:
         """Makes room for a recogniser's texts; those of another model or setting under its name are forgotten.
 

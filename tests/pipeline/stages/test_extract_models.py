@@ -1,10 +1,12 @@
 """No store holds the values of two models: whatever differs is refused by its name."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+import yaml
 
 from strata import extractors
 from strata.pipeline.errors import StageError
@@ -74,6 +76,33 @@ def test_a_changed_view_or_checkpoint_is_refused_by_the_name_of_the_field(study,
     study.write_params()
     assert f"{field}: stored" in study.fails("extract", "wavlm")
     np.testing.assert_array_equal(opened(study, "wavlm").pooled(), before)
+
+
+def test_a_box_without_the_model_has_nothing_to_do_on_a_whole_store(study, tmp_path, monkeypatch):
+    """Such as one that trains on pulled stores, after code has changed that the stage depends on; not where dvc.lock
+    does not vouch for the store, or a row is missing."""
+    study.succeeds("corpus")
+    made = extractors.load(study.params["views"]["wavlm"], folder=study.folder)
+    model = shutil.copytree(made.checkpoint, tmp_path / "model")
+    study.params["views"]["wavlm"]["source"] = str(model)
+    study.write_params().succeeds("extract", "wavlm")
+    store = study.folder / "features/wavlm.zarr"
+    before = {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+    model.rename(tmp_path / "on another box")
+    shutil.rmtree(study.folder / ".strata")
+    absent = "view wavlm: source .* expected an existing local directory"
+    assert re.search(absent, study.fails("extract", "wavlm"))
+    stage = {
+        "params": {"params.yaml": {"views.wavlm": study.params["views"]["wavlm"]}},
+        "outs": [{"path": "features/wavlm.zarr", "md5": "0" * 32, "nfiles": len(before)}],
+    }
+    (study.folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"extract@wavlm": stage}}))
+    said = study.succeeds("extract", "wavlm")
+    assert "wavlm: its model cannot be loaded on this machine; the rows are taken for those that dvc.lock lists" in said
+    assert "wavlm: up to date (24 of 24 utterances)" in said
+    assert {file: file.read_bytes() for file in store.rglob("*") if file.is_file() and file in before} == before
+    study.add(1).succeeds("corpus")
+    assert re.search(absent, study.fails("extract", "wavlm"))
 
 
 def test_how_an_extraction_runs_changes_no_value(framed):

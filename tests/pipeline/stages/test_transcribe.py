@@ -221,6 +221,21 @@ def test_a_box_without_the_checkpoint_hears_nothing_of_it(gone, study, local):
     assert STALE not in study.succeeds("extract", "mfcc")
 
 
+def test_a_box_without_the_model_has_nothing_to_do_on_a_whole_table(study, local):
+    """Such as one that trains on what another has made; where a text is missing, it says what it lacks."""
+    path = study.folder / "data/transcripts.parquet"
+    before = path.read_bytes()
+    local.rename(local.with_name("on another box"))
+    shutil.rmtree(study.folder / ".strata")
+    said = study.succeeds("transcribe")
+    assert "asr: its model cannot be loaded on this machine; the texts are taken for those that their table" in said
+    assert "asr: up to date (5 of 5 utterances)" in said
+    assert path.read_bytes() == before
+    study.add(6).succeeds("corpus")
+    assert "recogniser asr: whisper is no folder here" in study.fails("transcribe")
+    assert path.read_bytes() == before
+
+
 def test_a_killed_run_goes_on_behind_the_last_portion(study, monkeypatch):
     """After a SIGKILL what was written stays, whole, and only the rest is transcribed."""
     time_s = np.arange(16_000 * 320) / 16_000
