@@ -80,13 +80,18 @@ class Folds(Section):
     @property
     def labels(self) -> set[str]:
         """The labels that the division depends on."""
-        stratify = [self.stratify] if isinstance(self.stratify, str) else self.stratify or []
-        return {*stratify, self.disjoint, self.given} - {None}
+        return {*self.stratified, self.disjoint, self.given} - {None}
 
     def resolved(self) -> dict[str, object]:
-        """See `Section`; one label to stratify by is a list of one."""
+        """See `Section`; one label to stratify by is a list of one, and an empty list is none."""
         found = super().resolved()
-        return found | {"stratify": [self.stratify]} if isinstance(self.stratify, str) else found
+        found.pop("stratify", None)
+        return found | ({"stratify": labels} if (labels := self.stratified) else {})
+
+    @property
+    def stratified(self) -> list[str]:
+        """The labels whose proportions every fold keeps."""
+        return [self.stratify] if isinstance(self.stratify, str) else list(self.stratify or [])
 
 
 def _shares(how: "Experiment | Elimination") -> bool:

@@ -79,6 +79,7 @@ def test_what_is_written_in_another_way_is_the_same():
         spec.Task(kind="regression", loss="rmse", metric="rmse").resolved() == spec.Task(kind="regression").resolved()
     )
     assert spec.Folds(stratify="speaker").resolved() == spec.Folds(stratify=["speaker"]).resolved()
+    assert spec.Folds(stratify=[]).resolved() == spec.Folds().resolved()
     told = spec.Elimination(view="a", tasks=["t"], pooling=["weighted"], importance="weights")
     assert told.resolved() == SECTIONS["elimination"].resolved()
     assert spec.Elimination(view="a", tasks=["t"], importance="ablation").resolved() != told.resolved()

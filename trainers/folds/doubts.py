@@ -34,7 +34,7 @@ def doubts(
 
 def _unheard(utterances: Utterances, train: Sequence[np.ndarray], valid: Sequence[np.ndarray]) -> str:
     folds = utterances.folds
-    name = folds.stratify if isinstance(folds.stratify, str) else next(iter(folds.stratify or ()), None)
+    name = next(iter(folds.stratified), None)
     if name in (None, folds.disjoint):
         return ""
     column = utterances.column(name).astype(str).to_numpy(dtype=object)

@@ -82,9 +82,7 @@ class Utterances:
     @cached_property
     def classes(self) -> tuple[list[np.ndarray], int]:
         """For each level of `division.Groups` the class of every utterance; and how many levels are nested."""
-        stratify = self.folds.stratify
-        names = [stratify] if isinstance(stratify, str) else list(stratify or [])
-        columns = [self.column(name).astype(object) for name in names]
+        columns = [self.column(name).astype(object) for name in self.folds.stratified]
         single = [pd.factorize(c.where(c.notna(), "").astype(str), sort=True)[0] for c in columns]
         if not single:
             return [np.zeros(len(self), np.int64)], 1
