@@ -9,13 +9,14 @@ from strata.pipeline.errors import StageError
 from strata.pipeline.progress import bar, say
 from strata.pipeline.show.tables import size
 from strata.pipeline.study import dvcfile, options, soundness
+from strata.pipeline.study.links import reachable
 from strata.store import FeatureStore, FingerprintMismatch
 from strata.store.lock import exclusive
 
 
 def info(path: Path) -> None:
     """Prints what the store says of itself, as JSON."""
-    store = FeatureStore.open(_checked(path))
+    store = FeatureStore.open(_reachable(path))
     header = store.header
     summary = {
         "rows": len(store),
@@ -37,7 +38,7 @@ def verify(path: Path) -> None:
     Raises:
         StageError: some are damaged; each damaged block has been named.
     """
-    store = FeatureStore.open(_checked(path))
+    store = FeatureStore.open(_reachable(path))
     damages = store.damage()
     problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
     for problem in problems:
@@ -58,7 +59,7 @@ def export(path: Path, file: Path | None) -> None:
     """Writes a store as one HDF5 file, beside it where no other place is named."""
     from strata.store import hdf5
 
-    file = file or _checked(path).with_suffix(".h5")
+    file = file or _reachable(path).with_suffix(".h5")
     store = FeatureStore.open(path)
     with bar(len(store), "rows", f"{file}") as shown:
         hdf5.write(store, file, lambda done, _: shown.update(done - shown.n))
@@ -69,8 +70,8 @@ def import_(path: Path, file: Path | None) -> None:
     """Brings the rows of an exported file into a store, new or of the same fingerprint; rows that it has stay."""
     from strata.store import hdf5
 
-    file = file or _checked(path).with_suffix(".h5")
-    before = len(FeatureStore.open(path)) if FeatureStore.exists(_checked(path)) else 0
+    file = file or _reachable(path).with_suffix(".h5")
+    before = len(FeatureStore.open(path)) if FeatureStore.exists(_reachable(path)) else 0
     with bar(0, "rows", f"{path}") as shown:
 
         def show(done: int, rows: int) -> None:
@@ -90,10 +91,13 @@ def import_(path: Path, file: Path | None) -> None:
 def drop(path: Path) -> None:
     """Removes a store, its list of failures, and what dvc.lock knows of it, so that it is computed anew."""
     _checked(path)
-    there = path.exists()
+    there = path.exists() or path.is_symlink()
     if there:
         with exclusive(path):
-            shutil.rmtree(path)
+            if path.exists():
+                shutil.rmtree(path)
+            else:  # a link that leads nowhere
+                path.unlink()
     if not dvcfile.forget_store(path.absolute().parent.parent, path.stem) and not there:
         raise StageError(f"no store at {path}, and no dvc.lock that knows of one; nothing was removed")
     path.with_suffix(".failures.csv").unlink(missing_ok=True)
@@ -106,6 +110,10 @@ def _checked(path: Path) -> Path:
     if path.suffix != ".zarr":
         raise StageError(f"expected the path of a store such as features/wavlm.zarr, got {path}")
     return path
+
+
+def _reachable(path: Path) -> Path:
+    return reachable(_checked(path))
 
 
 ACTIONS = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from strata.pipeline.corpora.contract import AUDIO_SUFFIXES
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
+from strata.pipeline.study.links import reachable
 
 FORM = "`0|1 first second`"
 
@@ -33,7 +34,7 @@ def read(path: Path, utterances: Sequence[str]) -> list[tuple[int, int, bool]]:
         StageError: no such file, a line of another form, a name that two utterances have, or no trial that is left.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = reachable(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise StageError(f"{path} cannot be read as a list of trials ({error}); expected lines {FORM}") from error
     places = _places(utterances)

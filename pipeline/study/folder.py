@@ -7,6 +7,7 @@ from pathlib import Path
 
 from strata.pipeline.errors import StageError
 from strata.pipeline.study import params as params_module
+from strata.pipeline.study.links import reachable
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,20 @@ class Study:
         return self.folder / "data" / "corpus.failures.csv"
 
     def store(self, view: str) -> Path:
-        """A view's feature store."""
-        return self.folder / "features" / f"{view}.zarr"
+        """A view's feature store.
+
+        Raises:
+            StageError: a link that leads nowhere lies in its place.
+        """
+        return reachable(self.folder / "features" / f"{view}.zarr")
 
     def embeddings(self, name: str) -> Path:
-        """The store of a trained model's embeddings."""
-        return self.folder / "embeddings" / f"{name}.zarr"
+        """The store of a trained model's embeddings.
+
+        Raises:
+            StageError: a link that leads nowhere lies in its place.
+        """
+        return reachable(self.folder / "embeddings" / f"{name}.zarr")
 
     def extract_failures(self, view: str) -> Path:
         """The utterances that a view could not take."""
@@ -74,13 +83,14 @@ class Study:
             check: says so where a local checkpoint has changed since it made such a column; once per study.
 
         Raises:
-            StageError: there is none yet, or a label has the name of such a column.
+            StageError: there is none yet, a link that leads nowhere lies in its place, or a label has
+                the name of such a column.
         """
         import pandas as pd
 
         from strata.pipeline.study.transcripts import merged
 
-        if not self.manifest.exists():
+        if not reachable(self.manifest).exists():
             raise StageError(f"no {self.manifest}: run `strata corpus` first (or `dvc pull`, if it was made elsewhere)")
         table = merged(pd.read_parquet(self.manifest), self.transcripts, self.params.transcribe)
         if check:

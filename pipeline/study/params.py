@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from strata.extractors.links import dangling
 from strata.extractors.recogniser import RecogniserSection
 from strata.extractors.view import FAMILIES, View, fields
 from strata.pipeline.corpora import Corpus
@@ -208,6 +209,8 @@ def read(path: Path) -> object:
     try:
         return yaml12.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if lost := dangling(path):
+            raise ParamsError(f"{path} is {lost}") from None
         raise ParamsError(
             f"no {path}: call it in a study's folder or below it (`strata init FOLDER` makes one), or give the file "
             "with --params"

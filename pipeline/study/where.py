@@ -15,7 +15,8 @@ def above(path: Path) -> Path | None:
     """
     folder = Path(os.path.abspath(path))
     files = (place / PARAMS for place in (folder, *folder.parents))
-    return next((file for file in files if os.path.isfile(file)), None)
+    # A link that leads nowhere is told by whoever reads it: a study further up is not the one that was meant.
+    return next((file for file in files if os.path.isfile(file) or os.path.islink(file)), None)
 
 
 def here() -> Path:

@@ -79,3 +79,10 @@ def test_trials_are_known_by_names_whatever_order_the_utterances_have(file):
     found = trial_list.named(trial_list.read(path, turned), turned)
     assert found == trial_list.named(trial_list.read(path, UTTERANCES), UTTERANCES)
     assert found[0] == ("vox/id1/a/00001.wav", "vox/id1/a/00002.wav", True)
+
+
+def test_a_list_that_is_a_link_to_nothing_is_told_as_that(tmp_path):
+    """By where it leads."""
+    (tmp_path / "trials.txt").symlink_to("unmounted/trials.txt")
+    with pytest.raises(StageError, match=r"trials\.txt is a link that leads nowhere, to unmounted/trials\.txt; mend"):
+        trial_list.read(tmp_path / "trials.txt", UTTERANCES)

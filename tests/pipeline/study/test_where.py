@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -100,3 +101,42 @@ def test_files_of_audio_are_those_of_the_current_folder(below, capsys):
     assert cli.main(["predict", "--model", model, "mine.wav", "--json"]) == 0
     assert '"mine.wav"' in capsys.readouterr().out
     assert cli.main(["predict", "--model", model, "recordings/003.wav"]) == 1
+
+
+LOST = "is a link that leads nowhere, to unmounted/{}; mend the link, or copy what it meant"
+
+
+def test_a_params_file_that_is_a_link_to_nothing_is_told_as_that(below, monkeypatch):
+    """By `--params`, and in the folder where a command is called, whatever study lies further up."""
+    link = below.folder / "notes/other.yaml"
+    link.symlink_to("unmounted/other.yaml")
+    assert f"{link} {LOST.format('other.yaml')}" in below.fails("corpus", "--params", str(link))
+    monkeypatch.chdir(link.parent)
+    (link.parent / "params.yaml").symlink_to("unmounted/params.yaml")
+    assert where.here() == Path("params.yaml")
+
+
+def test_a_store_that_is_a_link_to_nothing_is_told_as_that(study):
+    """By every command; a manifest too, and a folder on the way; `strata store drop` removes the link."""
+    study.succeeds("corpus")
+    store = study.folder / "features/mfcc.zarr"
+    store.parent.mkdir(exist_ok=True)
+    store.symlink_to("unmounted/mfcc.zarr")
+    line = f"{store} {LOST.format('mfcc.zarr')}"
+    for command in (
+        ["extract", "mfcc"],
+        ["train", "one"],
+        ["store", "info", str(store)],
+        ["store", "verify", str(store)],
+    ):
+        assert line in study.fails(*command), command
+    assert "is gone" in study.succeeds("store", "drop", str(store))
+    assert not store.is_symlink()
+    study.succeeds("extract", "mfcc")
+    manifest = study.folder / "data/manifest.parquet"
+    manifest.unlink()
+    manifest.symlink_to("unmounted/manifest.parquet")
+    assert f"{manifest} {LOST.format('manifest.parquet')}" in study.fails("extract", "mfcc")
+    store.parent.rename(store.parent.with_name("kept"))
+    store.parent.symlink_to("unmounted/features")
+    assert f"{store} is in a folder, features, that is a link that leads" in study.fails("store", "info", str(store))
