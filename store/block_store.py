@@ -12,7 +12,8 @@ Three rules make a store that any number of processes can write to and that any 
 Knows blocks, not keys or layers by name; that is `FeatureStore`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -73,6 +74,14 @@ class BlockStore:
                 continue
         return total
 
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """What was noted of how rows came about, of any of them; no value is read by it."""
+        try:
+            return json.loads(read_or_nothing(self.storage, layout.NOTES) or b"{}")
+        except ValueError:  # damaged: a loss for readers of the provenance alone
+            return {}
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -99,6 +108,15 @@ class BlockStore:
                 yield self
             finally:
                 self._lock_depth -= 1
+
+    def note(self, name: str, values: Iterable[str]) -> None:
+        """Adds to what is noted under a name; what is there stays, whoever wrote it. Needs the lock."""
+        self._require_lock()
+        before = self.notes
+        after = before | {name: sorted({*before.get(name, ()), *values})}
+        if after != before:
+            self.storage.write(layout.NOTES, [json.dumps(after, sort_keys=True).encode()])
+            self.storage.flush()
 
     def reserve(self) -> int:
         """The number of a block for somebody to write; needs the lock. No number is ever given out twice."""

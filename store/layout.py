@@ -37,6 +37,8 @@ BLOCK_S = 1800.0
 FRAME_CHUNK_BYTES = 2**20
 ARRAYS = ("pooled/zarr.json", "num_frames/zarr.json", "key/zarr.json")
 """Documents of the arrays, which grow with every block; the key's last."""
+NOTES = "key/notes.json"
+"""How rows came about, by which no value is read; in an array's folder, where Zarr's readers look for no node."""
 CLAIM = ".lock"
 """Ends the name of the empty file by which a writer claims a block; DVC leaves such files alone."""
 

@@ -130,6 +130,8 @@ def _block_rows(source: FeatureStore, wanted: Mapping) -> int:
 def _fill(copy: FeatureStore, source: FeatureStore, progress: Progress) -> None:
     """Copies the rows that are lacking, in their order."""
     with copy.locked():
+        for name, values in source.notes.items():
+            copy.note(name, values)
         keys = copy.missing(source.keys)
         counts = source.num_frames(keys)
         sizes = row_bytes(copy.header, counts)

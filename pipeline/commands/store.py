@@ -28,6 +28,7 @@ def info(path: Path) -> None:
         "block_rows": header.block_rows,
         "format": header.format,
         "fingerprint": dict(header.fingerprint),
+        **store.notes,
     }
     print(json.dumps(summary, indent=1))
 

@@ -13,7 +13,7 @@ from typing import Any
 from strata.pipeline.report.collect import Findings
 from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.results.experiments import ExperimentResult
-from strata.pipeline.results.extractions import ExtractionResult
+from strata.pipeline.results.extractions import IN_FLOAT32, ExtractionResult
 from strata.pipeline.results.reading import mapping
 from strata.pipeline.results.searches import SearchResult
 from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number, size
@@ -156,6 +156,8 @@ def _facts(result: ExperimentResult | EliminationResult | SearchResult) -> list[
         about = mapping(about)
         facts.append((f"view {view}: layers read", ", ".join(map(str, result.layers.get(view, ())))))
         facts.append((f"view {view}: rows", _word(about.get("rows"))))
+        if modules := about.get(IN_FLOAT32):
+            facts.append((f"view {view}: modules computed in float32", ", ".join(map(str, modules))))
         facts += [(f"view {view}: {key}", _word(value)) for key, value in mapping(about.get("fingerprint")).items()]
     return facts + [
         (f"version of {name}", _word(version)) for name, version in mapping(recorded.get("versions")).items()

@@ -9,6 +9,10 @@ from pathlib import Path
 from strata.pipeline.results.reading import Gap, json_object, read
 from strata.pipeline.results.writing import write_json
 
+IN_FLOAT32 = "in_float32"
+"""Under which a store, and with it the provenance of results, has the modules that were computed in float32 on some
+machine because the view's number format was seen to be wrong for them there."""
+
 
 @dataclass(frozen=True)
 class ExtractionResult:

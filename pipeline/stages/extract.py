@@ -25,7 +25,7 @@ from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.stores import opened
 from strata.pipeline.extraction.work import Extraction, Shape
 from strata.pipeline.progress import amount, bar, say, speed
-from strata.pipeline.results.extractions import ExtractionResult, write_extraction
+from strata.pipeline.results.extractions import IN_FLOAT32, ExtractionResult, write_extraction
 from strata.pipeline.show.tables import millions, size
 from strata.pipeline.study import dvcfile, keys, options, soundness
 from strata.pipeline.study.failures import Failures, judge
@@ -105,7 +105,7 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 _say_mended(view, store, todo)
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, runner, todo, failures, known)
-                say_in_float32(view, runner, fingerprint)
+                keep_in_float32(view, runner, store)
             else:
                 done = len(utterances) - len(failures.rows)
                 say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
@@ -177,10 +177,12 @@ def _say_cut(view: str, runner: Runner, store: FeatureStore) -> None:
         say(f"{view}: cut after layer {store.layer_names[-1]}: {parts}")
 
 
-def say_in_float32(view: str, runner: Runner, fingerprint: Mapping) -> None:
-    """A word on modules for which the view's number format is wrong on this machine, once they are loaded."""
-    asked = fingerprint.get("compute_dtype", "float32")
+def keep_in_float32(view: str, runner: Runner, store: FeatureStore) -> None:
+    """Notes in the store, and says, for which modules the view's number format is wrong on this machine, once they are
+    loaded. Rows of other machines may have been computed otherwise: the store has the modules of all of them."""
+    asked = store.header.fingerprint.get("compute_dtype", "float32")
     if asked != "float32" and (modules := runner.ask(work.in_float32)):
+        store.note(IN_FLOAT32, modules)
         named = ", ".join(modules[:3]) + (", …" if len(modules) > 3 else "")
         say(f"{view}: {len(modules)} modules are computed in float32, for {asked} is wrong for them here: {named}")
 

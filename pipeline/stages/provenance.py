@@ -19,7 +19,11 @@ def provenance_of(study: Study, views: Mapping[str, Cached]) -> dict[str, object
     """Where a result comes from: audio, weights, code and library versions."""
     return {
         "views": {
-            view: {"fingerprint": dict(cached.store.header.fingerprint), "rows": len(cached.store)}
+            view: {
+                "fingerprint": dict(cached.store.header.fingerprint),
+                "rows": len(cached.store),
+                **cached.store.notes,
+            }
             for view, cached in views.items()
         },
         "manifest": manifest_hash(study.manifest),

@@ -240,3 +240,21 @@ def test_a_moved_store_reads_the_same(store, tmp_path, small):
     moved = tmp_path / "elsewhere.zarr"
     shutil.move(store.path, moved)
     np.testing.assert_array_equal(FeatureStore.open(moved).pooled(), small.rows(3)[1])
+
+
+def test_notes_add_up_and_harm_no_row(place, small):
+    """They need the lock, are no damage, and a note that cannot be read is none."""
+    rows = small.rows(11)
+    store = small.create(place)
+    store.append(*rows)
+    with pytest.raises(StoreError, match="lock"):
+        store.note("by", ["a"])
+    for names in (["b", "a"], ["c", "a"]):
+        with store.locked():
+            store.note("by", names)
+    again = FeatureStore.open(place)
+    assert again.notes == {"by": ["a", "b", "c"]}
+    assert again.verify() == again.damaged_documents() == []
+    small.assert_holds(again, rows)
+    again.storage.write("key/notes.json", [b"{"])
+    assert FeatureStore.open(place).notes == {}

@@ -60,6 +60,14 @@ def test_the_rows_of_the_kept_layers_are_the_same_and_the_wide_store_is_kept(pla
     small.assert_holds(kept, rows)
 
 
+def test_notes_go_along(places):
+    """How rows came about is true of their copies."""
+    path, wide, _ = places
+    with FeatureStore.open(path).locked() as store:
+        store.note("by", ["a"])
+    assert narrowed(path, wide).notes == {"by": ["a"]}
+
+
 def test_frames_go_where_they_are_not_asked_for(places):
     """Pooled layers alone."""
     path, wide, rows = places

@@ -1,5 +1,6 @@
 """What an extraction promises: only what is missing is computed, once, and what there is to say is said."""
 
+import json
 import os
 import re
 import shutil
@@ -13,8 +14,10 @@ import pytest
 
 from strata import extractors
 from strata.pipeline import cli
+from strata.pipeline.commands import store as commands_store
 from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.stages import extract
+from strata.store import FeatureStore
 from tests.pipeline.stages.stores import opened
 
 
@@ -163,14 +166,41 @@ def test_a_wrong_command_line_is_one_line(arguments, capsys):
     assert "--help` shows what it takes" in lines[0]
 
 
-def test_modules_that_are_computed_in_float32_are_told(capsys):
-    """Which, how many and for what; nothing where there are none, or where float32 is what was asked for."""
+def test_modules_that_are_computed_in_float32_are_told_and_kept(tmp_path, capsys):
+    """Which, how many and for what; in the store those of every machine that added rows. Nothing where there are none,
+    or where float32 is what was asked for."""
     runner = create_autospec(Runner, instance=True)
-    runner.ask.return_value = ("a.conv", "b.conv", "c.conv", "d.conv")
-    extract.say_in_float32("wavlm", runner, {"compute_dtype": "bfloat16"})
+    here = {"layer_names": ["0"], "dim": 3}
+    store = FeatureStore.create(tmp_path / "wavlm.zarr", fingerprint={"compute_dtype": "bfloat16"}, **here)
     told = "wavlm: 4 modules are computed in float32, for bfloat16 is wrong for them here: a.conv, b.conv, c.conv, …\n"
-    assert capsys.readouterr().err == told
-    extract.say_in_float32("wavlm", runner, {"compute_dtype": "float32"})
-    runner.ask.return_value = ()
-    extract.say_in_float32("mfcc", runner, {"compute_dtype": "bfloat16"})
-    assert capsys.readouterr().err == ""
+    with store.locked():
+        runner.ask.return_value = ()
+        extract.keep_in_float32("wavlm", runner, store)
+        assert (capsys.readouterr().err, store.notes) == ("", {})
+        runner.ask.return_value = ("a.conv", "b.conv", "c.conv", "d.conv")
+        extract.keep_in_float32("wavlm", runner, store)
+        assert capsys.readouterr().err == told
+        runner.ask.return_value = ("a.conv", "z.conv")  # another machine
+        extract.keep_in_float32("wavlm", runner, store)
+    capsys.readouterr()
+    assert FeatureStore.open(store.path).notes == {"in_float32": ["a.conv", "b.conv", "c.conv", "d.conv", "z.conv"]}
+    commands_store.info(store.path)
+    assert json.loads(capsys.readouterr().out)["in_float32"] == ["a.conv", "b.conv", "c.conv", "d.conv", "z.conv"]
+    exact = FeatureStore.create(tmp_path / "mfcc.zarr", fingerprint={"compute_dtype": "float32"}, **here)
+    with exact.locked():
+        extract.keep_in_float32("mfcc", runner, exact)
+    assert (capsys.readouterr().err, exact.notes) == ("", {})
+
+
+def test_results_tell_what_was_computed_in_float32(study):
+    """In their provenance, beside the fingerprint of the view, and so in the report."""
+    for stage in ("corpus", "extract"):
+        study.succeeds(stage)
+    store = FeatureStore.open(study.folder / "features/mfcc.zarr")
+    with store.locked():
+        store.note("in_float32", ["a.conv"])
+    study.succeeds("train", "one")
+    views = study.metrics("one")["provenance"]["views"]
+    assert views["mfcc"]["in_float32"] == ["a.conv"]
+    study.succeeds("report")
+    assert "view mfcc: modules computed in float32" in (study.folder / "report/index.html").read_text()
