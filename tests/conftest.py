@@ -38,7 +38,7 @@ LONGEST = [
     "pipeline/commands/layers/test_narrowing.py",
     "trainers/test_experiment.py",
     "pipeline/stages/test_extract_crashes.py",
-    "pipeline/report/test_page.py",
+    "pipeline/commands/test_predict.py",
     "extractors/test_tfhub.py",
 ]
 """Files that take longest: they come first, so that no worker is left with one while the others have nothing to do."""

@@ -12,6 +12,7 @@ from strata import extractors
 from strata.extractors.contract import ViewError
 from strata.extractors.number_formats import shorten, wrong_modules
 from strata.extractors.torch_setup import fitting_seconds, inference
+from tests.sampling import sweep
 
 # Of a layer's largest value. bfloat16 has 8 bits of mantissa, float16 11; errors add up over the layers.
 MOST = {"bfloat16": 5e-2, "float16": 1e-2}
@@ -146,8 +147,9 @@ def test_tf32_is_refused_where_there_is_none(load, sounds):
         extractor.extract(sounds, 16_000)
 
 
-@pytest.mark.parametrize("loud", [0, 3])
-@pytest.mark.parametrize("layers", ["all", [4]])
+@pytest.mark.parametrize(
+    ("loud", "layers"), sweep([(0, "all"), (3, "all"), (0, [4]), (3, [4])], keep=0, always=[(3, "all"), (0, [4])])
+)
 def test_values_that_whisper_holds_below_overflow_are_no_numbers(loud, layers, load, sounds, tmp_path):
     """transformers clamps Whisper's float16 values: an overflow in any layer, the last before the final norm included,
     is told from a large number. The weights themselves are within the format's range."""

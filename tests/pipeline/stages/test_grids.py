@@ -12,9 +12,10 @@ import pytest
 PAIRS = ["a+b", "a+c", "b+c"]
 
 
-@pytest.fixture
-def grid(study):
-    """A study of three views and a grid of all pairs, concatenated and by transport."""
+@pytest.fixture(scope="module")
+def shared(new_study, silence, tmp_path_factory):
+    """A study of three views and a grid of all pairs, concatenated and by transport. To be copied."""
+    study = new_study(tmp_path_factory.mktemp("grids") / "study", silence).add(24)
     study.params["views"] = {
         name: {"family": "mfcc", "num_coefficients": n} for name, n in zip("abc", (20, 13, 8), strict=True)
     }
@@ -33,6 +34,12 @@ def grid(study):
     study.succeeds("corpus")
     study.succeeds("extract")
     return study
+
+
+@pytest.fixture
+def grid(shared, tmp_path, capsys):
+    """That study, to do with as one likes."""
+    return shared.copied(tmp_path, capsys)
 
 
 def _cells(study) -> dict[str, float]:
@@ -95,7 +102,7 @@ def test_a_cell_sees_its_own_corpus_only(grid):
 
 def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
     """SIGKILL in the middle; what was told as trained is not trained again, and nothing else is lost."""
-    grid.params["experiments"]["pairs"]["epochs"] = 40
+    grid.params["experiments"]["pairs"]["epochs"] = 15
     grid.write_params()
     process = subprocess.Popen(
         [sys.executable, "-m", "strata.pipeline.cli", "train"],
