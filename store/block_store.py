@@ -78,9 +78,10 @@ class BlockStore:
     def notes(self) -> dict[str, list[str]]:
         """What was noted of how rows came about, of any of them; no value is read by it."""
         try:
-            return json.loads(read_or_nothing(self.storage, layout.NOTES) or b"{}")
+            found = json.loads(read_or_nothing(self.storage, layout.NOTES) or b"{}")
         except ValueError:  # damaged: a loss for readers of the provenance alone
             return {}
+        return found if isinstance(found, dict) else {}
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

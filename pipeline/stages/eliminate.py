@@ -35,6 +35,7 @@ from strata.pipeline.study.layers import layer_names
 from strata.pipeline.study.sources import Sources, shape_note
 from strata.store.lock import exclusive
 from strata.trainers import revisions
+from strata.trainers.spec import Elimination
 
 if TYPE_CHECKING:
     from strata.trainers.search.elimination import LayerElimination, Round
@@ -125,14 +126,12 @@ def _is_written(study: Study, folder: Path, name: str) -> bool:
     view, written, elimination = found
     try:
         narrowed = parse(written)
+        # As recorded: read as a section today, it would have today's defaults. Earlier versions kept the section alone,
+        # in which a key that has come since is at its default.
+        resolved = elimination.resolved or Elimination.model_validate(elimination.config).resolved()
     except (ValueError, TypeError):
         return False
-    # As recorded: read as a section today, it would have today's defaults. Earlier versions kept only what was written.
-    if elimination.resolved:
-        same = elimination.resolved == section.resolved()
-    else:
-        same = elimination.config == section.model_dump(mode="json")
-    return same and view == section.view and narrowed == study.params.views[section.view]
+    return resolved == section.resolved() and view == section.view and narrowed == study.params.views[section.view]
 
 
 def _found(outcome: "Eliminations") -> dict[str, object]:

@@ -119,7 +119,7 @@ def _fingerprint(study: Study, view: str, runner: Runner, utterances: pd.DataFra
     """That of the view's values; of a store made elsewhere, in which nothing is missing, without its model if need be.
 
     A box that trains on pulled stores has no models, and should not be asked for one because code has changed that a
-    stage depends on.
+    stage depends on. A model that is there and cannot be loaded is told, as ever.
 
     Raises:
         ViewError: the view cannot be loaded, and something is to be computed.
@@ -130,8 +130,10 @@ def _fingerprint(study: Study, view: str, runner: Runner, utterances: pd.DataFra
     try:
         with local_only():
             return runner.fingerprint(view)
-    except extractors.ViewError:
-        say(f"{view}: its model cannot be loaded on this machine; the rows are taken for those that dvc.lock lists")
+    except extractors.CheckpointAbsent:
+        if not dvcfile.is_as_listed(study, view):
+            raise
+        say(f"{view}: its model is not on this machine; the store is the one that dvc.lock lists, whole, and stays")
         return made
 
 

@@ -113,8 +113,8 @@ def _fingerprint(
     try:
         with local_only():
             return look()
-    except extractors.ViewError:
-        say(f"{name}: its model cannot be loaded on this machine; the texts are taken for those that their table names")
+    except extractors.CheckpointAbsent:
+        say(f"{name}: its model is not on this machine; the texts are taken for those that their table names")
         return made
 
 

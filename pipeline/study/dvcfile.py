@@ -1,6 +1,7 @@
 """What the stages tell DVC, and what DVC tells the stages."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def bring(study: Study, stage: str, *paths: Path) -> str:
     """
     outs = _lock(study).get("stages", {}).get(stage, {}).get("outs", [])
     wanted = {study.folder / out["path"]: out.get("md5") for out in outs}
-    lacking = [path for path in paths if path in wanted and _md5(path) != wanted[path]]
+    lacking = [path for path in paths if path in wanted and md5(path) != wanted[path]]
     if not lacking:
         return ""
     say(f"{', '.join(map(str, lacking))}: not as dvc.lock lists {'it' if len(lacking) == 1 else 'them'}, dvc pull")
@@ -135,9 +136,24 @@ def _pull(study: Study, paths: Sequence[Path]) -> str:
     return ((done.stderr + done.stdout).strip().splitlines() or ["nothing was fetched"])[0]
 
 
-def _md5(path: Path) -> str:
-    """What DVC knows a file by; empty where there is none."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else ""
+def is_as_listed(study: Study, view: str) -> bool:
+    """Whether a view's store is, to the byte, what dvc.lock lists as made from today's section. Reads it all."""
+    wanted = listed(study, view).md5
+    return bool(wanted) and md5(study.store(view)) == wanted
+
+
+def md5(path: Path) -> str:
+    """What DVC knows a file by, or a folder, of which it lists the files; empty where there is none."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if not path.is_dir():
+        return ""
+    files = [file for file in path.rglob("*") if file.is_file() and file.suffix not in LEFT_ALONE]
+    names = {file.relative_to(path).as_posix(): file for file in files}
+    entries = [{"md5": md5(names[name]), "relpath": name} for name in sorted(names)]
+    listing = json.dumps(entries, sort_keys=True).encode()
+    return f"{hashlib.md5(listing, usedforsecurity=False).hexdigest()}.dir"
 
 
 def _lock(study: Study) -> dict:

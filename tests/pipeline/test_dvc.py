@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from strata.pipeline.study import yaml12
+from strata.pipeline.study import dvcfile, yaml12
 from strata.pipeline.study.folder import Study
 
 ALWAYS = {"version", "corpus"}
@@ -46,7 +46,9 @@ def test_repro_runs_what_changed_and_nothing_else(repository):
 
 def test_an_absent_store_that_dvc_knows_is_pulled_not_recomputed(shelved):
     """Nobody pays twice for a GPU."""
-    store = Study(shelved.folder / "params.yaml").store("mfcc")
+    study = Study(shelved.folder / "params.yaml")
+    store = study.store("mfcc")
+    assert dvcfile.is_as_listed(study, "mfcc")
     store.rename(store.with_name("gone"))
     assert "run `dvc pull` first" in shelved.fails("extract", "mfcc")
     shelved.succeeds("store", "drop", str(store))

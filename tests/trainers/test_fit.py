@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 
 import numpy as np
 import pandas as pd
@@ -128,24 +129,26 @@ def test_penalties_are_those_of_backpropagation(l1, l2, balancing, features, tar
 
     What a balancing learns is not penalised: it is no weight of the model.
     """
-    how = _how(l1=l1, l2=l2, tasks=["keyword"], balancing=balancing, learning_rate=1e-2)
-    ours, theirs, states = _model(how, targets[:1], torch.float64), _model(how, targets[:1], torch.float64), []
+    used = [targets[0], dataclasses.replace(targets[0], name="again")][: 2 if balancing == "uncertainty" else 1]
+    how = _how(l1=l1, l2=l2, tasks=[each.name for each in used], balancing=balancing, learning_rate=1e-2)
+    ours, theirs, states = _model(how, used, torch.float64), _model(how, used, torch.float64), []
     with torch.no_grad():  # at 0 the derivative of |w| is taken to be 0
         for model in (ours, theirs):
             model.shared[0].weight[:3] = 0
     x = features.double()
-    fit(ours, [x], targets[:1], TRAIN, VALID, how, 3, lambda *_: states.append(copy.deepcopy(ours.state_dict())))
+    fit(ours, [x], used, TRAIN, VALID, how, 3, lambda *_: states.append(copy.deepcopy(ours.state_dict())))
 
-    alpha = torch.zeros((), requires_grad=True)
-    learned = [alpha] if balancing == "uncertainty" else []
+    learned = [torch.zeros((), requires_grad=True) for _ in used] if balancing == "uncertainty" else []
     optimiser = torch.optim.Adam([*theirs.parameters(), *learned], lr=how.learning_rate)
     generator, wanted = torch.Generator().manual_seed(3), torch.from_numpy(targets[0].values)
     for state in states:
         for rows in torch.from_numpy(TRAIN)[torch.randperm(len(TRAIN), generator=generator)].split(how.batch_size):
             known = rows[wanted[rows] >= 0]
-            loss = torch.nn.functional.cross_entropy(theirs(x[known])["keyword"], wanted[known])
+            found = theirs(x[known])
+            losses = [torch.nn.functional.cross_entropy(found[each.name], wanted[known]) for each in used]
             if learned:
-                loss = loss / (2 * alpha.exp()) + alpha / 2
+                losses = [one / (2 * alpha.exp()) + alpha / 2 for one, alpha in zip(losses, learned, strict=True)]
+            loss = sum(losses)
             penalty = sum(l1 * p.abs().sum() + l2 * p.square().sum() for p in theirs.parameters())
             optimiser.zero_grad()
             (loss + penalty).backward()

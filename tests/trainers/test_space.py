@@ -54,6 +54,23 @@ def test_views_and_layers_are_all_that_there_is_to_read():
     assert (found.views, found.layers) == (["a"], ["last"])
 
 
+def test_however_many_values_others_have_what_decides_finds_its_place():
+    """One view needs to be without a fusion, which comes behind thousands of settings of one."""
+    settings = {"fusion.epsilon": [n / 10 for n in range(1, 9)], "fusion.iterations": [1, 2, 3, 4, 5]}
+    others = {"channels": [[n] for n in range(3, 9)], "batch_size": [8, 16, 32, 64, 128]}
+    found = space(
+        {"fusion": ["ot", None], **settings, **others, "views": [["a"], ["a", "b"]]}, BASE | {"encoder": "cnn"}
+    )
+    assert found.views == ["a", "b"]
+
+
+@pytest.mark.parametrize("field", ["channels", "views"])
+def test_a_field_without_a_value_is_named(field):
+    """Whatever other fields there are to be tried beside it."""
+    with pytest.raises(ValueError, match=rf"space\.{field} names no value"):
+        space({"encoder": ["mlp", "cnn"], field: []}, BASE | {"encoder": "cnn"})
+
+
 def test_values_that_only_go_together_may_be_searched_together():
     """Two views need a fusion, which one view must not have: neither fits the base alone."""
     found = space({"views": ["a", ["a", "b"]], "fusion": [None, "concat"]}, search="grid")

@@ -72,6 +72,8 @@ class Space:
             field: [[value] if isinstance(value, str) else value for value in wanted] if field == "views" else wanted
             for field, wanted in how.space.items()
         }
+        if empty := [field for field, wanted in self.axes.items() if isinstance(wanted, list) and not wanted]:
+            raise ValueError(f"space.{empty[0]} names no value")
         self.whole: set[str] = set()
         for field, wanted in self.axes.items():
             if isinstance(wanted, Range):
@@ -192,8 +194,6 @@ class Space:
 
     def _values(self, field: str, wanted: list) -> list:
         """The values of a list, each as the section takes it."""
-        if not wanted:
-            raise ValueError(f"space.{field} names no value")
         found = [self._taken(field, value) for value in wanted]
         if len({json.dumps(value, sort_keys=True) for value in found}) < len(found):
             raise ValueError(f"space.{field} must name each value once; got {wanted}")
@@ -234,6 +234,8 @@ class Space:
     def _surroundings(self, *fields: str) -> Iterator[dict[str, object]]:
         """Values of the other fields beside which values of these are tried: of those that may not go with them."""
         others = {name: axis for name, axis in self.axes.items() if name not in fields and _top(name) in _COUPLED}
+        # The last turns fastest: what decides most comes through all its values before the others begin to turn.
+        others = {name: others[name] for name in sorted(others, key=lambda name: name in DECIDING)}
         lists = [axis if isinstance(axis, list) else [axis.low] for axis in others.values()]
         for values in itertools.islice(itertools.product(*lists), _MOST):
             yield dict(zip(others, values, strict=True))

@@ -136,10 +136,12 @@ def test_what_a_narrowed_view_came_from_is_compared_as_it_was_recorded(kept, nar
         del found["resolved"]
         file.write_text(json.dumps(found))
     assert "has been narrowed to the layers that it kept" in narrowed.succeeds("eliminate")
-    later = {"resolved": {"importance": "ablation by rounds"}, "config alone": {"newer": 3}}[kept]
-    told = {"resolved": "resolved", "config alone": "model_dump"}[kept]
-    before = getattr(Elimination, told)
-    monkeypatch.setattr(Elimination, told, lambda section, **how: before(section, **how) | later)
+    if kept == "config alone":
+        found["config"]["epochs"] += 1
+        file.write_text(json.dumps(found))
+    before = Elimination.resolved
+    later = {"importance": "ablation by rounds"} if kept == "resolved" else {}
+    monkeypatch.setattr(Elimination, "resolved", lambda section: before(section) | later)
     assert "run `strata corpus` first" in narrowed.fails("eliminate")
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from strata import extractors
 from strata.pipeline.errors import StageError
+from strata.pipeline.study import dvcfile
 from strata.store import FeatureStore
 from tests.pipeline.stages.stores import assert_same, opened
 
@@ -94,11 +95,14 @@ def test_a_box_without_the_model_has_nothing_to_do_on_a_whole_store(study, tmp_p
     assert re.search(absent, study.fails("extract", "wavlm"))
     stage = {
         "params": {"params.yaml": {"views.wavlm": study.params["views"]["wavlm"]}},
-        "outs": [{"path": "features/wavlm.zarr", "md5": "0" * 32, "nfiles": len(before)}],
+        "outs": [{"path": "features/wavlm.zarr", "md5": dvcfile.md5(store), "nfiles": len(before)}],
     }
+    other = stage | {"outs": [stage["outs"][0] | {"md5": f"{0:032}.dir"}]}  # one of another revision, as many files
+    (study.folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"extract@wavlm": other}}))
+    assert re.search(absent, study.fails("extract", "wavlm"))
     (study.folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"extract@wavlm": stage}}))
     said = study.succeeds("extract", "wavlm")
-    assert "wavlm: its model cannot be loaded on this machine; the rows are taken for those that dvc.lock lists" in said
+    assert "wavlm: its model is not on this machine; the store is the one that dvc.lock lists, whole, and stays" in said
     assert "wavlm: up to date (24 of 24 utterances)" in said
     assert {file: file.read_bytes() for file in store.rglob("*") if file.is_file() and file in before} == before
     study.add(1).succeeds("corpus")

@@ -228,7 +228,7 @@ def test_a_box_without_the_model_has_nothing_to_do_on_a_whole_table(study, local
     local.rename(local.with_name("on another box"))
     shutil.rmtree(study.folder / ".strata")
     said = study.succeeds("transcribe")
-    assert "asr: its model cannot be loaded on this machine; the texts are taken for those that their table" in said
+    assert "asr: its model is not on this machine; the texts are taken for those that their table" in said
     assert "asr: up to date (5 of 5 utterances)" in said
     assert path.read_bytes() == before
     study.add(6).succeeds("corpus")
