@@ -19,6 +19,7 @@ def info(path: Path) -> None:
     store = FeatureStore.open(_reachable(path))
     header = store.header
     summary = {
+        **store.notes,
         "rows": len(store),
         "layers": list(header.layer_names),
         "dim": header.dim,
@@ -28,7 +29,6 @@ def info(path: Path) -> None:
         "block_rows": header.block_rows,
         "format": header.format,
         "fingerprint": dict(header.fingerprint),
-        **store.notes,
     }
     print(json.dumps(summary, indent=1))
 

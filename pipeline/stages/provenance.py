@@ -20,9 +20,9 @@ def provenance_of(study: Study, views: Mapping[str, Cached]) -> dict[str, object
     return {
         "views": {
             view: {
+                **cached.store.notes,
                 "fingerprint": dict(cached.store.header.fingerprint),
                 "rows": len(cached.store),
-                **cached.store.notes,
             }
             for view, cached in views.items()
         },
