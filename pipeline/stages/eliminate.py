@@ -71,7 +71,7 @@ def _eliminate(study: Study, name: str) -> None:
     if up_to_date(study, folder / FILE, cell, config):
         say(f"{name}: up to date")
         return
-    from strata.trainers.folds import notes_on
+    from strata.trainers.folds.shared import division
     from strata.trainers.search import rounds  # torch, only now that there is something to train
     from strata.trainers.search.elimination import Round
 
@@ -109,7 +109,7 @@ def _eliminate(study: Study, name: str) -> None:
             )
         )
         journal.path.unlink()
-    for doubt in notes_on(outcome.folds, data.labels, data.contents, section.folds, data.segments):
+    for doubt in division(data, section.folds).notes:
         say(f"{name}: {doubt}")
     chosen = f" with pooling {outcome.pooling}" if len(section.poolings) > 1 else ""
     kept = ", ".join(outcome.chosen.kept_)

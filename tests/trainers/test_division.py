@@ -270,6 +270,20 @@ def test_who_validates_and_is_never_heard_is_told():
     assert notes_on(cross_validation(labels, names(202), fine), labels, names(202), fine) == ()
 
 
+def test_utterances_without_a_label_are_no_class_that_nobody_trains():
+    """In composite data sets most labels have gaps: what lacks one is divided, and named in no note."""
+    speaker = [None if i % 101 < 7 else f"s{i % 101}" for i in range(202)]
+    for labels in (pd.DataFrame({"speaker": speaker}), pd.DataFrame({"speaker": speaker}, dtype=object)):
+        how = Folds(k=5, stratify="speaker", validation=0.45)
+        folds = cross_validation(labels, names(202), how)
+        silent = [
+            {*labels["speaker"].iloc[f.valid].dropna()} - {*labels["speaker"].iloc[f.train].dropna()} for f in folds
+        ]
+        (note,) = notes_on(folds, labels, names(202), how)
+        assert f" validates {max(map(len, silent))} of 94 values of 'speaker' that it does not train (s" in note
+        assert notes_on(folds, labels, names(202), Folds(k=5)) == ()
+
+
 def test_lopsided_folds_are_told():
     """One speaker who has most of a corpus cannot be divided: how large the parts are, and because of whom."""
     labels = pd.DataFrame({"speaker": np.repeat(["a", "b", "c", "d", "e", "f"], (300, 20, 20, 20, 20, 20))})

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
@@ -180,7 +181,7 @@ def test_calls_that_cannot_be_made_do_not_pass_for_the_end_of_them(workers):
 
 def test_an_empty_part_is_one_line(data, tasks, monkeypatch):
     """Of a fold that tests, validates or trains on nobody; the others are trained."""
-    from strata.trainers.evaluation import experiment as module
+    from strata.trainers.folds import shared as module
 
     how = experiment(epochs=1, folds=Folds(k=2), final=False, tasks=["speaker"])
     real = module.cross_validation
@@ -192,6 +193,7 @@ def test_an_empty_part_is_one_line(data, tasks, monkeypatch):
             return [dataclasses.replace(first, **{part: nobody}), *others]
 
         monkeypatch.setattr(module, "cross_validation", emptied)
+        monkeypatch.setattr(module, "_kept", OrderedDict())
         (found,) = run_all([lambda: plan(how, tasks, data)])
         assert f"fold 0 of 2 has no utterances in its {part} part" in str(found)
 

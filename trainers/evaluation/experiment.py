@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from strata.trainers.evaluation.predictor import Predictor
-from strata.trainers.folds import Fold, cross_validation, digest, hold_out, notes_on, record, refuse_untestable
+from strata.trainers.folds import Fold, digest, refuse_untestable
+from strata.trainers.folds.shared import Division, division
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.tasks.metrics import summary
@@ -47,12 +48,18 @@ class Plan:
     utterances: Sequence[str]
     contents: Sequence[str]
     targets: Sequence[Targets]
-    folds: Sequence[Fold]
+    division: Division
     jobs: Sequence[Job]
-    order: np.ndarray
-    """All utterances by their names: see `Dataset.rank`."""
-    notes: Sequence[str] = ()
-    """See `Evaluation`."""
+
+    @property
+    def folds(self) -> Sequence[Fold]:
+        """Who trains, validates and is tested."""
+        return self.division.folds
+
+    @property
+    def order(self) -> np.ndarray:
+        """All utterances by their names: see `Dataset.rank`."""
+        return self.division.order
 
 
 def run(
@@ -129,8 +136,8 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
     refuse_untestable(experiment.folds, {name: tasks[name] for name in experiment.tasks})
     targets = [targets_of(name, tasks[name], data.labels, data.corpora) for name in experiment.tasks]
     groups = [targets] if experiment.joint else [[target] for target in targets]
-    found = cross_validation(data.labels, data.contents, experiment.folds, data.seen, data.corpora, data.segments)
-    folds = [fold.ordered(data.rank) for fold in found]
+    divided = division(data, experiment.folds)
+    folds = divided.folds
     for number, fold in enumerate(folds):
         for part, rows in vars(fold).items():
             if not len(rows):
@@ -151,14 +158,9 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
         for group in groups
     ]
     if experiment.final:
-        split = experiment.folds
-        # Where the corpus names its own test split, that split stays unseen for ever.
-        sides = (folds[0].train, folds[0].valid)
-        if not split.given:
-            kept = hold_out(data.labels, data.contents, split, np.arange(len(data)), split.validation, data.segments)
-            sides = [rows[np.argsort(data.rank[rows])] for rows in kept]
-        nobody = np.empty(0, np.int64)
-        jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, nobody, None) for group in groups]
+        whole = divided.whole
+        sides = (whole.train, whole.valid, whole.test)
+        jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, None) for group in groups]
     for job in jobs:
         if not any(target.known[job.valid].any() for target in job.targets):
             raise TrainingError(
@@ -171,8 +173,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
                     f"task {target.name}: no utterance that the final model is trained on is labelled; label more, "
                     "drop the task, or ask for no such model (final: false)"
                 )
-    notes = notes_on(found, data.labels, data.contents, experiment.folds, data.segments)
-    return Plan(experiment, data.utterances, data.contents, targets, folds, jobs, np.argsort(data.rank), notes)
+    return Plan(experiment, data.utterances, data.contents, targets, divided, jobs)
 
 
 def num_models(experiment: Experiment) -> int:
@@ -212,7 +213,7 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Evaluation | Exception:
         predictor=Predictor(models, plan.experiment, plan.targets, shapes) if models else None,
         seconds=sum(each.seconds for each in trained),
         seen=_seen(plan),
-        notes=plan.notes,
+        notes=plan.division.notes,
     )
 
 
@@ -276,7 +277,7 @@ def _metrics(plan: Plan, predictions: pd.DataFrame) -> dict[str, object]:
             for target in plan.targets
         },
         "num_folds": len(plan.folds),
-        "folds": record(plan.folds, plan.contents),
+        "folds": plan.division.record,
         "truth": {
             target.name: digest([*target.classes, target.values[plan.order].tolist()]) for target in plan.targets
         },

@@ -146,12 +146,14 @@ def _walk(sizes: np.ndarray, wanted: float, start: float) -> np.ndarray:
     """Which of some groups to take, one after the other, so that the sum of any run of them is about its share."""
     total = int(sizes.sum())
     rate, owed = wanted / total if total else 0.0, start * total / max(1, len(sizes))
-    taken = np.zeros(len(sizes), bool)
-    for place, size in enumerate(sizes.tolist()):
-        owed += rate * size
+    places = []
+    for place, (size, due) in enumerate(zip(sizes.tolist(), (rate * sizes).tolist(), strict=True)):
+        owed += due
         if 2 * owed >= size:
             owed -= size
-            taken[place] = True
+            places.append(place)
+    taken = np.zeros(len(sizes), bool)
+    taken[places] = True
     return taken
 
 

@@ -6,6 +6,7 @@ Divides nothing: see `folds`.
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from strata.trainers.folds.groups import Utterances
 
@@ -37,14 +38,19 @@ def _unheard(utterances: Utterances, train: Sequence[np.ndarray], valid: Sequenc
     name = next(iter(folds.stratified), None)
     if name in (None, folds.disjoint):
         return ""
-    column = utterances.column(name).astype(str).to_numpy(dtype=object)
-    found = [np.setdiff1d(column[held], column[kept]) for kept, held in zip(train, valid, strict=True)]
+    numbers, names = pd.factorize(utterances.column(name).astype(str).to_numpy(dtype=object), sort=True)
+    found = []
+    for kept, held in zip(train, valid, strict=True):
+        # One number more: what has no such label is −1, the last.
+        is_kept, is_held = np.zeros((2, len(names) + 1), bool)
+        is_kept[numbers[kept]], is_held[numbers[held]] = True, True
+        found.append(names[(is_held & ~is_kept)[:-1]])
     if not any(map(len, found)):
         return ""
     number = int(np.argmax([len(each) for each in found]))
     named = ", ".join(found[number][:_NAMED]) + (", …" if len(found[number]) > _NAMED else "")
     return (
-        f"fold {number} validates {len(found[number])} of {len(np.unique(column))} values of {name!r} that it does not "
+        f"fold {number} validates {len(found[number])} of {len(names)} values of {name!r} that it does not "
         f"train ({named}), since folds.validation is {folds.validation:g} and they have too few utterances; lower it, "
         "or add data"
     )

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.inputs.data import TrainingError
@@ -38,11 +39,15 @@ def given_split(
     side = np.full(groups.max() + 1, None, dtype=object)
     for name in ("train", "valid", "test"):
         side[groups[split == name]] = name
-    side = np.where([name is None for name in side], _drawn(utterances), side)
+    nowhere = np.array([name is None for name in side])
+    if nowhere.any():
+        side[nowhere] = _drawn(utterances, nowhere)
     split = np.where(column.isna(), side[groups], split)
     train, valid, test = (np.flatnonzero(split == name) for name in ("train", "valid", "test"))
-    sides = [np.unique(groups[rows]) for rows in (train, valid, test)]
-    if shared := sum(map(len, sides)) - len(np.unique(np.concatenate(sides))):
+    sides = np.zeros((3, len(side)), bool)
+    for there, rows in zip(sides, (train, valid, test), strict=True):
+        there[groups[rows]] = True
+    if shared := int(sides.sum() - sides.any(axis=0).sum()):
         what = f"recording{'s' * (shared > 1)}"
         what += f", or value{'s' * (shared > 1)} of {folds.disjoint!r}," if folds.disjoint else ""
         where = f"of one split {'are' if shared > 1 else 'is'} in another as well"
@@ -62,26 +67,31 @@ def _validate_all(split: np.ndarray, utterances: Utterances, corpora: np.ndarray
         here = corpora == corpus
         train, moved = np.flatnonzero(here & (split == "train")), int((here & (split == "valid")).sum())
         wanted = share * (len(train) + moved) - moved  # what another corpus shares validates already
-        if wanted <= 0 or len(np.unique(groups[train])) < 2:
+        if wanted <= 0 or np.ptp(groups[train]) == 0:
             continue
         held = hold_out(utterances, train, wanted / len(train))[1]
         # Wherever else they are: another corpus may have the same recordings.
         split[np.isin(groups, groups[held]) & (split == "train")] = "valid"
 
 
-def _drawn(utterances: Utterances) -> np.ndarray:
-    """A side for each group: by a hash, so that each stays where it is, whatever takes part beside it.
+def _drawn(utterances: Utterances, which: np.ndarray) -> np.ndarray:
+    """A side for some groups: by a hash, so that each stays where it is, whatever takes part beside it.
 
     Of a group of several contents, or labels of `disjoint`, the first by name decides: what joins a group under a name
     that comes before all of it may move it, and what joins two groups makes one of them move. (The smallest of several
     hashes would be small, and its side most often the first.)
+
+    Args:
+        utterances: all of them.
+        which: bool [groups].
     """
-    folds, groups = utterances.folds, utterances.groups
+    folds = utterances.folds
     names = utterances.contents if folds.disjoint is None else utterances.disjoint.astype(str).to_numpy(dtype=object)
-    uniques, which = np.unique(names.astype(str), return_inverse=True)
-    chosen = np.full(groups.max() + 1, len(uniques), np.int64)
-    np.minimum.at(chosen, groups, which)
-    shares = np.array([_share(f"{folds.seed} {uniques[number]}") for number in chosen])
+    rows = np.flatnonzero(which[utterances.groups])
+    numbers, uniques = pd.factorize(names[rows].astype(str).astype(object), sort=True)
+    chosen = np.full(len(which), len(uniques), np.int64)
+    np.minimum.at(chosen, utterances.groups[rows], numbers)
+    shares = np.array([_share(f"{folds.seed} {uniques[number]}") for number in chosen[which]])
     test = 1 / folds.k
     return np.select([shares < test, shares < test + (1 - test) * folds.validation], ["test", "valid"], "train")
 

@@ -78,7 +78,7 @@ def batches(
     Raises:
         TrainingError: balanced batches too small for one utterance of every task.
     """
-    train = torch.from_numpy(rows)
+    train = torch.tensor(rows)
     if kind == "shuffled":
         return Shuffled(train, size, seed)
     return Balanced(train, known[:, rows], size, seed)

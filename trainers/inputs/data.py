@@ -67,7 +67,10 @@ class Dataset:
     def rank(self) -> np.ndarray:
         """The place [utterances] of each among all by their names, in which they are trained on and scored: whatever
         order they come in, the result is the same."""
-        order = np.lexsort([np.asarray(self.contents, dtype=str), np.asarray(self.utterances, dtype=str)])
+        names = [np.asarray(self.utterances, dtype=str)]
+        if len(set(self.utterances)) < len(self.utterances):
+            names.insert(0, np.asarray(self.contents, dtype=str))
+        order = np.lexsort(names)
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
         return rank

@@ -13,7 +13,8 @@ import torch
 from joblib import delayed
 from threadpoolctl import threadpool_limits
 
-from strata.trainers.folds import Fold, cross_validation, hold_out, refuse_untestable
+from strata.trainers.folds import Fold, refuse_untestable
+from strata.trainers.folds.shared import division
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.search.elimination import LayerElimination, Round
@@ -97,13 +98,11 @@ def eliminate(
     """
     refuse_untestable(how.folds, {name: tasks[name] for name in how.tasks})
     targets = [targets_of(name, tasks[name], data.labels, data.corpora) for name in how.tasks]
-    found = cross_validation(data.labels, data.contents, how.folds, corpora=data.corpora, segments=data.segments)
-    folds = [fold.ordered(data.rank) for fold in found]
+    divided = division(data, how.folds)
+    folds = divided.folds
     splits: dict[int | None, Fold] = dict(enumerate(folds))
     if not how.folds.given:  # else the corpus's test data stays unseen, and its one fold is all there is
-        everyone, share = np.arange(len(data)), how.folds.validation
-        kept = hold_out(data.labels, data.contents, how.folds, everyone, share, data.segments)
-        splits[None] = Fold(*kept, np.empty(0, np.int64)).ordered(data.rank)
+        splits[None] = divided.whole
     for target in targets:
         for fold in splits.values():
             parts = [fold.train, fold.valid, *([fold.test] if len(fold.test) else [])]
@@ -243,8 +242,8 @@ def train_alone(
 def _losses_without(model: UnifiedEmbedding, targets: Sequence[Targets], x: torch.Tensor, fold: Fold) -> np.ndarray:
     """[layers]: how much the validation loss rises when a layer is held at its training mean, nothing trained anew."""
     model.eval()
-    labels = [torch.from_numpy(target.scaled(fold.train)[0])[fold.valid] for target in targets]
-    parts_of = torch.from_numpy(fold.valid).split(EVALUATION_BATCH)
+    labels = [torch.from_numpy(target.scaled(fold.train)[0][fold.valid]) for target in targets]
+    parts_of = torch.tensor(fold.valid).split(EVALUATION_BATCH)
 
     def loss(without: int | None = None) -> float:
         parts = [model.outputs(model.hidden(x[rows], without)) for rows in parts_of]

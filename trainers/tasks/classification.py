@@ -18,13 +18,19 @@ class Classification(Kind):
 
     def read(self, labels):
         """See `Kind.read`: int64."""
-        text = labels.map(class_name, na_action="ignore")
-        classes = tuple(sorted(text.dropna().unique()))
+        import pandas as pd
+
+        text = labels.to_numpy(dtype=object)
+        if pd.api.types.infer_dtype(text, skipna=True) != "string":
+            text = labels.map(class_name, na_action="ignore").to_numpy(dtype=object)
+        numbers, names = pd.factorize(text)
+        classes = tuple(sorted(names))
         if not 2 <= len(classes) <= self.most_classes:
             wanted = "exactly two classes" if self.most_classes == 2 else "two classes or more"
             raise ValueError(f"needs {wanted}, found {len(classes)}: {', '.join(classes[:5])}")
-        numbers = text.map({name: number for number, name in enumerate(classes)})
-        return numbers.fillna(self.unlabelled).to_numpy(np.int64, copy=True), classes
+        place = {name: number for number, name in enumerate(classes)}
+        # The last is what −1, a label that is missing, becomes.
+        return np.array([*(place[name] for name in names), self.unlabelled], np.int64)[numbers], classes
 
     def known(self, targets):
         """See `Kind.known`."""

@@ -79,7 +79,7 @@ class _Loop:
         self.balancing = BALANCINGS[balancing](self.weights, seed)
         if self.balancing.needs_start:
             with torch.no_grad():
-                before = self._losses_of_all(torch.from_numpy(train))
+                before = self._losses_of_all(torch.tensor(train))
             self.balancing.start(before, shared_parameters(model))
         self.optimisers = _optimisers(model, self.balancing, how)
         self.batches = batches(how.batches, train, known, how.batch_size, seed)
@@ -104,7 +104,7 @@ class _Loop:
     @torch.inference_mode()
     def loss(self, rows: np.ndarray) -> float:
         """One loss over all of these: parts would weigh a task by where its labelled utterances happen to lie."""
-        return weighted_sum(self._losses_of_all(torch.from_numpy(rows)), self.weights).item()
+        return weighted_sum(self._losses_of_all(torch.tensor(rows)), self.weights).item()
 
     def _losses_of_all(self, rows: Tensor) -> list[Tensor]:
         return self._losses(_outputs(self.model, self.features, rows), rows)
@@ -118,7 +118,7 @@ class _Loop:
 @torch.inference_mode()
 def outputs(model: nn.Module, features: Sequence[Tensor], rows: np.ndarray) -> dict[str, np.ndarray]:
     """Every task's outputs for `rows`: logits [rows, outputs], or float64 values in the label's unit [rows, 1]."""
-    found = _outputs(model, features, torch.from_numpy(rows))
+    found = _outputs(model, features, torch.tensor(rows))
     scales = zip(model.tasks, model.target_mean, model.target_scale, strict=True)
     return {task: in_unit(found[task], mean, scale).numpy() for task, mean, scale in scales}
 

@@ -119,7 +119,7 @@ class Together:
             for rows in zip(*(course.batches(self.how.batch_size) for course in active), strict=True):
                 losses = stack.step(table, self._bags(active, rows), self._labels(active, rows))
                 totals += losses * torch.tensor([len(part) for part in rows])
-            rows = [torch.from_numpy(course.fold.valid) for course in active]
+            rows = [torch.tensor(course.fold.valid) for course in active]
             losses = stack.losses(self._outputs(stack, table, active, rows), self._labels(active, rows))
             for place, course in enumerate(active):
                 course.take(epoch, totals[place].item() / len(course.fold.train), losses[place].item(), stack, place)
@@ -208,7 +208,7 @@ class _Course:
 
     def batches(self, size: int) -> tuple[Tensor, ...]:
         """The utterances of the next epoch's batches."""
-        train = torch.from_numpy(self.fold.train)
+        train = torch.tensor(self.fold.train)
         return train[torch.randperm(len(train), generator=self.generator)].split(size)
 
     def take(self, epoch: int, train_loss: float, valid_loss: float, stack: Stack, place: int) -> None:
