@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
+from strata.trainers.evaluation.backend import Backend, Vectors
 from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
-from strata.trainers.evaluation.verification import Backend, verify
+from strata.trainers.evaluation.verification import verify
 from strata.trainers.inputs.data import Dataset, Targets, targets_of
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.scale import CLIP, is_constant
@@ -142,12 +143,17 @@ def test_verification_stands_clicks_and_constants():
     x = (2 * rng.normal(size=(12, 7))[speakers] + rng.normal(size=(60, 7))).astype(np.float32)
     noisy = np.column_stack([x, 16.6667 + 8e-7 * rng.normal(size=60)]).astype(np.float32)
     flat = np.column_stack([x, np.full(60, 16.6667)]).astype(np.float32)
-    plain, other = Backend.fit(flat, speakers, 5), Backend.fit(noisy, speakers, 5)
+
+    def all_of(x: np.ndarray) -> Vectors:
+        return Vectors(x[:, None], np.arange(60))
+
+    plain, other = Backend.fit(all_of(flat), speakers, 5), Backend.fit(all_of(noisy), speakers, 5)
     noisy[0, 7] = 1e30
     first, second = np.array([0, 0, 5, 9]), np.array([1, 30, 6, 40])
-    np.testing.assert_allclose(other.scores(noisy, first, second), plain.scores(flat, first, second), atol=1e-4)
+    expected = plain.scores(all_of(flat), first, second)
+    np.testing.assert_allclose(other.scores(all_of(noisy), first, second), expected, atol=1e-4)
     noisy[1, 2] = 3e38
-    assert np.isfinite(other.scores(noisy, first, second)).all()
+    assert np.isfinite(other.scores(all_of(noisy), first, second)).all()
     names = [str(i) for i in range(60)]
     data = Dataset(names, names, pd.DataFrame({"speaker": [f"s{i}" for i in speakers]}), {"v": noisy[:, None]})
     how = Verification(views=["v"], verify="speaker", folds=Folds(k=3))

@@ -11,7 +11,7 @@ where torchaudio's compiled half does not load), its fit walks over the speakers
 and leaves the mean where the utterances and not the speakers put it; its scoring makes a square of all pairs. Its
 scores of a model are the same as those here, to which the tests hold them.
 
-Reads arrays; knows no folds and no trials. `evaluation.verification` uses it.
+Reads arrays, or what `evaluation.scatter` has summed of them; knows no folds, no trials. Used by `evaluation.backend`.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import eigh
+
+from strata.trainers.evaluation.scatter import Scatter, scatter
 
 ITERATIONS = 1000
 """At most; from the moments as a start a few are enough, and hundreds where speakers have very few utterances."""
@@ -63,34 +65,39 @@ class TwoCovariance:
 
 
 def fit(x: Float[np.ndarray, "rows dim"], speakers: Int[np.ndarray, " rows"]) -> TwoCovariance:
+    """Fits a model to vectors that lie in memory; see `fit_to`.
+
+    Args:
+        x: vectors.
+        speakers: whose each is, as any whole number.
+    """
+    return fit_to(scatter(lambda: [x], np.unique(speakers, return_inverse=True)[1]))
+
+
+def fit_to(found: Scatter) -> TwoCovariance:
     """Fits a model by expectation–maximisation, from the moments of a one-way analysis of variance.
 
     Goes on until an iteration gains less than `LEAST_GAIN`; a model says if `ITERATIONS` were not enough for that.
 
     Args:
-        x: vectors.
-        speakers: whose each is, as any whole number.
+        found: what is known of the vectors; their classes are the speakers.
 
     Raises:
         ValueError: fewer than two speakers, or none with two utterances.
     """
-    _, numbers, counts = np.unique(speakers, return_inverse=True, return_counts=True)
-    num_speakers, num_rows = len(counts), len(x)
+    counts, means, mean = found.counts, found.means, found.mean
+    num_speakers, num_rows = len(counts), found.num_rows
     if num_speakers < 2 or num_rows == num_speakers:
         raise ValueError(
             f"expected two speakers or more, one of them with two utterances, found {num_speakers} speakers of "
             f"{num_rows} utterances"
         )
     n = counts[:, None].astype(np.float64)
-    means = np.zeros((num_speakers, x.shape[1]))
-    np.add.at(means, numbers, x)
-    means /= n
-    mean = x.mean(axis=0, dtype=np.float64)
-    residuals, offsets = x - means[numbers], means - mean
+    offsets = means - mean
     # A little of the total variance on every axis: with few utterances some have none within a speaker.
-    floor = 1e-6 * (np.square(x - mean).mean() or 1.0) * np.eye(x.shape[1])
-    scatter = residuals.T @ residuals + num_rows * floor
-    within = scatter / (num_rows - num_speakers)
+    floor = 1e-6 * (found.variance or 1.0) * np.eye(len(mean))
+    about_speakers = found.within + num_rows * floor
+    within = about_speakers / (num_rows - num_speakers)
     typical = (num_rows - (n**2).sum() / num_rows) / (num_speakers - 1)
     psi, directions = _diagonalised((n * offsets).T @ offsets / (num_speakers - 1), within)
     between = _restored(np.diag(np.maximum((psi - 1) / typical, 1e-3)), within @ directions)
@@ -99,7 +106,7 @@ def fit(x: Float[np.ndarray, "rows dim"], speakers: Int[np.ndarray, " rows"]) ->
     for _ in range(ITERATIONS):
         psi, directions = _diagonalised(between, within)
         u = (means - mean) @ directions
-        spread = directions.T @ scatter @ directions
+        spread = directions.T @ about_speakers @ directions
         fit_of_means = (np.log1p(n * psi) + n * u**2 / (1 + n * psi)).sum() + np.trace(spread)
         likelihoods.append(float(np.linalg.slogdet(directions)[1] - fit_of_means / (2 * num_rows)))
         if len(likelihoods) > 1 and likelihoods[-1] - likelihoods[-2] < LEAST_GAIN:

@@ -1,8 +1,7 @@
 """Are two utterances of one speaker? PLDA on frozen embeddings, scored by the equal error rate (wavCSE §3, phase 2).
 
-The usual chain behind an embedding: standardise, linear discriminant analysis, length normalisation (Garcia-Romero &
-Espy-Wilson 2011), PLDA. Every fold fits it on its training and validation utterances and scores pairs of its tested
-ones. Whatever label says who is who, a speaker in what follows is a value of that label.
+Every fold fits the usual chain behind an embedding (`evaluation.backend`) on its training and validation utterances and
+scores pairs of its tested ones. Whatever label says who is who, a speaker in what follows is a value of that label.
 
 Reads the arrays and labels of a `Dataset`; what it leaves can be written as an experiment's results are. Knows no
 files: `pipeline.stages.trial_list` reads a list of trials.
@@ -14,17 +13,16 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
-from scipy.linalg import eigh
-from sklearn.covariance import ledoit_wolf
+from jaxtyping import Bool, Int
 
 from strata.trainers import setups
 from strata.trainers.evaluation import plda
+from strata.trainers.evaluation.backend import Backend, Vectors
 from strata.trainers.evaluation.detection import equal_error_rate, min_dcf
-from strata.trainers.folds import Fold, cross_validation, digest, notes_on, record
+from strata.trainers.folds import Fold, digest, record
 from strata.trainers.folds.groups import Utterances
+from strata.trainers.folds.shared import division
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
-from strata.trainers.scale import CLIP, divisor
 from strata.trainers.spec import Folds, Task, Verification
 from strata.trainers.tasks.metrics import summary
 
@@ -62,37 +60,6 @@ class Pairs:
         return Pairs(self.first[which], self.second[which], self.target[which])
 
 
-@dataclass(frozen=True)
-class Backend:
-    """What makes a score of two embeddings, fitted."""
-
-    mean: Float[np.ndarray, " dim"]
-    scale: Float[np.ndarray, " dim"]
-    directions: Float[np.ndarray, "dim discriminants"]
-    model: plda.TwoCovariance
-
-    @classmethod
-    def fit(
-        cls, x: Float[np.ndarray, "rows dim"], speakers: Int[np.ndarray, " rows"], dimensions: int
-    ) -> "Backend | None":
-        """Fits all of its parts on the same utterances; None where those are of one speaker, or of each but one."""
-        num_speakers = len(np.unique(speakers))
-        if num_speakers < 2 or num_speakers == len(speakers):
-            return None
-        mean = x.mean(axis=0, dtype=np.float64)
-        scale = divisor(mean, x.std(axis=0, dtype=np.float64))
-        x = _standardised(x, mean, scale)
-        directions = _discriminants(x, speakers, min(dimensions, num_speakers - 1, x.shape[1]))
-        return cls(mean, scale, directions, plda.fit(_of_unit_length(x @ directions), speakers))
-
-    def scores(
-        self, x: Float[np.ndarray, "rows dim"], first: Int[np.ndarray, " pairs"], second: Int[np.ndarray, " pairs"]
-    ) -> Float[np.ndarray, " pairs"]:
-        """Log-likelihood ratios of pairs of rows."""
-        x = _of_unit_length(_standardised(x, self.mean, self.scale) @ self.directions)
-        return self.model.scores(x, first, second)
-
-
 def verify(
     how: Verification,
     data: Dataset,
@@ -123,12 +90,8 @@ def verify(
     labelled = targets_of(how.verify, Task(kind="classification"), data.labels)
     audio = Utterances(data.labels, data.contents, Folds(), data.segments).groups
     listed = None if trials is None else _listed(trials, audio, data)
-    if listed is None:
-        folds = cross_validation(data.labels, data.contents, how.folds, data.seen, data.corpora, data.segments)
-    else:
-        folds = [_around(listed, how, data)]
-    folds = [fold.ordered(data.rank) for fold in folds]
-    x = data.features[view].reshape(len(data), -1)
+    folds = division(data, how.folds).folds if listed is None else [_around(listed, how, data).ordered(data.rank)]
+    values = data.features[view]
     tested, possible = [], len(trials or ())
     for number, fold in enumerate(folds):
         rng = np.random.default_rng((how.folds.seed, number))
@@ -140,10 +103,10 @@ def verify(
             pairs, count = _all_pairs(fold.test[labelled.values[fold.test] >= 0], labelled.values, most_pairs, rng)
             pairs = pairs[audio[pairs.first] != audio[pairs.second]]
             possible += count
-        backend = Backend.fit(x[known], labelled.values[known], how.dimensions)
+        backend = Backend.fit(Vectors(values, known), labelled.values[known], how.dimensions)
         # Sampled after the pairs, by the same generator.
         table = partial(_table, number, names=data.utterances, most=MOST_ROWS // len(folds), rng=rng)
-        tested.append(_tested(backend, pairs, x, data, table))
+        tested.append(_tested(backend, pairs, values, data, table))
         progress()
     return _outcome(how, data, view, labelled, folds, tested, listed, possible)
 
@@ -162,14 +125,14 @@ class _Tested:
 
 
 def _tested(
-    backend: Backend | None, pairs: Pairs, x: np.ndarray, data: Dataset, table: Callable[..., pd.DataFrame]
+    backend: Backend | None, pairs: Pairs, values: np.ndarray, data: Dataset, table: Callable[..., pd.DataFrame]
 ) -> _Tested | None:
     """One fold; None where there is nothing to score its pairs by, or they are all of one kind."""
     if backend is None or pairs.target.all() or not pairs.target.any():
         return None
     rows = _ordered(np.union1d(pairs.first, pairs.second), data)
     places = (np.searchsorted(data.rank[rows], data.rank[side]) for side in (pairs.first, pairs.second))
-    scores = backend.scores(x[rows], *places)
+    scores = backend.scores(Vectors(values, rows), *places)
     rates = {"eer": equal_error_rate(pairs.target, scores), "min_dcf": min_dcf(pairs.target, scores)}
     num_targets = int(pairs.target.sum())
     return _Tested(rates, rows, len(pairs), num_targets, backend.model.converged, table(pairs, scores))
@@ -218,39 +181,8 @@ def _outcome(
     table = pd.concat([fold.table for fold in found], ignore_index=True)
     notes = _notes(label, metrics, listed is not None, len(table), sum(not fold.converged for fold in found))
     if listed is None:
-        notes += notes_on(folds, data.labels, data.contents, how.folds, data.segments)
+        notes += division(data, how.folds).notes
     return VerificationScores(metrics, table, notes)
-
-
-def _standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """As `inputs.standardise` does it: nothing of what was constant, and within ± `CLIP`."""
-    return np.clip((x - mean) / scale, -CLIP, CLIP)
-
-
-def _discriminants(x: np.ndarray, speakers: np.ndarray, number: int) -> np.ndarray:
-    """The directions [dim, number] along which speakers lie apart the most, for how far one speaker's utterances do.
-
-    Linear discriminant analysis with Ledoit and Wolf's shrinkage of the covariance within speakers, all speakers taken
-    together: embeddings have thousands of numbers, and plain LDA finds directions along which the training utterances
-    of a speaker coincide and those of nobody else. (scikit-learn's shrinks the covariance of each speaker by itself,
-    which of a few utterances says little.)
-    """
-    _, numbers, counts = np.unique(speakers, return_inverse=True, return_counts=True)
-    means = np.zeros((len(counts), x.shape[1]))
-    np.add.at(means, numbers, x)
-    means /= counts[:, None]
-    within, _ = ledoit_wolf(x - means[numbers], assume_centered=True)
-    between = (counts[:, None] * means).T @ means / len(x)
-    last = x.shape[1] - 1
-    _, directions = eigh(between, within + 1e-6 * np.eye(last + 1), subset_by_index=(last + 1 - number, last))
-    return directions
-
-
-def _of_unit_length(x: np.ndarray) -> np.ndarray:
-    """Every row divided by its length; along a single direction that would leave nothing but a sign."""
-    if x.shape[1] == 1:
-        return x
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def _listed(trials: Sequence[tuple[int, int, bool]], audio: np.ndarray, data: Dataset) -> Pairs:
