@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import pandas as pd
 
 from strata.pipeline.errors import Errors
@@ -20,6 +19,7 @@ from strata.pipeline.progress import bar, say
 from strata.pipeline.results.experiments import CURVES, FILE, PREDICTIONS, write_metrics
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.provenance import provenance_of
+from strata.pipeline.stages.workers import workers_for
 from strata.pipeline.study import segments
 from strata.pipeline.study.embeddings import SEEN
 from strata.pipeline.study.folder import Study
@@ -129,9 +129,7 @@ def train(study: Study, sources: Sources, cells: Sequence[Cell], errors: Errors)
     title = cells[0].title if len(cells) == 1 else f"{len(cells)} experiments"
     with bar(total, "models", title) as progress:
         plans = [lambda cell=cell: plan(cell) for cell in cells]
-        # Each worker imports PyTorch, which takes as long as some models: no more of them than there are models.
-        workers = min(study.params.train.workers or joblib.cpu_count(), total)
-        outcomes = trainer.run_all(plans, progress.update, workers)
+        outcomes = trainer.run_all(plans, progress.update, workers_for(study, total))
         for cell, outcome in zip(cells, outcomes, strict=True):
             with errors.of(f"experiment {cell.title}"):
                 if isinstance(outcome, Exception):

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import joblib
-
 from strata.extractors.view import parse
 from strata.pipeline.errors import for_each
 from strata.pipeline.progress import bar, say
@@ -29,6 +27,7 @@ from strata.pipeline.results.eliminations import (
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
+from strata.pipeline.stages.workers import workers_for
 from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
@@ -90,8 +89,7 @@ def _eliminate(study: Study, name: str) -> None:
                 journal.note({"key": vars(key), "found": vars(found)})
                 progress.update()
 
-            workers = study.params.train.workers or joblib.cpu_count()
-            outcome = rounds.eliminate(section, tasks, data, layers, done, note, workers)
+            outcome = rounds.eliminate(section, tasks, data, layers, done, note, workers_for(study))
         seconds = time.monotonic() - started
         found = _found(outcome)
         write_elimination(

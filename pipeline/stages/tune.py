@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import joblib
-
 from strata.pipeline.errors import for_each
 from strata.pipeline.progress import bar, say
 from strata.pipeline.results.searches import FILE, SearchResult, TrialResult, write_search
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
 from strata.pipeline.stages.provenance import provenance_of
+from strata.pipeline.stages.workers import workers_for
 from strata.pipeline.study import options, yaml12
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.layers import layer_names
@@ -131,9 +130,8 @@ def _searched(
                 best = trial.value
                 say(f"{name}: trial {trial.number}: {best:.4f} with {_described(trial.params)}")
 
-        workers = study.params.train.workers or joblib.cpu_count()
         try:
-            return tuning.search(space, tasks, dataset, done, note, workers)
+            return tuning.search(space, tasks, dataset, done, note, workers_for(study))
         except tuning.NothingFound:  # nothing to go on from: another run shall try, not repeat this line
             journal.path.unlink()
             raise

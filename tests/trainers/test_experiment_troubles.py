@@ -8,13 +8,12 @@ from collections import OrderedDict
 import numpy as np
 import pandas as pd
 import pytest
-from joblib import delayed
 
 from strata.trainers.evaluation.experiment import plan, run, run_all
 from strata.trainers.inputs.data import TrainingError
 from strata.trainers.spec import Folds, Task
 from strata.trainers.training import jobs
-from strata.trainers.training.jobs import side_by_side
+from strata.trainers.training.workers import Processes
 from tests.trainers.experiments import experiment
 
 
@@ -53,7 +52,7 @@ def test_one_experiment_that_cannot_be_trained_leaves_the_others(data, tasks):
     bad = good.model_copy(update={"folds": Folds(k=2, disjoint="speaker")})
     wild = good.model_copy(update={"learning_rate": 1e30, "epochs": 2})
     plans = [lambda how=how: plan(how, tasks, data) for how in (bad, good, wild, bad, good, bad)]
-    found = list(run_all(plans, workers=2))
+    found = list(run_all(plans, workers=Processes(2, worth_s=0.0)))
     assert [type(each).__name__ for each in found] == [
         *("TrainingError", "Evaluation", "TrainingError", "TrainingError", "Evaluation", "TrainingError")
     ]
@@ -87,14 +86,14 @@ def test_a_worker_that_is_ended_is_one_line(data, tasks):
     """Whoever runs out of memory is told so, and what to do; the experiments before and after it are trained."""
     good, made = (plan(experiment(epochs=1, folds=Folds(k=2), final=False), tasks, data) for _ in range(2))
     object.__setattr__(made.jobs[1], "seed", _Deadly())
-    before, killed, after = run_all([lambda: good, lambda: made, lambda: good], workers=2)
+    before, killed, after = run_all([lambda: good, lambda: made, lambda: good], workers=Processes(2, worth_s=0.0))
     assert isinstance(killed, TrainingError)
     assert re.search(r"worker process was ended from outside.* lower train\.workers", str(killed))
     pd.testing.assert_frame_equal(before.predictions, after.predictions)
 
 
 class _Unsendable:
-    """Cannot be handed to another process, as arrays where /dev/shm is full."""
+    """Cannot be handed to another process."""
 
     def __reduce__(self):
         raise OSError(28, "No space left on device")
@@ -102,33 +101,13 @@ class _Unsendable:
 
 @pytest.mark.slow
 def test_what_cannot_be_handed_over_costs_its_own_experiment(data, tasks):
-    """The PicklingError of a full /dev/shm: told as what it is, in the place of the outcome; the others are trained."""
+    """Told as what it is, in the place of the outcome; the others are trained."""
     good, made = (plan(experiment(epochs=1, folds=Folds(k=2), final=False), tasks, data) for _ in range(2))
     object.__setattr__(made.jobs[0], "seed", _Unsendable())
-    before, refused, after = run_all([lambda: good, lambda: made, lambda: good], workers=2)
+    before, refused, after = run_all([lambda: good, lambda: made, lambda: good], workers=Processes(2, worth_s=0.0))
     assert isinstance(refused, TrainingError)
     assert "PicklingError" in str(refused)
     pd.testing.assert_frame_equal(before.predictions, after.predictions)
-
-
-def test_a_full_share_is_done_without(data, tasks, monkeypatch):
-    """Arrays that cannot be shared with the workers are copied to them, and the scores are the same."""
-    import joblib._memmapping_reducer as sharing
-
-    wide = dataclasses.replace(data, features={"a": np.repeat(data.features["a"], 80, axis=2)})  # else not shared
-    assert wide.features["a"].nbytes > 1e6
-    how = experiment(tasks=["speaker"], encoder="linear", epochs=1, folds=Folds(k=2), final=False)
-    (alone,) = run_all([lambda: plan(how, tasks, wide)])
-    full = []
-
-    def dump(*arguments, **options):
-        full.append(1)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(sharing, "dump", dump)
-    (found,) = run_all([lambda: plan(how, tasks, wide)], workers=2)
-    assert full
-    pd.testing.assert_frame_equal(found.predictions, alone.predictions)
 
 
 @pytest.mark.parametrize("error", [KeyError("emotion"), ZeroDivisionError("x"), RuntimeError("y"), MemoryError()])
@@ -163,20 +142,6 @@ def test_a_prediction_that_is_not_finite_costs_its_own_experiment(data, tasks, m
     (found,) = run_all([lambda: made])
     assert "task age: the outputs for 3 of " in str(found)
     assert "are not finite" in str(found)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_calls_that_cannot_be_made_do_not_pass_for_the_end_of_them(workers):
-    """What comes of those before is given, then the error: nobody takes half of the models for all."""
-
-    def calls():
-        yield delayed(abs)(-1)
-        raise KeyError("the second")
-
-    given = side_by_side(calls(), workers)
-    assert next(given) == 1
-    with pytest.raises(KeyError, match="the second"):
-        next(given)
 
 
 def test_an_empty_part_is_one_line(data, tasks, monkeypatch):

@@ -12,6 +12,7 @@ from strata.trainers.inputs.data import TrainingError
 from strata.trainers.search.rounds import eliminate, num_rounds
 from strata.trainers.spec import Elimination, Folds, Task
 from strata.trainers.training.together import Together
+from strata.trainers.training.workers import Processes
 from tests.sampling import sweep
 
 LAYERS = tuple("01234")
@@ -147,8 +148,8 @@ def test_a_worker_that_is_ended_from_outside_is_one_line(pooling, data, tasks, m
     monkeypatch.setattr("strata.trainers.search.rounds.train_alone", _dies)
     two = dataclasses.replace(data, features={"v": planted(data, 1)[:, :2]})
     with pytest.raises(TrainingError, match="a worker process was ended from outside"):
-        eliminate(how, tasks, two, LAYERS[:2], workers=2)
+        eliminate(how, tasks, two, LAYERS[:2], workers=Processes(2, worth_s=0.0))
 
 
-def _dies(*arguments):
+def _dies(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -38,7 +38,7 @@ def test_runs_trained_together_are_those_trained_alone(data, tasks, values, batc
     found = Together(how, targets, values, folds).train(runs)
     lengths = set()
     for run, together in zip(runs, found, strict=True):
-        alone = train_alone(how, "weighted", targets, values, folds[run.fold], run)
+        alone = train_alone(how, "weighted", targets, values, (folds[run.fold], run))
         np.testing.assert_allclose(together.curve, alone.curve, rtol=2e-4)
         np.testing.assert_allclose(together.weights, alone.weights, rtol=1e-3)
         for task in tasks:

@@ -134,7 +134,7 @@ def test_the_tested_are_asked_once(data, tasks, monkeypatch):
     asked = []
     monkeypatch.setattr(tuning, "train", lambda job, watch: asked.append(job) or jobs.train(job, watch))
     monkeypatch.setattr(
-        tuning, "train_all", lambda given, workers: [asked.append(job) or jobs.train(job) for job in given]
+        tuning, "train_all", lambda given, workers: enumerate(asked.append(job) or jobs.train(job) for job in given)
     )
     here = space(how={"trials": 4})
     found = search(here, tasks, lambda e: data)

@@ -4,7 +4,6 @@ One experiment or the hundreds of cells of a grid: `plan` says which models one 
 all of them side by side, and `run_all` puts each experiment's answers together as soon as they are there.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.tasks.metrics import summary
 from strata.trainers.training.jobs import Job, Trained, told, train_all
+from strata.trainers.training.workers import Workers, workers_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def run(
     tasks: Mapping[str, Task],
     data: Dataset,
     progress: Callable[[], None] = lambda: None,
-    workers: int = 1,
+    workers: int | Workers = 1,
 ) -> Evaluation:
     """Trains and scores every fold, then one model on everything; see `run_all`.
 
@@ -81,7 +81,7 @@ def run(
 
 
 def run_all(
-    plans: Iterable[Callable[[], Plan]], progress: Callable[[], None] = lambda: None, workers: int = 1
+    plans: Iterable[Callable[[], Plan]], progress: Callable[[], None] = lambda: None, workers: int | Workers = 1
 ) -> Iterator[Evaluation | Exception]:
     """Trains many experiments, their models side by side; gives each outcome as soon as its last model is there.
 
@@ -90,36 +90,34 @@ def run_all(
     trained.
 
     Args:
-        plans: each makes one plan, called when there soon is a worker for it.
+        plans: each makes one plan, called when there soon is somebody to train its models.
         progress: called after each trained model.
-        workers: processes that train models side by side.
+        workers: who trains them; or how many processes, which are started when that has begun to pay.
 
     Returns:
         In the order of the plans what came of each: the error of one that could not be trained.
     """
-    begun: deque[Plan | Exception] = deque()
+    begun: dict[int, _Begun | Exception] = {}
+    places: list[tuple[int, int]] = []
+    given = 0
 
     def jobs() -> Iterator[Job]:
-        for make in plans:
-            try:
-                begun.append(make())
-            except MemoryError:
-                begun.append(TrainingError("its features do not fit into memory; take fewer layers or utterances"))
-            except Exception as error:
-                begun.append(error if isinstance(error, ValueError | OSError) else told(error))
-            else:
-                yield from begun[-1].jobs
+        for number, make in enumerate(plans):
+            begun[number] = _begun(make)
+            for place, job in enumerate(getattr(begun[number], "jobs", ())):
+                places.append((number, place))
+                yield job
 
-    found: list[Trained] = []
-    for trained in train_all(jobs(), workers):
-        while isinstance(begun[0], Exception):
-            yield begun.popleft()
-        found.append(trained)
-        progress()
-        if len(found) == len(begun[0].jobs):
-            yield _outcome_or_error(begun.popleft(), found)
-            found = []
-    yield from begun
+    with workers_of(workers) as workers:
+        for at, trained in train_all(jobs(), workers):
+            number, place = places[at]
+            begun[number].found[place] = trained
+            progress()
+            while given in begun and (outcome := _outcome_or_nothing(begun[given])):
+                del begun[given]  # and with it what its models answered
+                given += 1
+                yield outcome
+    yield from map(_outcome_or_nothing, begun.values())
 
 
 def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Plan:
@@ -182,9 +180,37 @@ def num_models(experiment: Experiment) -> int:
     return (folds * len(experiment.seeds) + experiment.final) * (1 if experiment.joint else len(experiment.tasks))
 
 
-def _outcome_or_error(plan: Plan, trained: Sequence[Trained]) -> Evaluation | Exception:
+@dataclass(frozen=True)
+class _Begun:
+    """A plan whose models are being trained."""
+
+    plan: Plan
+    found: dict[int, Trained]
+    """By the numbers of its jobs."""
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        return self.plan.jobs
+
+
+def _begun(make: Callable[[], Plan]) -> _Begun | Exception:
+    """A plan; what goes wrong with it is an outcome of its own."""
     try:
-        return _outcome(plan, trained)
+        return _Begun(make(), {})
+    except MemoryError:
+        return TrainingError("its features do not fit into memory; take fewer layers or utterances")
+    except Exception as error:
+        return error if isinstance(error, ValueError | OSError) else told(error)
+
+
+def _outcome_or_nothing(begun: _Begun | Exception) -> Evaluation | Exception | None:
+    """What has come of a plan; None while models are missing."""
+    if isinstance(begun, Exception):
+        return begun
+    if len(begun.found) < len(begun.jobs):
+        return None
+    try:
+        return _outcome(begun.plan, [begun.found[place] for place in range(len(begun.jobs))])
     except Exception as error:
         return told(error)
 

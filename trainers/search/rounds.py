@@ -7,10 +7,10 @@ with given seeds, so that a round that was written down stands for its training:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
-from joblib import delayed
 from threadpoolctl import threadpool_limits
 
 from strata.trainers.folds import Fold, refuse_untestable
@@ -21,8 +21,9 @@ from strata.trainers.search.elimination import LayerElimination, Round
 from strata.trainers.spec import Elimination, Pooling, Task
 from strata.trainers.tasks.losses import task_loss
 from strata.trainers.training.fit import EVALUATION_BATCH, fit, outputs
-from strata.trainers.training.jobs import refuse_not_finite, side_by_side
+from strata.trainers.training.jobs import refuse_not_finite
 from strata.trainers.training.together import Ran, Run, Together
+from strata.trainers.training.workers import Workers, in_order, workers_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def eliminate(
     layer_names: Sequence[str],
     done: Mapping[Key, Round] | None = None,
     note: Callable[[Key, Round], None] = lambda key, found: None,
-    workers: int = 1,
+    workers: int | Workers = 1,
 ) -> Eliminations:
     """Runs the elimination on one view.
 
@@ -90,7 +91,7 @@ def eliminate(
         layer_names: names of those layers.
         done: rounds that an earlier call with the same arguments has noted.
         note: called with every round as soon as its models are trained.
-        workers: processes that train models side by side, where they cannot be trained together.
+        workers: who trains models side by side, where they cannot be trained together; or how many processes.
 
     Raises:
         TrainingError: labels or folds that cannot work; a training that diverged; a worker process that was ended from
@@ -112,8 +113,9 @@ def eliminate(
                     "or drop the task"
                 )
     values = np.ascontiguousarray(data.features[how.view])
-    rounds = _Rounds(how, targets, values, splits, list(layer_names), done or {}, note, workers)
-    found = {pooling: rounds.run(pooling) for pooling in how.poolings}
+    with workers_of(workers, len(splits) * len(how.seeds)) as workers:
+        rounds = _Rounds(how, targets, values, splits, list(layer_names), done or {}, note, workers)
+        found = {pooling: rounds.run(pooling) for pooling in how.poolings}
     whole = None if None in splits else 0
     return Eliminations(
         folds,
@@ -139,7 +141,7 @@ class _Rounds:
     layer_names: Sequence[str]
     done: Mapping[Key, Round]
     note: Callable[[Key, Round], None]
-    workers: int
+    workers: Workers
     together: Together = field(init=False)
 
     def __post_init__(self):
@@ -183,8 +185,8 @@ class _Rounds:
         if how.trains_together(pooling):
             return self.together.train(runs)
         folds = list(self.splits.values())
-        calls = (delayed(train_alone)(how, pooling, self.targets, self.values, folds[run.fold], run) for run in runs)
-        found = list(side_by_side(calls, min(self.workers, len(runs))))
+        alone = partial(train_alone, how, pooling, self.targets, self.values)
+        found = in_order(alone, [(folds[run.fold], run) for run in runs], self.workers)
         if errors := [each for each in found if isinstance(each, Exception)]:
             raise errors[0]
         return found
@@ -215,9 +217,15 @@ def _summary(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], di
 
 
 def train_alone(
-    how: Elimination, pooling: Pooling, targets: Sequence[Targets], values: np.ndarray, fold: Fold, run: Run
+    how: Elimination,
+    pooling: Pooling,
+    targets: Sequence[Targets],
+    values: np.ndarray,
+    which: tuple[Fold, Run],
+    watch: Callable[[int, float], None] = lambda epoch, valid_loss: None,
 ) -> Ran:
     """Trains one run by the loop of all heads: what `training.together` does for many, for any pooling."""
+    fold, run = which
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -227,7 +235,7 @@ def train_alone(
             model = UnifiedEmbedding(len(run.layers), values.shape[2], how, sizes, pooling, run.layers)
             model.prepare([values], fold.train)
             x = torch.from_numpy(values if values.flags.writeable else values.copy())
-            curve = fit(model, [x], targets, fold.train, fold.valid, how, run.seed)
+            curve = fit(model, [x], targets, fold.train, fold.valid, how, run.seed, watch)
             given = outputs(model, [x], np.concatenate([fold.valid, fold.test]))
             if how.importance_of(pooling) == "weights":
                 weights = model.pooling.weights.detach().numpy()

@@ -35,6 +35,7 @@ from strata.trainers.inputs.data import Dataset, Targets, TrainingError
 from strata.trainers.search.space import Space
 from strata.trainers.spec import Experiment, Range, Task
 from strata.trainers.training.jobs import Job, Stopped, Trained, train, train_all
+from strata.trainers.training.workers import Workers, workers_of
 
 STARTUP = 5
 """Trials that must be complete before one is pruned."""
@@ -91,7 +92,7 @@ def search(
     dataset: Callable[[Experiment], Dataset],
     done: Sequence[Trial] = (),
     note: Callable[[Trial], None] = lambda trial: None,
-    workers: int = 1,
+    workers: int | Workers = 1,
 ) -> SearchOutcome:
     """Runs the trials that are still to come, and the test of the best.
 
@@ -104,7 +105,7 @@ def search(
         dataset: features of the views and layers that an experiment names, for the same utterances whatever it is.
         done: the first trials of an earlier call with the same arguments, in their order.
         note: called with every further trial as soon as it is over.
-        workers: processes that train the models of several seeds side by side.
+        workers: who trains the models of several seeds side by side; or how many processes.
 
     Raises:
         TrainingError: labels or folds that cannot work.
@@ -118,7 +119,12 @@ def search(
                 f"task {target.name}: a part of the first fold has no labelled utterance; label more, lower folds.k, "
                 "or drop the task"
             )
-    run = _Search(space, planned.targets, fold, dataset, workers)
+    with workers_of(workers, len(space.base.seeds) * len(planned.targets)) as workers:
+        return _searched(_Search(space, planned.targets, fold, dataset, workers), done, note)
+
+
+def _searched(run: "_Search", done: Sequence[Trial], note: Callable[[Trial], None]) -> SearchOutcome:
+    space = run.space
     for trial in done[: space.num_trials]:
         run.tell(trial)
     while len(run.trials) < space.num_trials:
@@ -128,7 +134,7 @@ def search(
         raise NothingFound(f"all {len(run.trials)} trials failed, the first of them thus: {run.trials[0].reason}")
     best = max(complete, key=lambda trial: trial.value)
     started, chosen = time.monotonic(), space.experiment(best.params)
-    test, _ = run.scores(chosen, dataset(chosen), fold.test)
+    test, _ = run.scores(chosen, run.dataset(chosen), run.fold.test)
     return SearchOutcome(
         trials=run.trials,
         best=best,
@@ -156,7 +162,7 @@ class _Search:
     targets: Sequence[Targets]
     fold: Fold
     dataset: Callable[[Experiment], Dataset]
-    workers: int
+    workers: Workers
     trials: list[Trial] = field(default_factory=list)
 
     @cached_property
@@ -272,7 +278,7 @@ class _Search:
         ]
         # The one that is watched comes before all others, which are not trained where it shows that they need not be.
         first = [train(jobs[0], watch)] if watch else []
-        trained = first if first and first[0].error else [*first, *self._side_by_side(jobs[len(first) :])]
+        trained = first if first and first[0].error else [*first, *self._trained(jobs[len(first) :])]
         found: dict[str, list[float]] = {target.name: [] for target in self.targets}
         for job, each in zip(jobs, trained, strict=False):
             if each.error:
@@ -283,8 +289,9 @@ class _Search:
         epochs = max(len(each.curve) for each in trained)
         return {name: float(np.mean(values)) for name, values in found.items()}, epochs
 
-    def _side_by_side(self, jobs: Sequence[Job]) -> list[Trained]:
-        return list(train_all(jobs, min(self.workers, len(jobs)))) if jobs else []
+    def _trained(self, jobs: Sequence[Job]) -> list[Trained]:
+        found = dict(train_all(jobs, self.workers))
+        return [found[number] for number in range(len(jobs))]
 
     def _numbers(self, params: Mapping[str, object]) -> dict[str, object]:
         """The values as Optuna knows them: see `axes`."""
