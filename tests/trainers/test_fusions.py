@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from strata.trainers.modules.fusions import ot
 from strata.trainers.modules.fusions.contract import Encoding
 from strata.trainers.modules.fusions.ot import OptimalTransport
 from strata.trainers.modules.fusions.section import Fusion
@@ -72,3 +73,19 @@ def test_outside_of_training_fixed_utterances_take_the_batchs_place(points):
     for i in range(B):
         joined = batch(*(torch.cat([o, x[i : i + 1]]) for o, x in zip(others, points, strict=True)))
         torch.testing.assert_close(together[i], joined[-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("planned", "at_a_time"), [(1, 1), (2 * 5**2, 2), (10**6, B)])
+def test_plans_among_a_batch_are_made_in_bounded_memory(points, monkeypatch, planned, at_a_time):
+    """Every utterance has a plan of batch × batch: so many at a time as fit, one at least; the vectors are the same."""
+    fusion = transport(support="batch").eval()
+    others = torch.randn(4, N, C), torch.randn(4, M, C)
+    expected = fusion(*points, support=others)
+    sizes = []
+    monkeypatch.setattr(ot, "PLANNED", planned)
+    monkeypatch.setattr(
+        ot, "transport_plan", lambda costs, *how: sizes.append(len(costs)) or transport_plan(costs, *how)
+    )
+    torch.testing.assert_close(fusion(*points, support=others), expected)
+    assert max(sizes) == at_a_time
+    assert sum(sizes) == B

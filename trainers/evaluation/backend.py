@@ -18,7 +18,7 @@ from strata.trainers.evaluation import plda
 from strata.trainers.evaluation.scatter import Scatter, scatter
 from strata.trainers.scale import CLIP, divisor
 
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 22
 """Of embeddings in float64 that are worked on at a time: bounds the memory."""
 
 

@@ -15,6 +15,10 @@ from strata.trainers.modules.fusions import pot
 from strata.trainers.modules.fusions.contract import ViewFusion
 from strata.trainers.modules.transport import cost, transport_plan
 
+PLANNED = 1 << 24
+"""Entries of plans that are made at a time where every utterance has its own among a batch of others: 64 MB, and a few
+times as much beside them; of batches of 4,096 or more one plan."""
+
 
 class OptimalTransport(ViewFusion):
     """Two gated views, each beside what the other carries to it, flattened into one vector."""
@@ -55,15 +59,23 @@ class OptimalTransport(ViewFusion):
                 self._carry(p, x.flatten(1).unsqueeze(0)).squeeze(0) for p, x in ((plan, x2), (plan.mT, x1))
             )
         else:
-            others1, others2 = map(nn.functional.silu, support)
-            plan = self._plan(_among(x1.mean(1), others1.mean(1)), _among(x2.mean(1), others2.mean(1)))
-            # The utterance itself is the last row and column of its plan.
-            to_x1 = self._receive(plan[:, -1], x2.flatten(1), others2.flatten(1))
-            to_x2 = self._receive(plan[:, :, -1], x1.flatten(1), others1.flatten(1))
+            to_x1, to_x2 = self._among_others(x1, x2, *map(nn.functional.silu, support))
         sides = [x1, x2]
         sides += [to_x1] if self._carries("x2->x1") else []
         sides += [to_x2] if self._carries("x1->x2") else []
         return torch.cat([side.flatten(1) for side in sides], dim=1)
+
+    def _among_others(self, x1: Tensor, x2: Tensor, others1: Tensor, others2: Tensor) -> tuple[Tensor, Tensor]:
+        """What each utterance's views receive in a plan of its own, some utterances at a time."""
+        received = []
+        for one, two in zip(*(x.split(max(1, PLANNED // (len(others1) + 1) ** 2)) for x in (x1, x2)), strict=True):
+            plan = self._plan(_among(one.mean(1), others1.mean(1)), _among(two.mean(1), others2.mean(1)))
+            # The utterance itself is the last row and column of its plan.
+            to_one = self._receive(plan[:, -1], two.flatten(1), others2.flatten(1))
+            to_two = self._receive(plan[:, :, -1], one.flatten(1), others1.flatten(1))
+            received.append((to_one, to_two))
+        to_x1, to_x2 = (torch.cat(side) for side in zip(*received, strict=True))
+        return to_x1, to_x2
 
     def _carries(self, direction: str) -> bool:
         return self.how.direction in ("both", direction)
