@@ -1,14 +1,15 @@
 """Cells: experiments with their data, trained side by side, each one's results written as soon as they are there.
 
 What `strata train` and `strata downstream` have in common; no stage of its own. A cell is written when its last model
-is there: a run that is killed loses the models that it was busy with, those of one cell or, on many cores, of a few.
+is there; until then what its finished models answered lies beside them, so that a run that is killed loses the models
+that were in training.
 """
 
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,6 +34,8 @@ from strata.trainers.spec import Experiment, Task
 TABLES = (PREDICTIONS, CURVES)
 MODEL = ("model/config.json", "model/model.safetensors", SEEN)
 """What stands beside metrics.json."""
+KEPT = "trained.tmp"
+"""Folder of what the finished models of a cell answered, until it is written; DVC leaves it alone."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,14 @@ def locked(what: str, files: Mapping[str, Path]) -> Iterator[tuple[list[str], Er
 def train(study: Study, sources: Sources, cells: Sequence[Cell], errors: Errors) -> None:
     """Trains cells side by side and writes each one's results as soon as they are there."""
     from strata.trainers.evaluation import experiment as trainer  # torch, only now that there is something to train
+    from strata.trainers.evaluation.kept import Kept
 
     def plan(cell: Cell):
         data = sources.dataset(cell.table, cell.views, cell.layers)
         if not cell.grid:
             say(f"{cell.title} ({cell.experiment.setup}): {shape_note(data)}")
-        return trainer.plan(cell.experiment, cell.tasks, data)
+        planned = trainer.plan(cell.experiment, cell.tasks, data)
+        return replace(planned, kept=Kept(cell.folder(study) / KEPT, cell.identity))
 
     started, done = time.monotonic(), 0
     total = sum(trainer.num_models(cell.experiment) for cell in cells)
@@ -158,6 +163,7 @@ def _write(study: Study, cell: Cell, outcome) -> None:
         heard = cell.table[cell.table["content"].isin(outcome.seen)].drop_duplicates("content")
         heard = pd.concat([heard["content"], segments.spans(heard)], axis=1)
         write_table(folder / SEEN, heard.sort_values("content", ignore_index=True))
+    shutil.rmtree(folder / KEPT, ignore_errors=True)
     write_metrics(
         folder,
         cell.title,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from strata.trainers.evaluation.kept import Kept
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.folds import Fold, digest, refuse_untestable
 from strata.trainers.folds.shared import Division, division
@@ -50,6 +51,8 @@ class Plan:
     targets: Sequence[Targets]
     division: Division
     jobs: Sequence[Job]
+    kept: Kept | None = None
+    """Where to find what its models have answered in a run that was ended, and to keep what they answer in this one."""
 
     @property
     def folds(self) -> Sequence[Fold]:
@@ -104,14 +107,16 @@ def run_all(
     def jobs() -> Iterator[Job]:
         for number, make in enumerate(plans):
             begun[number] = _begun(make)
-            for place, job in enumerate(getattr(begun[number], "jobs", ())):
+            for _ in getattr(begun[number], "found", ()):  # what a run that was ended has left
+                progress()
+            for place, job in _missing(begun[number]):
                 places.append((number, place))
                 yield job
 
     with workers_of(workers) as workers:
         for at, trained in train_all(jobs(), workers):
             number, place = places[at]
-            begun[number].found[place] = trained
+            begun[number].take(place, trained)
             progress()
             while given in begun and (outcome := _outcome_or_nothing(begun[given])):
                 del begun[given]  # and with it what its models answered
@@ -188,15 +193,31 @@ class _Begun:
     found: dict[int, Trained]
     """By the numbers of its jobs."""
 
+    @classmethod
+    def of(cls, plan: Plan) -> "_Begun":
+        return cls(plan, plan.kept.read(plan.jobs) if plan.kept else {})
+
     @property
     def jobs(self) -> Sequence[Job]:
         return self.plan.jobs
+
+    def take(self, place: int, trained: Trained) -> None:
+        self.found[place] = trained
+        if self.plan.kept:
+            self.plan.kept.note(place, trained)
+
+
+def _missing(begun: _Begun | Exception) -> list[tuple[int, Job]]:
+    """The jobs that are to be done, with their numbers."""
+    if isinstance(begun, Exception):
+        return []
+    return [(place, job) for place, job in enumerate(begun.jobs) if place not in begun.found]
 
 
 def _begun(make: Callable[[], Plan]) -> _Begun | Exception:
     """A plan; what goes wrong with it is an outcome of its own."""
     try:
-        return _Begun(make(), {})
+        return _Begun.of(make())
     except MemoryError:
         return TrainingError("its features do not fit into memory; take fewer layers or utterances")
     except Exception as error:

@@ -123,6 +123,41 @@ def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
     assert "pairs: 6 cells up to date" in grid.succeeds("train")
 
 
+def test_a_killed_run_loses_the_models_that_were_in_training(grid, monkeypatch):
+    """SIGKILL in the middle of a cell: its finished models are not trained again, and its results are the same."""
+    from strata.trainers.training import jobs
+
+    how = {"views": ["a"], "tasks": ["speaker", "pitch"], "folds": {"k": 3}, "seeds": [0, 1], "epochs": 60}
+    grid.params["experiments"] = {"whole": how, "ended": how}
+    grid.params["train"] = {"workers": 1}
+    grid.write_params()
+    grid.succeeds("train", "whole")
+    results = grid.folder / "results"
+    kept, written = results / "ended" / "trained.tmp", results / "ended" / "metrics.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "strata.pipeline.cli", "train", "ended"],
+        cwd=grid.folder,
+        env=grid.environment,
+        stderr=subprocess.DEVNULL,
+    )
+    while len(list(kept.glob("*.safetensors"))) < 2 and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    done = len(list(kept.glob("*.safetensors")))
+    assert 2 <= done < 7
+    assert not written.exists()
+    trained, real = [], jobs.train
+    monkeypatch.setattr(jobs, "train", lambda job, watch: trained.append(job) or real(job, watch))
+    grid.succeeds("train", "ended")
+    assert len(trained) == 7 - done
+    whole, ended = grid.metrics("whole"), grid.metrics("ended")
+    assert whole["tasks"] == ended["tasks"]
+    for file in ("predictions.parquet", "curves.parquet", "model/model.safetensors"):
+        assert (results / "whole" / file).read_bytes() == (results / "ended" / file).read_bytes()
+    assert not kept.exists()
+
+
 def test_a_cell_that_cannot_be_trained_leaves_the_others_done(grid):
     """One line tells of all cells with the same trouble at once."""
     grid.params["views"]["d"] = {"family": "mfcc"}
