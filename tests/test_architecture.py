@@ -25,7 +25,7 @@ BACKENDS = {
     "transformers": {"extractors/transformers/checkpoints.py"},
     "zarr": {"store/zarr_arrays.py"},  # hands a store over; else it is written by hand, and held to Zarr by tests
     "obstore": {"store/objects.py"},
-    "distributed": {"pipeline/extraction/cluster.py"},
+    "distributed": {"pipeline/extraction/cluster.py", "pipeline/scheduler.py", "pipeline/stages/cluster.py"},
     "opensmile": {"extractors/opensmile.py"},
     "h5py": {"store/hdf5.py"},
     "ot": {"trainers/modules/fusions/pot.py"},  # POT: imports TensorFlow unless told not to
@@ -37,6 +37,7 @@ PIPELINE = (
     ("extraction", "results"),
     ("study",),
     ("corpora", "show"),
+    ("scheduler",),
     ("errors", "files", "progress"),
 )
 """Folders and files of the pipeline: each imports those of the rows below its own, and nothing else but itself."""

@@ -6,8 +6,7 @@ the stage then gives its recordings another block. One worker drives one device 
 while the other is decoded or written.
 
 TensorFlow and PyTorch do not share a process: workers started here serve one view, and on a scheduler the views of
-TensorFlow go to the workers that were started with `--resources tensorflow=1`, all others to the rest. The one file
-that imports distributed.
+TensorFlow go to the workers that were started with `--resources tensorflow=1`, all others to the rest.
 """
 
 import logging
@@ -28,6 +27,7 @@ from strata.pipeline.extraction.decoding import Recording
 from strata.pipeline.extraction.runners import Crashed, Progress, Result, Runner
 from strata.pipeline.extraction.work import BlockResult, Extraction
 from strata.pipeline.progress import say
+from strata.pipeline.scheduler import connected
 from strata.pipeline.study.params import ExtractStage
 
 PATIENCE_S = 30
@@ -140,13 +140,7 @@ class Cluster(Runner):
             cluster = self._local_cluster()
             self._to_close.append(cluster)
             address = cluster.scheduler_address
-        try:
-            client = distributed.Client(address, timeout=PATIENCE_S)
-        except (OSError, ValueError) as error:
-            raise StageError(
-                f"extract.scheduler: nobody answers at {address}; start `dask scheduler` there, and "
-                f"`dask worker {address} --nthreads 2` for every device"
-            ) from error
+        client = connected(address, PATIENCE_S, "extract", "--nthreads 2` for every device")
         self._to_close.append(client)
         return client
 

@@ -69,6 +69,8 @@ class TrainStage(Section):
 
     workers: int | None = Field(None, ge=1)
     """Models that are trained side by side; where not given, one for every core that this process may use."""
+    scheduler: str | None = Field(None, pattern=r"^[a-z]+://")
+    """Address of a running Dask scheduler, `tcp://host:8786`, whose workers train instead."""
 
 
 class TSNE(Section):

@@ -3,6 +3,7 @@
 A job knows its rows and its tasks; which folds there are and what becomes of the outputs is not its business.
 """
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ from strata.trainers.spec import Experiment
 from strata.trainers.training.fit import fit, outputs
 from strata.trainers.training.memory import keep_memory
 from strata.trainers.training.workers import Workers, finished
+
+_TURN = threading.Lock()
+"""A process has one stream of random numbers; on a cluster, a worker may have several threads."""
 
 
 class Stopped(Exception):
@@ -88,7 +92,7 @@ def told(error: Exception) -> TrainingError:
 
 
 def train(job: Job, watch: Callable[[int, float], None] = lambda epoch, valid_loss: None) -> Trained:
-    """Trains one model, on one thread.
+    """Trains one model, on one thread; one at a time in a process.
 
     Args:
         job: what to train.
@@ -97,6 +101,11 @@ def train(job: Job, watch: Callable[[int, float], None] = lambda epoch, valid_lo
     Raises:
         Stopped: by `watch`; every other error is handed over in what is returned.
     """
+    with _TURN:
+        return _train(job, watch)
+
+
+def _train(job: Job, watch: Callable[[int, float], None]) -> Trained:
     keep_memory()
     started, threads = time.monotonic(), torch.get_num_threads()
     torch.set_num_threads(1)
