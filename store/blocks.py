@@ -178,6 +178,14 @@ def read_rows(storage: Storage, header: Header, block: int, keys: Sequence[str],
 # -- checking ------------------------------------------------------------------------------------------------------
 
 
+def num_bytes(header: Header, num_rows: int, num_frames: int) -> int:
+    """Bytes of all files of a block: values of so many rows, with so many frames together, and what fills them up to
+    whole chunks."""
+    keys = header.block_rows * layout.KEY_BYTES + shards.CHECKSUM_BYTES
+    documents = len(header.frame_layers) * len(layout.frames_document(header, num_frames))
+    return sum(_expected_sizes(header, 0, num_rows, num_frames).values()) + keys + documents
+
+
 def check_sizes(storage: Storage, header: Header, block: int, num_rows: int, num_frames: int) -> None:
     """Checks that every file that `write_values` makes is there in full, without reading it.
 

@@ -1,8 +1,9 @@
 """A store in a folder of this machine, or of a disk that several machines share."""
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from strata.store.errors import naming_full_disks
@@ -91,6 +92,12 @@ class LocalStorage(Storage):
             except OSError:  # not empty, or not there
                 break
         self._changed_folders.add(parent)
+
+    def discard(self) -> None:
+        """See `Storage.discard`."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+        self._changed_folders.clear()
 
     def flush(self) -> None:
         """See `Storage.flush`: the files are on the disk already, here follow the folders that name them."""

@@ -94,6 +94,11 @@ class ObjectStorage(Storage):
         """See `Storage.remove`."""
         self._delete(self._name(name))
 
+    def discard(self) -> None:
+        """See `Storage.discard`."""
+        for name in self.names():
+            self.remove(name)
+
     def flush(self) -> None:
         """See `Storage.flush`: a put has arrived when it returns."""
 

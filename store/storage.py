@@ -63,6 +63,10 @@ class Storage(ABC):
         """Removes a file; one that is not there is no error."""
 
     @abstractmethod
+    def discard(self) -> None:
+        """Removes all files, and the folder that they lie in; none there are no error."""
+
+    @abstractmethod
     def flush(self) -> None:
         """Returns when everything written so far survives a power cut."""
 

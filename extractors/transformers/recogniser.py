@@ -75,9 +75,14 @@ _LANGUAGE_CODES = transformers.models.whisper.tokenization_whisper.TO_LANGUAGE_C
 class Recogniser:
     """One Whisper with its tokenizer. Cheap to make: weights are read at the first call of `transcribe`."""
 
+    least_s = _WINDOW_S
+    """What a shorter recording counts as in a batch, in seconds."""
+
     def __init__(self, section: RecogniserSection, *, device: str, batch_s: float | None, folder: Path = Path()):
         self._section = section
         self._device = resolve_device(device)
+        self.device = str(self._device)
+        """Where the network runs, such as `cpu` or `cuda:0`."""
         self._batch_s = batch_s
         self._checkpoint = find(
             section.source,
@@ -266,6 +271,12 @@ class Recogniser:
             special = parts.get("additional_special_tokens", [])
             legacy = {"extra_special_tokens": [t["content"] if isinstance(t, dict) else t for t in special]}
         return load_tokenizer(transformers.WhisperTokenizer, self._tokenizer_files, self._section.source, **legacy)
+
+    @property
+    def batch_s(self) -> float:
+        """Most seconds of audio in a batch, as far as is known by now; it sinks where one did not fit. Asking loads the
+        weights."""
+        return self._largest_s
 
     @cached_property
     def _largest_s(self) -> float:

@@ -26,7 +26,7 @@ from strata.extractors import speed
 from strata.extractors.contract import Size
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.extraction import plan, stores, work
-from strata.pipeline.extraction.decoding import Recording, decoded
+from strata.pipeline.extraction.decoding import Recording, decoded, divided
 from strata.pipeline.extraction.dispatch import runner_for
 from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.work import Extraction
@@ -172,12 +172,12 @@ def sample(utterances: pd.DataFrame, seconds: float) -> pd.DataFrame:
 def _measured(study: Study, view: str, chosen: pd.DataFrame) -> Measurement:
     how, family = study.params.extract, study.params.views[view].family
     with _scratch(study) as folder:
-        extraction = replace(Extraction.of(study, view), store=str(folder / f"{view}.zarr"))
+        extraction = replace(Extraction.of(study, view), store=str(folder / f"{view}.zarr"), keep_s=None)
         with runner_for(how, extraction, family in extractors.OWN_PROCESS) as runner:
             shape = runner.ask(work.shape)
             store = stores.create(Path(extraction.store), shape, chosen)
             with store.locked():
-                blocks = list(plan.blocks(chosen, shape, store.header.block_rows, runner.num_workers))
+                blocks = plan.blocks(chosen, store.header, runner.num_workers)
                 phases = runner.ask(_Question(tuple((store.reserve(), tuple(block)) for block in blocks)))
                 rate = _pass(store, runner, list(_handed_out(blocks, phases.compute_s, runner.num_workers)))
             num_workers = runner.num_workers
@@ -248,8 +248,9 @@ class _Question:
     def _usable(
         extraction: Extraction, recordings: Sequence[Recording], model: extractors.Extractor
     ) -> list[np.ndarray]:
-        portions = decoded(extraction.folder, recordings, model.unusable)
-        return [waveform for _, portion in portions for waveform in portion if not isinstance(waveform, Failure)]
+        portions = divided(recordings, work.portion_seconds(extraction, model))
+        decoding = decoded(extraction.folder, portions, model.unusable)
+        return [waveform for _, portion in decoding for waveform in portion if not isinstance(waveform, Failure)]
 
     def _round(
         self, extraction: Extraction, model: extractors.Extractor, store: FeatureStore, claims: Sequence[str]

@@ -5,22 +5,24 @@ import shutil
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from strata.pipeline.errors import StageError
+from strata.pipeline.errors import StageError, suggestion
 from strata.pipeline.progress import bar, say
 from strata.pipeline.show.tables import size
 from strata.pipeline.study import dvcfile, options, soundness
+from strata.pipeline.study.folder import Study
 from strata.pipeline.study.links import reachable
-from strata.store import FeatureStore, FingerprintMismatch
+from strata.store import FeatureStore, FingerprintMismatch, Journal, journal
 from strata.store.lock import exclusive
 
 
 def info(path: Path) -> None:
     """Prints what the store says of itself, as JSON."""
-    store = FeatureStore.open(_reachable(path))
+    store = _opened(path)
     header = store.header
     summary = {
         **store.notes,
         "rows": len(store),
+        "rows_in_journal": len(Journal(store.storage, store.header).keys),
         "layers": list(header.layer_names),
         "dim": header.dim,
         "frames": list(header.frame_layers),
@@ -39,7 +41,7 @@ def verify(path: Path) -> None:
     Raises:
         StageError: some are damaged; each damaged block has been named.
     """
-    store = FeatureStore.open(_reachable(path))
+    store = _opened(path)
     damages = store.damage()
     problems = [store.describe(damage) for damage in damages] + store.damaged_documents()
     for problem in problems:
@@ -60,8 +62,8 @@ def export(path: Path, file: Path | None) -> None:
     """Writes a store as one HDF5 file, beside it where no other place is named."""
     from strata.store import hdf5
 
-    file = file or _reachable(path).with_suffix(".h5")
-    store = FeatureStore.open(path)
+    store = _opened(path)
+    file = file or path.with_suffix(".h5")
     with bar(len(store), "rows", f"{file}") as shown:
         hdf5.write(store, file, lambda done, _: shown.update(done - shown.n))
     say(f"{file}: {len(store)} rows, {size(file.stat().st_size)}")
@@ -90,15 +92,19 @@ def import_(path: Path, file: Path | None) -> None:
 
 
 def drop(path: Path) -> None:
-    """Removes a store, its list of failures, and what dvc.lock knows of it, so that it is computed anew."""
+    """Removes a store, what waits in its journal, its list of failures, and what dvc.lock knows of it, so that it is
+    computed anew. Of a link, what it leads to stays."""
     _checked(path)
     there = path.exists() or path.is_symlink()
     if there:
         with exclusive(path):
-            if path.exists():
-                shutil.rmtree(path)
-            else:  # a link that leads nowhere
+            if path.is_symlink():
+                if path.exists():
+                    say(f"{path} is a link: what it leads to, {path.resolve()}, stays where it is")
                 path.unlink()
+            else:
+                journal.drop(path)
+                shutil.rmtree(path)
     if not dvcfile.forget_store(path.absolute().parent.parent, path.stem) and not there:
         raise StageError(f"no store at {path}, and no dvc.lock that knows of one; nothing was removed")
     path.with_suffix(".failures.csv").unlink(missing_ok=True)
@@ -115,6 +121,23 @@ def _checked(path: Path) -> Path:
 
 def _reachable(path: Path) -> Path:
     return reachable(_checked(path))
+
+
+def _opened(path: Path) -> FeatureStore:
+    """The store at a path.
+
+    Raises:
+        StageError: there is none, with the command that makes it where params.yaml has its name, or those that there
+            are.
+    """
+    if FeatureStore.exists(_reachable(path)):
+        return FeatureStore.open(path)
+    stage, section = {"embeddings": ("embed", "embed")}.get(path.absolute().parent.name, ("extract", "views"))
+    params = path.absolute().parent.parent / "params.yaml"
+    if params.exists() and path.stem in getattr(Study(params).params, section):
+        raise StageError(f"no store at {path}: run `strata {stage} {path.stem}` first")
+    there = sorted(other.name for other in path.parent.glob("*.zarr"))
+    raise StageError(f"no store at {path}{suggestion(path.name, there)}; there are {', '.join(there) or 'none'}")
 
 
 ACTIONS = {

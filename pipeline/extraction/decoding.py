@@ -7,6 +7,7 @@ reason why there is none; texts are passed on. Knows no model but by the functio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,9 @@ from strata.extractors.contract import SAMPLING_RATE
 from strata.pipeline.study.failures import Failure
 
 PORTION_S = 600.0
-"""Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths."""
+"""Seconds of audio decoded ahead of the model: bounds memory whatever the recordings' lengths …"""
+CPU_PORTION_S = 16.0
+"""… and on a CPU, which takes minutes for as much: two batches. What a portion gave can be kept."""
 
 Item = TypeVar("Item")
 Decoded = TypeVar("Decoded")
@@ -37,14 +40,27 @@ class Recording:
     """Of the file; None: the mean of all."""
 
 
+def divided(recordings: Sequence[Recording], most_s: float, least_s: float = 0.0) -> list[list[Recording]]:
+    """The recordings in order, divided where so many seconds of audio have come together.
+
+    Args:
+        recordings: all of them, whatever is to be done with some: the same ones are divided in the same places.
+        most_s: seconds in a portion; its last recording may reach beyond.
+        least_s: what a shorter recording counts as.
+    """
+    durations = [max(recording.duration_s, least_s) for recording in recordings]
+    numbers = (np.cumsum([0.0, *durations])[:-1] // most_s).tolist()
+    return [[recordings[i] for i in group] for _, group in groupby(range(len(recordings)), key=numbers.__getitem__)]
+
+
 def decoded(
-    folder: str | Path, recordings: Sequence[Recording], unusable: Callable[..., str | None]
-) -> Iterator[tuple[list[Recording], list[np.ndarray | str | Failure]]]:
+    folder: str | Path, portions: Iterable[Sequence[Recording]], unusable: Callable[..., str | None]
+) -> Iterator[tuple[Sequence[Recording], list[np.ndarray | str | Failure]]]:
     """Portions of (recordings, waveforms at 16 kHz, texts or failures); the next is decoded while one is computed.
 
     Args:
         folder: the study's, where relative paths begin.
-        recordings: at least one.
+        portions: see `divided`.
         unusable: given a waveform and its rate in Hz, or a text, says why the model cannot take it; None where it can.
     """
 
@@ -55,9 +71,6 @@ def decoded(
         path, segment = Path(folder, recording.audio), (recording.start_s, recording.duration_s)
         return waveform(path, unusable, *segment, content=recording.content, channel=recording.channel)
 
-    ends = np.cumsum([recording.duration_s for recording in recordings])
-    numbers = ends // PORTION_S
-    portions = [[r for r, n in zip(recordings, numbers, strict=True) if n == number] for number in np.unique(numbers)]
     return ahead(portions, decode)
 
 

@@ -1,21 +1,21 @@
 """Blocks handed out to a runner and committed as they come back; knows no study and no view.
 
-Whatever goes wrong, what is being computed is brought in first. A block whose processes were lost is tried again.
+Whatever goes wrong, what is being computed is brought in first. A block whose processes were lost is tried again. What
+the journal has of a block is removed once that is committed.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from strata.pipeline.errors import StageError
-from strata.pipeline.extraction import plan
 from strata.pipeline.extraction.decoding import Recording
 from strata.pipeline.extraction.runners import Crashed, Runner
-from strata.pipeline.extraction.work import BlockResult, Shape
+from strata.pipeline.extraction.work import BlockResult
 from strata.pipeline.study import soundness
 from strata.pipeline.study.failures import Failures
-from strata.store import FeatureStore
+from strata.store import FeatureStore, Journal
 
 MOST_ATTEMPTS = 4
 """How often a block is tried whose workers are lost."""
@@ -25,6 +25,7 @@ def fill(
     store: FeatureStore,
     runner: Runner,
     todo: pd.DataFrame,
+    blocks: Sequence[Sequence[Recording]],
     failures: Failures,
     known: soundness.Known,
     progress: Callable[[float], object],
@@ -32,10 +33,11 @@ def fill(
     """Keeps every worker busy, with one more block waiting for it; after an error, no new ones.
 
     A block whose processes were lost is tried once more when all others are done: alone, so that it takes nobody along.
+    The store is locked, and `blocks` is what is to do as `plan` divides it.
     """
     names = todo.set_index("content")[["utterance", "audio"]]
-    waiting = deque(plan.blocks(todo, Shape.of(store.header), store.header.block_rows, runner.num_workers))
-    doubtful: deque[list[Recording]] = deque()
+    waiting = deque(blocks)
+    doubtful: deque[Sequence[Recording]] = deque()
     attempts: Counter[str] = Counter()
     errors: list[Exception] = []
     crashes: list[Exception] = []
@@ -46,7 +48,7 @@ def fill(
         if doubtful and not runner.pending:
             runner.submit(store.reserve(), doubtful.popleft(), progress)
 
-    def accept(recordings: list[Recording], outcome: BlockResult | Exception) -> None:
+    def accept(recordings: Sequence[Recording], outcome: BlockResult | Exception) -> None:
         if isinstance(outcome, Crashed) or (isinstance(outcome, BlockResult) and outcome.claim is None):
             attempts[recordings[0].content] += 1
             tried_enough = attempts[recordings[0].content] >= (2 if isinstance(outcome, Crashed) else MOST_ATTEMPTS)
@@ -58,8 +60,7 @@ def fill(
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.keys:
-            store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
-            known.add(store, outcome.block)
+            _commit(store, outcome, known)
         for content, failure in outcome.failures.items():
             failures.add(*names.loc[content], content, failure)
 
@@ -78,3 +79,10 @@ def fill(
                 trying(accept, recordings, outcome)
     if errors or crashes:
         raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
+
+
+def _commit(store: FeatureStore, outcome: BlockResult, known: soundness.Known) -> None:
+    """Makes a block's rows exist; they need not wait in the journal any longer."""
+    store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
+    known.add(store, outcome.block)
+    Journal(store.storage, store.header).forget(outcome.keys)

@@ -11,7 +11,7 @@ from strata.pipeline.extraction import work
 from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.work import Shape
 from strata.pipeline.study.folder import Study
-from strata.store import FeatureStore, StoreError
+from strata.store import FeatureStore, Journal, StoreError
 from strata.store.layout import default_block_rows
 from strata.store.lock import exclusive
 
@@ -20,13 +20,13 @@ def opened(study: Study, view: str, fingerprint: Mapping, runner: Runner, uttera
     """The view's store, empty where there was none.
 
     Raises:
-        FingerprintMismatch: it holds another view's rows.
+        FingerprintMismatch: it holds another view's rows, or its journal does.
         StageError: the values are there under a name that params.yaml no longer has.
     """
     path = study.store(view)
     if FeatureStore.exists(path):
         store = FeatureStore.open(path)
-        if store.holds(fingerprint) or len(store):
+        if store.holds(fingerprint) or len(store) or Journal(store.storage, store.header).keys:
             store.check(fingerprint)
             return store
         _remove_empty(path)
@@ -38,7 +38,9 @@ def opened(study: Study, view: str, fingerprint: Mapping, runner: Runner, uttera
 def _remove_empty(path: Path) -> None:
     """Makes room for the store of another view: one that was refused before its first row left nothing behind."""
     with exclusive(path):
-        if not len(FeatureStore.open(path)):  # nobody has begun to fill it since
+        store = FeatureStore.open(path)
+        if not len(store):  # nobody has begun to fill it since
+            Journal(store.storage, store.header).clear()
             shutil.rmtree(path)
 
 

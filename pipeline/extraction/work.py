@@ -1,16 +1,19 @@
 """The work on one block: decode, compute, write. It runs where its runner puts it: a thread here, a worker elsewhere.
 
 Takes recordings, leaves the block's values in the store, and reports which utterances are there and which cannot be
-used; it never commits. What it needs to know of the study travels in `Extraction`, so that any process that sees the
-study's folder can do it. Knows no manifest, no lock and no other block.
+used; it never commits. Until the block is whole, its rows are kept in the store's journal now and then, and rows that
+are there, of a run that was stopped or a worker that was lost, are not computed again. What it needs to know of the
+study travels in `Extraction`, so that any process that sees the study's folder can do it. Knows no manifest, no lock
+and no other block.
 """
 
 import json
 import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -18,16 +21,20 @@ from strata import extractors
 from strata.extractors import Extractor, HiddenStates, TextExtractor
 from strata.extractors.contract import SAMPLING_RATE, Size
 from strata.pipeline.errors import StageError
-from strata.pipeline.extraction.decoding import Recording, decoded
+from strata.pipeline.extraction.decoding import CPU_PORTION_S, PORTION_S, Recording, decoded, divided
 from strata.pipeline.study import fingerprints
 from strata.pipeline.study.failures import Failure
 from strata.pipeline.study.folder import Study
-from strata.store import FeatureStore, FingerprintMismatch
+from strata.store import FeatureStore, FingerprintMismatch, Journal
 from strata.store.blocks import Rows
 from strata.store.layout import Header
 
 TOKENS_PER_S = 5.0
 """Of a transcript, about: frames without a rate are tokens."""
+
+KEEP_S = 30.0
+"""So often rows of a block that is not whole are kept, and as soon as a portion gives some. With that, what a kill
+costs is less than a minute's computing."""
 
 _MODEL = threading.Lock()
 """Held while the model computes a block; meanwhile the next one is decoded, and the last one written."""
@@ -47,13 +54,16 @@ class Extraction:
     """The view, as JSON."""
     device: str
     batch_s: float | None
+    keep_s: float | None
+    """See `KEEP_S`; None where neither are rows kept nor those used that were."""
 
     @classmethod
     def of(cls, study: Study, view: str) -> "Extraction":
         """The extraction of one view as params.yaml has it now."""
         folder, how = study.folder.absolute(), study.params.extract
         section = study.params.views[view].model_dump_json()
-        return cls(str(folder), str(Study(folder / "params.yaml").store(view)), section, how.device, how.batch_s)
+        store = str(Study(folder / "params.yaml").store(view))
+        return cls(str(folder), store, section, how.device, how.batch_s, KEEP_S)
 
 
 @dataclass(frozen=True)
@@ -79,9 +89,13 @@ class Shape:
             what.frame_rate_hz,
         )
 
-    def num_bytes(self, utterances: int, seconds: float) -> float:
-        """Bytes on disk of so many utterances that last so long together."""
-        frames = seconds * (self.frame_rate_hz or TOKENS_PER_S) * len(self.frame_layers)
+    def num_frames(self, seconds: float) -> int:
+        """Frames of utterances that last so long together, about."""
+        return round(seconds * (self.frame_rate_hz or TOKENS_PER_S))
+
+    def num_bytes(self, utterances: int, seconds: float) -> int:
+        """Bytes of the values of so many utterances that last so long together."""
+        frames = self.num_frames(seconds) * len(self.frame_layers)
         return 4 * (utterances * len(self.layer_names) * self.dim + frames * self.frame_dim)
 
 
@@ -146,22 +160,72 @@ def compute(
     claim = store.claim(block)
     if claim is None:
         return BlockResult(block)
-    states: dict[str, HiddenStates] = {}
+    keeper = _Keeper(extraction, store)
+    states = keeper.kept(recordings)
+    progress(sum(recording.duration_s for recording in recordings if recording.content in states))
     failures: dict[str, Failure] = {}
-    portions = decoded(extraction.folder, recordings, model.unusable)
-    first = next(portions)
-    compute_dtype = model.fingerprint["compute_dtype"]
+    # Divided before the rows that are there are left out: the others are computed in the batches of their first time.
+    portions = divided(recordings, portion_seconds(extraction, model))
+    portions = [[r for r in portion if r.content not in states] for portion in portions]
+    decoding = decoded(extraction.folder, [portion for portion in portions if portion], model.unusable)
+    first = list(islice(decoding, 1))  # decoded while the block before computes
     with _MODEL:
-        for portion, waveforms in chain([first], portions):
-            usable = [w for w in waveforms if not isinstance(w, Failure)]
-            results = iter(values(model, usable))
-            for recording, waveform in zip(portion, waveforms, strict=True):
-                outcome = waveform if isinstance(waveform, Failure) else checked(next(results), compute_dtype)
-                (failures if isinstance(outcome, Failure) else states)[recording.content] = outcome
+        for portion, waveforms in chain(first, decoding):
+            found = _outcomes(model, portion, waveforms)
+            failures |= {content: outcome for content, outcome in found.items() if isinstance(outcome, Failure)}
+            states |= (new := {content: outcome for content, outcome in found.items() if content not in failures})
+            keeper.keep(new)
             progress(sum(recording.duration_s for recording in portion))
+    states = {recording.content: states[recording.content] for recording in recordings if recording.content in states}
     if states:
         store.write_block(block, rows(states, store.header.frame_layers), claim)
     return BlockResult(block, claim, list(states), [s.num_frames for s in states.values()], failures)
+
+
+class _Keeper:
+    """Keeps rows of one block in the journal of its store until it is whole."""
+
+    def __init__(self, extraction: Extraction, store: FeatureStore):
+        self._keep_s, self._frame_layers = extraction.keep_s, store.header.frame_layers
+        self._journal = Journal(store.storage, store.header)
+        self._waiting: dict[str, HiddenStates] = {}
+        self._last = time.monotonic()
+
+    def kept(self, recordings: Sequence[Recording]) -> dict[str, HiddenStates]:
+        """The values that were kept of recordings, by content."""
+        found: dict[str, HiddenStates] = {}
+        for part in self._journal.rows([r.content for r in recordings]) if self._keep_s is not None else ():
+            for row, key in enumerate(part.keys):
+                frames = {layer: values[row] for layer, values in part.frames.items()}
+                found[key] = HiddenStates(part.pooled[row], int(part.num_frames[row]), frames)
+        return found
+
+    def keep(self, states: Mapping[str, HiddenStates]) -> None:
+        """Takes note of values, and writes what has come together when it is time."""
+        self._waiting |= states
+        if self._keep_s is not None and self._waiting and time.monotonic() - self._last >= self._keep_s:
+            self._journal.add(rows(self._waiting, self._frame_layers))
+            self._waiting = {}
+            self._last = time.monotonic()
+
+
+def _outcomes(
+    model: Extractor, portion: Sequence[Recording], waveforms: Sequence[np.ndarray | str | Failure]
+) -> dict[str, HiddenStates | Failure]:
+    """What became of each recording of a portion, by content."""
+    results = iter(values(model, [waveform for waveform in waveforms if not isinstance(waveform, Failure)]))
+    compute_dtype = model.fingerprint["compute_dtype"]
+    return {
+        recording.content: waveform if isinstance(waveform, Failure) else checked(next(results), compute_dtype)
+        for recording, waveform in zip(portion, waveforms, strict=True)
+    }
+
+
+def portion_seconds(extraction: Extraction, model: Extractor) -> float:
+    """How much audio is decoded, computed and kept together: what takes seconds, wherever it is computed."""
+    if model.device == "cpu" and not isinstance(model, TextExtractor):
+        return max(CPU_PORTION_S, 2 * (extraction.batch_s or 0.0))
+    return PORTION_S
 
 
 def extractor(extraction: Extraction) -> Extractor:

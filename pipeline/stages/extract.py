@@ -2,13 +2,14 @@
 
 The stage finds out what is missing, hands it out in blocks (`plan`) to whoever computes them (`runners`: threads of
 this process, or Dask's workers in `cluster`; either way by `work`), and commits each block as it comes back. Whatever
-stops the run, the next one goes on behind the last block.
+stops the run, the next one goes on behind the rows that are kept: those of whole blocks in the store, and all but the
+last minute's of the others in its journal.
 """
 
 import shutil
 import time
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import pandas as pd
@@ -18,12 +19,13 @@ from strata.extractors import audio
 from strata.extractors.sources import local_only
 from strata.extractors.view import TextView
 from strata.pipeline.errors import StageError, for_each
-from strata.pipeline.extraction import work
+from strata.pipeline.extraction import plan, work
+from strata.pipeline.extraction.decoding import Recording
 from strata.pipeline.extraction.dispatch import runner_for
 from strata.pipeline.extraction.filling import fill
 from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.stores import opened
-from strata.pipeline.extraction.work import Extraction, Shape
+from strata.pipeline.extraction.work import Extraction
 from strata.pipeline.progress import amount, bar, say, speed
 from strata.pipeline.results.extractions import IN_FLOAT32, ExtractionResult, write_extraction
 from strata.pipeline.show.tables import millions, size
@@ -32,7 +34,7 @@ from strata.pipeline.study.failures import Failures, judge
 from strata.pipeline.study.folder import Study
 from strata.pipeline.study.manifest import channels, corpus_of, make_absent_audio
 from strata.pipeline.study.transcripts import column
-from strata.store import FeatureStore
+from strata.store import FeatureStore, Journal
 
 DISK_MARGIN = 1.1
 
@@ -100,17 +102,19 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
             if len(todo):
                 if notice := extractors.NOTICES.get(family):
                     say(f"{view}: {notice}")
-                _check_room(study, view, store, todo, utterances)
+                blocks = _planned(store, todo, runner.num_workers)
+                _check_room(study, view, store, todo, utterances, blocks)
                 _say_cut(view, runner, store)
                 _say_mended(view, store, todo)
                 make_absent_audio(study, todo[todo["text"].isna()])
-                _fill(study, view, store, runner, todo, failures, known)
+                _fill(study, view, store, runner, todo, blocks, failures, known)
                 keep_in_float32(view, runner, store)
             else:
                 done = len(utterances) - len(failures.rows)
                 say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
             failures.write()
             store.sweep()
+            Journal(store.storage, store.header).clear()
             known.write(store)
     judge(failures, view, len(utterances), study.params.extract.max_failed, _kind(utterances))
 
@@ -157,14 +161,30 @@ def _kind(rows: pd.DataFrame) -> str:
     return "utterances" if _is_audio(rows) else "texts"
 
 
-def _check_room(study: Study, view: str, store: FeatureStore, todo: pd.DataFrame, utterances: pd.DataFrame) -> None:
+def _planned(store: FeatureStore, todo: pd.DataFrame, num_workers: int) -> list[list[Recording]]:
+    """What is to do in blocks; those that a run which was stopped has begun, or was to begin, are the same again."""
+    journal = Journal(store.storage, store.header)
+    begun = [block for block in journal.plan if len(store.missing(block)) == len(block)]
+    blocks = plan.blocks(todo, store.header, num_workers, begun)
+    journal.begin([[recording.content for recording in block] for block in blocks])
+    return blocks
+
+
+def _check_room(
+    study: Study,
+    view: str,
+    store: FeatureStore,
+    todo: pd.DataFrame,
+    utterances: pd.DataFrame,
+    blocks: Sequence[Sequence[Recording]],
+) -> None:
     """Says what a run will do, and refuses it if the disk is too small."""
-    seconds = todo["duration_s"].sum()
-    needed = Shape.of(store.header).num_bytes(len(todo), seconds)
-    hours = f", {amount(seconds)}" if _is_audio(todo) else ""
+    sizes = [plan.size(store.header, block) for block in blocks]
+    needed = sum(sizes)
+    hours = f", {amount(todo['duration_s'].sum())}" if _is_audio(todo) else ""
     say(f"{view}: {len(todo)} new of {len(utterances)} {_kind(utterances)}{hours}, {size(needed)} to write")
     free = shutil.disk_usage(store.path).free
-    if free < DISK_MARGIN * needed:
+    if free < DISK_MARGIN * needed + max(sizes):  # which waits in the journal while it is not whole
         raise StageError(
             f"{size(needed)} to write but only {size(free)} free at {store.path}; make room, or keep fewer "
             f"layers or frames in views.{view}"
@@ -202,30 +222,38 @@ def _fill(
     store: FeatureStore,
     runner: Runner,
     todo: pd.DataFrame,
+    blocks: Sequence[Sequence[Recording]],
     failures: Failures,
     known: soundness.Known,
 ) -> None:
     """Computes and commits what is to do, and leaves a record of it."""
-    started, before = time.monotonic(), len(store)
+    started, before, journal = time.monotonic(), len(store), Journal(store.storage, store.header)
     is_audio = _is_audio(todo)
+    kept = todo["content"].isin(journal.keys)
     audio_s = float(todo["duration_s"].sum())
+    new_s = float(todo["duration_s"][~kept].sum())
+    if kept.any():
+        say(f"{view}: {kept.sum()} of them were computed by a run that was stopped")
     try:
         with bar(audio_s / 3600, "h audio" if is_audio else "h of speech", view) as progress:
-            fill(store, runner, todo, failures, known, lambda seconds: progress.update(seconds / 3600))
-    except BaseException:
+            fill(store, runner, todo, blocks, failures, known, lambda seconds: progress.update(seconds / 3600))
+    except BaseException as error:
         with suppress(OSError):
             failures.write()
+        if isinstance(error, KeyboardInterrupt):
+            rows = len(store) - before + int(todo["content"].isin(journal.keys - set(store.keys)).sum())
+            say(f"{view}: {rows} of {len(todo)} rows are kept")
         raise
     seconds = time.monotonic() - started
     found = ExtractionResult(
         view=view,
-        utterances=len(store) - before,
-        audio_s=audio_s if is_audio else None,
+        utterances=len(store) - before - int(kept.sum()),
+        audio_s=new_s if is_audio else None,
         seconds=round(seconds, 3),
         rows=len(store),
         bytes=store.num_bytes(),
         failures=len(failures.rows),
     )
     write_extraction(study.folder, found)
-    rate = f" ({speed(audio_s, seconds)})" if is_audio else ""
+    rate = f" ({speed(new_s, seconds)})" if is_audio else ""
     say(f"{view}: computed {found.utterances} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{rate}")

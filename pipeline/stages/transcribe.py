@@ -1,7 +1,8 @@
 """`strata transcribe NAME…`: manifest → data/transcripts.parquet, the texts that recognisers have not heard yet.
 
 What is there by the same model and setting is kept (`transcripts`), the rest is decoded ahead of the model and
-transcribed, the longest first. Whatever stops the run, the next one goes on behind the last portion that was written.
+transcribed, the longest first. Whatever stops the run, the next one goes on behind the last portion that was written:
+the table is its own journal, for it is small and written whole.
 """
 
 import time
@@ -17,7 +18,7 @@ from strata import extractors
 from strata.extractors.contract import SAMPLING_RATE, UnusableAudio
 from strata.extractors.sources import local_only
 from strata.pipeline.errors import StageError, for_each
-from strata.pipeline.extraction.decoding import Recording, decoded
+from strata.pipeline.extraction.decoding import Recording, decoded, divided
 from strata.pipeline.files import failure_table, write_if_changed
 from strata.pipeline.progress import amount, bar, say, speed
 from strata.pipeline.study import dvcfile, fingerprints, options
@@ -153,7 +154,8 @@ def _fill(
     before, took = len(texts), 0.0
     try:
         with bar(audio_s / 3600, "h audio", name) as progress:
-            for portion, waveforms in decoded(study.folder, recordings, recogniser.unusable):
+            portions = divided(recordings, _portion_s(recogniser), recogniser.least_s)
+            for portion, waveforms in decoded(study.folder, portions, recogniser.unusable):
                 usable = [waveform for waveform in waveforms if not isinstance(waveform, Failure)]
                 heard = iter(_heard(recogniser, usable))
                 for recording, waveform in zip(portion, waveforms, strict=True):
@@ -168,11 +170,20 @@ def _fill(
                     transcripts.write()
                     written = time.monotonic()
                     took = written - begun
+    except KeyboardInterrupt:
+        transcripts.write()
+        say(f"{name}: {len(texts) - before} of {len(todo)} texts are kept")
+        raise
     finally:
         transcripts.write()
         failures.write()
     seconds = time.monotonic() - started
     say(f"{name}: transcribed {len(texts) - before} in {seconds:.1f} s ({speed(audio_s, seconds)})")
+
+
+def _portion_s(recogniser: "Recogniser") -> float:
+    """Seconds of audio that are transcribed, and kept, together: what takes less than a minute. Loads the weights."""
+    return recogniser.batch_s * (1 if recogniser.device == "cpu" else 4)
 
 
 def _heard(recogniser: "Recogniser", waveforms: Sequence[np.ndarray]) -> list[str | Failure]:

@@ -13,7 +13,8 @@ import pytest
 
 from strata import extractors
 from strata.pipeline.study.folder import Study
-from strata.store import FeatureStore
+from strata.store import FeatureStore, Journal
+from strata.store.blocks import Rows
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
@@ -198,7 +199,8 @@ if "extract" in sys.argv:
 
 
 def test_a_killed_repro_goes_on_behind_the_last_block(shelved):
-    """SIGKILL for DVC and the stage while rows are appended: what was committed stays and is not computed again."""
+    """SIGKILL for DVC and the stage while rows are appended: what was committed stays and is not computed again, nor is
+    what waits in the journal, which DVC sees nothing of."""
     shelved.params["views"]["slow"] = {"family": "mfcc", "num_coefficients": 7}
     shelved.write_params()
     extractor = extractors.load(shelved.params["views"]["slow"], folder=shelved.folder)
@@ -227,8 +229,16 @@ def test_a_killed_repro_goes_on_behind_the_last_block(shelved):
     assert 29 <= len(kept) < 77
     assert holds(kept, old)
 
-    assert computed(shelved.process(*command)) == {"slow": 77 - len(kept)}
+    store = FeatureStore.open(path(shelved, "slow"))
+    journal = Journal(store.storage, store.header)
+    waiting = store.missing(Study(shelved.folder / "params.yaml").read_manifest()["content"].tolist())[:3]
+    made_up = np.ones((3, *store.pooled().shape[1:]), np.float32)
+    journal.add(Rows(waiting, made_up, np.ones(3, np.int32), {}))
+    assert "journal" not in shelved.process("dvc", "status", "--json", "train@one")
+    assert computed(shelved.process(*command)) == {"slow": 77 - len(kept) - 3}
     assert holds(values(shelved, "slow"), kept)
+    np.testing.assert_array_equal(FeatureStore.open(path(shelved, "slow")).pooled(waiting), made_up)
+    assert not Path(journal.place).exists()
     assert "up to date" in shelved.succeeds("extract", "slow")
 
 

@@ -43,13 +43,31 @@ def test_what_cannot_be_done_is_one_line(study, exported):
     """With the next step."""
     path, file = exported
     assert "is there already: remove it, or name another file" in study.fails("store", "export", str(path))
-    assert "run `strata extract mfc` first" in study.fails("store", "export", str(path.with_name("mfc.zarr")))
+    unknown, extractable = (str(path.with_name(f"{name}.zarr")) for name in ("mfc", "wavlm"))
+    for action in ("info", "verify", "export"):
+        line = study.fails("store", action, unknown)
+        assert f"no store at {unknown}, did you mean 'mfcc.zarr'?; there are mfcc.zarr" in line
+        assert "run `strata extract wavlm` first" in study.fails("store", action, extractable)
     assert "no file" in study.fails("store", "import", str(path.with_name("mfc.zarr")))
     assert "expected the path of a store such as" in study.fails("store", "export", str(file))
     assert "expected the path of a store such as" in study.fails("store", "import", str(file), str(file))
     file.write_bytes(file.read_bytes()[:-500])
     assert "truncated file" in study.fails("store", "import", str(path.with_name("new.zarr")), str(file))
     assert not path.with_name("new.zarr").exists()
+
+
+def test_of_a_link_that_is_dropped_what_it_leads_to_stays(study, exported):
+    """And is told: it may be another study's too. A link that leads nowhere goes as well."""
+    path, _ = exported
+    elsewhere = path.rename(study.folder / "elsewhere.zarr")
+    path.symlink_to(elsewhere)
+    said = study.succeeds("store", "drop", str(path))
+    assert f"{path} is a link: what it leads to, {elsewhere}, stays where it is" in said
+    assert not path.is_symlink()
+    assert len(FeatureStore.open(elsewhere)) == 24
+    path.symlink_to(study.folder / "nowhere")
+    assert "a link" not in study.succeeds("store", "drop", str(path))
+    assert not path.is_symlink()
 
 
 @pytest.mark.parametrize("action", ["info", "verify", "export", "import", "drop"])

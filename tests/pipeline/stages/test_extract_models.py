@@ -134,4 +134,4 @@ def test_a_worker_with_another_model_is_refused(study, tmp_path):
     extraction = Extraction.of(Study(study.folder / "params.yaml"), "wavlm")
     store = opened(study, "wavlm")
     with store.locked(), pytest.raises(StageError, match=r"another model .*config, masking|give every worker"):
-        compute(Extraction(extraction.folder, extraction.store, section, "cpu", None), store.reserve(), [])
+        compute(Extraction(extraction.folder, extraction.store, section, "cpu", None, None), store.reserve(), [])

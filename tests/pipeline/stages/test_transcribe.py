@@ -1,11 +1,6 @@
 """`strata transcribe`: texts are made once per recording and recogniser, and every later stage sees them."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -14,7 +9,6 @@ import soundfile
 import yaml
 
 from strata.pipeline.study.folder import Study
-from strata.pipeline.study.transcripts import Transcripts
 from tests.pipeline.texts import LOOPS, SPEECH
 
 ASR = {"source": "miniature:whisper", "max_new_tokens": 4}
@@ -234,28 +228,6 @@ def test_a_box_without_the_model_has_nothing_to_do_on_a_whole_table(study, local
     study.add(6).succeeds("corpus")
     assert "recogniser asr: whisper is no folder here" in study.fails("transcribe")
     assert path.read_bytes() == before
-
-
-def test_a_killed_run_goes_on_behind_the_last_portion(study, monkeypatch):
-    """After a SIGKILL what was written stays, whole, and only the rest is transcribed."""
-    time_s = np.arange(16_000 * 320) / 16_000
-    study.rows = []
-    for number in range(4):  # each a portion or nearly so
-        soundfile.write(study.recordings / f"long{number}.wav", np.sin(time_s * (900 + number)), 16_000)
-        study.rows.append(f"long{number}.wav,a,1")
-    study.params["transcribe"]["asr"] |= {"max_new_tokens": 1, "window_s": 30}
-    study.write_params().add(0).succeeds("corpus")
-    path = study.folder / "data/transcripts.parquet"
-    command = [sys.executable, "-m", "strata.pipeline.cli", "transcribe"]
-    with subprocess.Popen(command, cwd=study.folder, stderr=subprocess.PIPE, env=os.environ) as run:
-        while not path.exists() and run.poll() is None:
-            time.sleep(0.005)
-        run.send_signal(signal.SIGKILL)
-    kept = Transcripts.read(path).texts["asr"]
-    assert 0 < len(kept) < 4
-    assert f"asr: {4 - len(kept)} new of 4 utterances" in study.succeeds("transcribe")
-    assert Transcripts.read(path).texts["asr"].items() >= kept.items()
-    assert texts(study).notna().all()
 
 
 def test_without_recognisers_there_is_an_empty_table(study):

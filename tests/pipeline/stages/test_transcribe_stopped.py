@@ -1,0 +1,50 @@
+"""A transcription that is stopped keeps its texts."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from strata.pipeline.study.transcripts import Transcripts
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_keeps_its_texts_and_the_next_makes_the_others(study, kind):
+    """Ctrl-C and SIGKILL: nothing is transcribed twice, and the table is that of a run that was not stopped."""
+    study.rows = study.rows[:5]
+    study.params["transcribe"] = {"asr": {"source": "miniature:whisper", "max_new_tokens": 4}}
+    study.params["extract"] = {"batch_s": 60}  # two recordings, however short
+    study.write_params().add(0).succeeds("corpus")
+    study.succeeds("transcribe")
+    path = study.folder / "data/transcripts.parquet"
+    quiet = path.read_bytes()
+    path.unlink()
+    script = f"from {__name__} import stopped; stopped(3, {int(kind)})"
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(command, cwd=study.folder, env=environment, capture_output=True, text=True)
+    assert run.returncode == (-kind if kind == signal.SIGKILL else 130), run.stderr
+    assert len(Transcripts.read(path).texts["asr"]) == 4
+    if kind == signal.SIGINT:
+        assert "asr: 4 of 5 texts are kept\nstrata: interrupted; " in run.stderr
+    assert "asr: 1 new of 5 utterances" in study.succeeds("transcribe")
+    assert path.read_bytes() == quiet
+
+
+def stopped(at: int, kind: int) -> None:
+    """Transcribes in this process, and ends it as a user would when the model is asked for the `at`-th time."""
+    from strata.extractors.transformers.recogniser import Recogniser
+    from strata.pipeline import cli
+
+    calls, transcribe = [], Recogniser.transcribe
+
+    def stopping(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == at:
+            os.kill(os.getpid(), kind)
+        return transcribe(self, *arguments)
+
+    Recogniser.transcribe = stopping
+    raise SystemExit(cli.main(["transcribe"]))
