@@ -126,7 +126,7 @@ def train(study: Study, sources: Sources, cells: Sequence[Cell], errors: Errors)
         data = sources.dataset(cell.table, cell.views, cell.layers)
         if not cell.grid:
             say(f"{cell.title} ({cell.experiment.setup}): {shape_note(data)}")
-        planned = trainer.plan(cell.experiment, cell.tasks, data)
+        planned = trainer.plan(cell.experiment, cell.tasks, data, study.params.train.device)
         return replace(planned, kept=Kept(cell.folder(study) / KEPT, cell.identity))
 
     started, done = time.monotonic(), 0

@@ -131,7 +131,7 @@ def _searched(
                 say(f"{name}: trial {trial.number}: {best:.4f} with {_described(trial.params)}")
 
         try:
-            return tuning.search(space, tasks, dataset, done, note, workers_for(study))
+            return tuning.search(space, tasks, dataset, done, note, workers_for(study), study.params.train.device)
         except tuning.NothingFound:  # nothing to go on from: another run shall try, not repeat this line
             journal.path.unlink()
             raise

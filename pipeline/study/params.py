@@ -6,7 +6,7 @@ An unknown key is an error that suggests the nearest known one.
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -65,10 +65,13 @@ class ExtractStage(Section):
 
 
 class TrainStage(Section):
-    """How `strata train` runs; none of it changes a value."""
+    """How models are trained; none of it changes what a result follows from, though a GPU rounds otherwise."""
 
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """A GPU where there is one, unless said otherwise."""
     workers: int | None = Field(None, ge=1)
-    """Models that are trained side by side; where not given, one for every core that this process may use."""
+    """Models that are trained side by side; where not given, one for every core that this process may use; on
+    a GPU one."""
     scheduler: str | None = Field(None, pattern=r"^[a-z]+://")
     """Address of a running Dask scheduler, `tcp://host:8786`, whose workers train instead."""
 

@@ -125,13 +125,14 @@ def run_all(
     yield from map(_outcome_or_nothing, begun.values())
 
 
-def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Plan:
+def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset, device: str = "cpu") -> Plan:
     """The models that an experiment needs.
 
     Args:
         experiment: what to train.
         tasks: the tasks it names.
         data: features [utterances, layers, dim] of the views it names.
+        device: where its models are trained: `cpu`, `cuda`, or `auto`.
 
     Raises:
         TrainingError: labels or folds that cannot work.
@@ -155,7 +156,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
             )
     features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
     jobs = [
-        Job(experiment, features, group, seed, fold.train, fold.valid, fold.test, number)
+        Job(experiment, features, group, seed, fold.train, fold.valid, fold.test, number, device)
         for seed in experiment.seeds
         for number, fold in enumerate(folds)
         for group in groups
@@ -163,7 +164,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset) -> Pl
     if experiment.final:
         whole = divided.whole
         sides = (whole.train, whole.valid, whole.test)
-        jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, None) for group in groups]
+        jobs += [Job(experiment, features, group, experiment.seeds[0], *sides, None, device) for group in groups]
     for job in jobs:
         if not any(target.known[job.valid].any() for target in job.targets):
             raise TrainingError(

@@ -83,7 +83,7 @@ class _Sinkhorn(torch.autograd.Function):
     @np.errstate(invalid="ignore")  # BLAS now and then raises the flag over lanes beyond the end of a sound vector
     def forward(ctx, costs: Tensor, epsilon: float, iterations: int, tolerance: float) -> Tensor:
         wide = costs.dtype == torch.float64 or epsilon < _SMALLEST_IN_FLOAT32
-        kernel = np.exp(costs.detach().to(torch.float64 if wide else torch.float32).numpy() * (-1 / epsilon))
+        kernel = np.exp(costs.detach().to(torch.float64 if wide else torch.float32).cpu().numpy() * (-1 / epsilon))
         n, m = kernel.shape[1:]
         # All u and v of the way; v starts at 1.
         us, vs = [], [np.ones((len(kernel), m, 1), kernel.dtype)]
@@ -94,7 +94,7 @@ class _Sinkhorn(torch.autograd.Function):
                 break
         plan = kernel * us[-1] * vs[-1].swapaxes(1, 2)
         ctx.epsilon, ctx.way = epsilon, (kernel, us, vs)
-        plan = torch.from_numpy(plan).to(costs.dtype)
+        plan = torch.from_numpy(plan).to(costs)
         ctx.save_for_backward(plan)
         return plan
 
@@ -106,7 +106,7 @@ class _Sinkhorn(torch.autograd.Function):
         kernel, us, vs = ctx.way
         (plan,) = ctx.saved_tensors
         n, m = kernel.shape[1:]
-        along_plan = (grad * plan).numpy().astype(kernel.dtype)
+        along_plan = (grad * plan).cpu().numpy().astype(kernel.dtype)
         by_u, by_v = along_plan.sum(2, keepdims=True), along_plan.sum(1)[:, :, None]
         rows, columns = [], []  # dK = Σ of outer products, one per half step: one matrix product at the end
         for u, v, v_before in zip(reversed(us), reversed(vs[1:]), reversed(vs[:-1]), strict=True):
@@ -120,4 +120,4 @@ class _Sinkhorn(torch.autograd.Function):
         outer *= kernel
         outer += along_plan
         outer *= -1 / ctx.epsilon
-        return torch.from_numpy(outer).to(grad.dtype), None, None, None
+        return torch.from_numpy(outer).to(grad), None, None, None

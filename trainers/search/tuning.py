@@ -93,6 +93,7 @@ def search(
     done: Sequence[Trial] = (),
     note: Callable[[Trial], None] = lambda trial: None,
     workers: int | Workers = 1,
+    device: str = "cpu",
 ) -> SearchOutcome:
     """Runs the trials that are still to come, and the test of the best.
 
@@ -106,6 +107,7 @@ def search(
         done: the first trials of an earlier call with the same arguments, in their order.
         note: called with every further trial as soon as it is over.
         workers: who trains the models of several seeds side by side; or how many processes.
+        device: where they are trained: `cpu`, `cuda`, or `auto`.
 
     Raises:
         TrainingError: labels or folds that cannot work.
@@ -120,7 +122,7 @@ def search(
                 "or drop the task"
             )
     with workers_of(workers, len(space.base.seeds) * len(planned.targets)) as workers:
-        return _searched(_Search(space, planned.targets, fold, dataset, workers), done, note)
+        return _searched(_Search(space, planned.targets, fold, dataset, workers, device), done, note)
 
 
 def _searched(run: "_Search", done: Sequence[Trial], note: Callable[[Trial], None]) -> SearchOutcome:
@@ -163,6 +165,7 @@ class _Search:
     fold: Fold
     dataset: Callable[[Experiment], Dataset]
     workers: Workers
+    device: str = "cpu"
     trials: list[Trial] = field(default_factory=list)
 
     @cached_property
@@ -272,7 +275,7 @@ class _Search:
         features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
         groups = [self.targets] if experiment.joint else [[target] for target in self.targets]
         jobs = [
-            Job(experiment, features, group, seed, self.fold.train, self.fold.valid, rows, 0)
+            Job(experiment, features, group, seed, self.fold.train, self.fold.valid, rows, 0, self.device)
             for seed in experiment.seeds
             for group in groups
         ]

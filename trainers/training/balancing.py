@@ -155,7 +155,7 @@ class Random(Balancing):
     def balanced(self, tasks: Sequence[int], losses: Losses) -> Float[Tensor, ""]:
         """The sum by new weights."""
         drawn = torch.randn(len(self.weights), generator=self.generator)[list(tasks)]
-        return (len(tasks) * drawn.softmax(0) * torch.stack(list(losses))).sum()
+        return (len(tasks) * drawn.softmax(0).to(losses[0].device) * torch.stack(list(losses))).sum()
 
 
 BALANCINGS: dict[str, type[Balancing]] = {

@@ -36,7 +36,7 @@ def fit(
         model: takes one tensor per view, gives one output per task; has `target_mean` and `target_scale` to be fitted,
             and may tell its `shared_parameters()`: see `training.balancing`; and an `extra_loss()` for the batch that
             it was last given, which is added to those of the tasks.
-        features: each [utterances, layers, dim].
+        features: each [utterances, layers, dim], on the CPU; batches go to where the model lies.
         targets: one per task, in the order of `model.tasks`.
         train: utterance numbers to learn from.
         valid: utterance numbers that decide when to stop.
@@ -72,11 +72,12 @@ class _Loop:
 
     def __init__(self, model, features, targets, train, how, seed):
         self.model, self.features, self.targets, self.how = model, features, targets, how
-        self.labels = _scaled(model, targets, train)
+        self.device = device_of(model)
+        self.labels = [label.to(self.device) for label in _scaled(model, targets, train)]
         self.weights = [target.task.weight for target in targets]
         known = np.stack([target.known for target in targets])
         balancing = how.balancing if len(targets) > 1 else "equal"  # a learned weight would scale a task on its own
-        self.balancing = BALANCINGS[balancing](self.weights, seed)
+        self.balancing = BALANCINGS[balancing](self.weights, seed).to(self.device)
         if self.balancing.needs_start:
             with torch.no_grad():
                 before = self._losses_of_all(torch.tensor(train))
@@ -90,7 +91,7 @@ class _Loop:
         self.model.train()
         total, seen = 0.0, 0
         for rows in self.batches:
-            losses = self._losses(self.model(*(f[rows] for f in self.features)), rows)
+            losses = self._losses(self.model(*(f[rows].to(self.device) for f in self.features)), rows)
             for optimiser in self.optimisers:
                 optimiser.zero_grad()
             _with_extra(self.model, self.balancing(losses, self.known[:, rows].any(1))).backward()
@@ -120,7 +121,7 @@ def outputs(model: nn.Module, features: Sequence[Tensor], rows: np.ndarray) -> d
     """Every task's outputs for `rows`: logits [rows, outputs], or float64 values in the label's unit [rows, 1]."""
     found = _outputs(model, features, torch.tensor(rows))
     scales = zip(model.tasks, model.target_mean, model.target_scale, strict=True)
-    return {task: in_unit(found[task], mean, scale).numpy() for task, mean, scale in scales}
+    return {task: in_unit(found[task], mean, scale).cpu().numpy() for task, mean, scale in scales}
 
 
 def in_unit(outputs: Tensor, mean: float | Tensor, scale: float | Tensor) -> Tensor:
@@ -131,8 +132,14 @@ def in_unit(outputs: Tensor, mean: float | Tensor, scale: float | Tensor) -> Ten
 def _outputs(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict[str, Tensor]:
     """The model's outputs for all rows, computed part by part."""
     model.eval()
-    parts = [model(*(f[part] for f in features)) for part in rows.split(EVALUATION_BATCH)]
+    device = device_of(model)
+    parts = [model(*(f[part].to(device) for f in features)) for part in rows.split(EVALUATION_BATCH)]
     return {task: torch.cat([part[task] for part in parts]) for task in model.tasks}
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model lies, and where its batches go."""
+    return next(model.parameters()).device
 
 
 def _scaled(model: nn.Module, targets: Sequence[Targets], train: np.ndarray) -> list[Tensor]:

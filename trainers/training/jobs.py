@@ -18,6 +18,7 @@ from strata.trainers.inputs.data import Targets, TrainingError
 from strata.trainers.models.heads import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Experiment
+from strata.trainers.training.device import resolved
 from strata.trainers.training.fit import fit, outputs
 from strata.trainers.training.memory import keep_memory
 from strata.trainers.training.workers import Workers, finished
@@ -46,6 +47,8 @@ class Job:
     """Utterance numbers."""
     fold: int | None
     """Number of the fold; None for the model that is trained on everything, which is wanted itself, not its outputs."""
+    device: str = "cpu"
+    """See `training.device`, which is asked where the model is trained."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def _train(job: Job, watch: Callable[[int, float], None]) -> Trained:
             shapes = [f.shape[1:] for f in job.features]
             model = build(shapes, job.experiment, {target.name: target.num_outputs for target in job.targets})
             model.prepare(job.features, job.train)
+            model.to(resolved(job.device))
             tensors = [torch.from_numpy(f if f.flags.writeable else f.copy()) for f in job.features]
             curve = fit(model, tensors, job.targets, job.train, job.valid, job.experiment, job.seed, watch)
             wanted = job.fold is None
@@ -126,7 +130,7 @@ def _train(job: Job, watch: Callable[[int, float], None]) -> Trained:
         return Trained(None, [], {}, time.monotonic() - started, told(error))
     finally:
         torch.set_num_threads(threads)
-    return Trained(model if wanted else None, curve, found, time.monotonic() - started)
+    return Trained(model.cpu() if wanted else None, curve, found, time.monotonic() - started)
 
 
 def refuse_not_finite(outputs_of: Mapping[str, np.ndarray]) -> None:
