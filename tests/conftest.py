@@ -12,14 +12,12 @@ os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 from tests import checked
 
 # Axis names in signatures are checked against the arrays that really pass, in every test run; of the trainers and the
 # store all annotations are.
-install_import_hook(["strata.trainers", "strata.store"], "beartype.beartype")
-install_import_hook(["strata.extractors", "strata.pipeline"], f"{checked.__name__}.shapes")
+checked.install(["strata.trainers", "strata.store"], ["strata.extractors", "strata.pipeline"])
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("strata", deadline=None)

@@ -25,6 +25,17 @@ from pathlib import Path
 from typing import NoReturn
 
 PRELOADED = ["strata.trainers", "strata.pipeline.stages", "strata.pipeline.commands", "strata.pipeline.report"]
+MODELS = [
+    "strata.pipeline.extraction.cluster",
+    "strata.pipeline.stages.extract",
+    "strata.pipeline.stages.train",
+    "strata.pipeline.stages.transcribe",
+    "strata.pipeline.stages.tune",
+    "strata.extractors.mfcc",
+    "strata.extractors.transformers.speech",
+    "transformers.models.wavlm.modeling_wavlm",
+]
+"""What the stages and the views of these tests import, much of it only when it is needed."""
 ENVIRONMENT = dict(os.environ)
 """As it is before any test."""
 COMMANDS = {"strata": "strata.pipeline.cli", "dvc": "dvc.cli"}
@@ -74,7 +85,7 @@ def serve(address: str) -> None:
     for package in PRELOADED:
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             importlib.import_module(module.name)
-    for name in ("dvc.repo", *COMMANDS.values()):
+    for name in (*MODELS, "dvc.repo", *COMMANDS.values()):
         importlib.import_module(name)
     threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")][1:]
     if set(threads) - {"jemalloc_bg_thd"}:  # PyArrow's allocator, which knows how to be forked

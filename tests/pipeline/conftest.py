@@ -141,6 +141,25 @@ class StudyFolder:
         return json.loads((self.folder / "results" / experiment / "metrics.json").read_text())
 
 
+@pytest.fixture
+def forked():
+    """Processes, Dask's workers among them, that are forks of one that has imported everything, once for all tests.
+
+    Where a study has its miniatures is told to Dask's, which would have it from the test that came first.
+    """
+    import dask
+    from distributed.utils import get_mp_context
+
+    quick = {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.nanny.environ": {"STRATA_CACHE": ""},
+    }
+    with dask.config.set(quick):
+        context = get_mp_context()
+        context.set_forkserver_preload(served.MODELS)
+        yield context
+
+
 @pytest.fixture(scope="session")
 def new_study():
     """Makes a study that several tests share; each lends it its `capsys`."""

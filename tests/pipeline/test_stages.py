@@ -1,9 +1,8 @@
 """The stages one after the other, in this process, on a folder of tones."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import soundfile
 
 from strata.pipeline.study.manifest import COLUMNS
 from strata.store import FeatureStore
+from tests.pipeline import forks
 
 
 def test_the_whole_path_from_recordings_to_a_report(study):
@@ -126,30 +126,16 @@ def test_too_many_bad_files_fail_after_the_good_ones_are_done(study):
     assert len(pd.read_parquet(study.folder / "data/manifest.parquet")) == 24
 
 
-KILLED = """
-import os, signal
-from strata.pipeline import cli
-from strata.store import FeatureStore
-
-commit = FeatureStore.commit
-
-
-def commit_and_die(*arguments, **options):
-    commit(*arguments, **options)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-FeatureStore.commit = commit_and_die
-cli.main(["extract", "wavlm"])
-"""
-
-
-def test_a_killed_extraction_goes_on_where_it_was(study):
+def test_a_killed_extraction_goes_on_where_it_was(study, forked):
     """After a SIGKILL what was committed stays and the rest is computed; the values are those of a quiet run."""
     study.add(176)
     study.succeeds("corpus")
     store = study.folder / "features/wavlm.zarr"
-    assert subprocess.run([sys.executable, "-c", KILLED], cwd=study.folder).returncode == -signal.SIGKILL
+    command = (study.folder, dict(os.environ), "extract", "wavlm")
+    process = forked.Process(target=forks.run_to_the_first_commit, args=command)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     done = len(FeatureStore.open(store))
     assert 0 < done < 200
     assert f"wavlm: {200 - done} new of 200 utterances" in study.succeeds("extract", "wavlm")

@@ -133,7 +133,7 @@ def test_a_sample_that_no_view_can_take_is_an_error(listed):
     assert "none of the 24 utterances drawn can be used" in listed.fails("bench", "extract", "mfcc")
 
 
-def test_workers_are_measured_as_workers(listed):
+def test_workers_are_measured_as_workers(listed, forked):
     """With `extract.workers: 2` the blocks go to two processes."""
     listed.params["extract"] = {"workers": 2}
     listed.write_params()

@@ -4,7 +4,7 @@ import os
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strata.pipeline.corpora import CorpusError, Problem, Utterance
@@ -232,10 +232,16 @@ texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1,
 texts = texts.map(lambda text: unicodedata.normalize("NFC", text))  # the one form that labels have
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One for all examples: a new one for each took most of their time."""
+    return tmp_path_factory.mktemp("study")
+
+
+@settings(max_examples=40, deadline=None)
 @given(rows=st.lists(st.tuples(texts, texts, st.floats(0, 1e9) | st.none()), min_size=1, max_size=5))
-def test_round_trip(tmp_path_factory, rows):
+def test_round_trip(folder, rows):
     """Whatever a CSV writer writes as labels is what the adapter reads."""
-    folder = tmp_path_factory.mktemp("study")
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["file_name", "speaker", "transcript", "age"])

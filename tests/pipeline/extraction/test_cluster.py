@@ -2,10 +2,10 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import dask
 import numpy as np
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from strata.pipeline.extraction import cluster, work
 from strata.pipeline.extraction.work import Extraction, Recording
 from strata.pipeline.study.folder import Study
 from strata.store import FeatureStore
+from tests.pipeline.conftest import tone
 
 BIN = Path(sys.executable).parent
 
@@ -72,23 +74,36 @@ def assert_same_as_single(study, view="wavlm"):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_a_killed_worker_loses_nothing(spread):
+def at_the_first_block(store: Path, act: Callable) -> threading.Thread:
+    """Does something as soon as a block of this store is claimed and so has a worker at it; to be joined."""
+
+    def watch():
+        while not list(store.glob("*.lock")):
+            time.sleep(0.001)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_killed_worker_loses_nothing(spread, forked):
     """Two workers, one of them killed midway: the run completes, equal to the single process's."""
     spread.params["extract"] = {"workers": 2}
     spread.write_params()
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "strata.pipeline.cli", "extract", "wavlm"]
-    store = spread.folder / "features/wavlm.zarr"
-    with subprocess.Popen(command, cwd=spread.folder, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        # The first block that is claimed has a worker at it.
-        while not list(store.glob("*.lock")) and run.poll() is None:
-            time.sleep(0.001)
-        workers = [p for p in psutil.Process(run.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
+    here, killed = psutil.Process(), []
+
+    def kill():
+        (server,) = [child for child in here.children() if "forkserver" in str(child.cmdline())]
+        workers = server.children()
         assert len(workers) == 2
-        busy = max(workers, key=lambda worker: sum(worker.cpu_times()[:2]))
-        busy.send_signal(signal.SIGKILL)
-        said = run.stderr.read()
-    assert run.returncode == 0, said
+        killed.append(max(workers, key=lambda worker: sum(worker.cpu_times()[:2])))
+        killed[0].kill()
+
+    watching = at_the_first_block(spread.folder / "features/wavlm.zarr", kill)
+    said = spread.succeeds("extract", "wavlm")
+    watching.join()
+    assert killed
     assert f"wavlm: computed {COUNT} utterances" in said
     assert_same_as_single(spread)
 
@@ -98,12 +113,20 @@ class Scheduler(NamedTuple):
 
     start_worker: Callable
     address: str
-    processes: list[subprocess.Popen]
+    processes: list
     """Its own and its workers'."""
 
 
+def run_worker(arguments: list[str], environment: dict[str, str]) -> None:
+    """`dask worker`, in the process that calls it."""
+    from distributed.cli.dask_worker import main
+
+    os.environ.update(environment)
+    main([*arguments, "--no-nanny"])
+
+
 @pytest.fixture
-def scheduler(tmp_path, monkeypatch):
+def scheduler(tmp_path, monkeypatch, forked):
     """A scheduler without workers. Cores may be busy: who starts some waits for them longer than a user would."""
     monkeypatch.setattr(cluster, "PATIENCE_S", 600)
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "miniatures"))  # as the study's: its workers make them
@@ -113,7 +136,14 @@ def scheduler(tmp_path, monkeypatch):
     def start(*command):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         processes.append(subprocess.Popen([str(BIN / "dask"), *command], env=environment, cwd=tmp_path, **quiet))
-        return processes[-1]
+
+    def start_worker(*options):
+        command = [address, "--nthreads", "2", "--no-dashboard", "--local-directory", str(tmp_path), *options]
+        if options:  # of another kind than the process that is forked
+            start("worker", *command)
+        else:
+            processes.append(forked.Process(target=run_worker, args=(command, environment)))
+            processes[-1].start()
 
     file = tmp_path / "scheduler.json"
     start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
@@ -121,26 +151,35 @@ def scheduler(tmp_path, monkeypatch):
     while not (file.exists() and file.read_text().endswith("}")) and time.monotonic() < deadline:
         time.sleep(0.05)  # it is there before all of it is written
     address = json.loads(file.read_text())["address"]
-    yield Scheduler(
-        lambda *options: start("worker", address, "--nthreads", "2", "--no-dashboard", *options), address, processes
-    )
-    for process in reversed(processes):
-        process.terminate()
+    yield Scheduler(start_worker, address, processes)
     for process in processes:
-        process.wait()
+        process.kill()
+    for process in processes:
+        process.wait() if isinstance(process, subprocess.Popen) else process.join()
 
 
-def test_a_running_scheduler_serves_every_view_on_the_workers_that_fit(spread, scheduler):
-    """PyTorch's views on some, TensorFlow's on those that were started for it."""
-    worker, address, _ = scheduler
-    spread.params["extract"] = {"scheduler": address}
+def test_a_running_scheduler_serves_every_view_on_the_workers_that_fit(spread, scheduler, monkeypatch):
+    """PyTorch's views; TensorFlow's are not given to them, and whoever asks is told what to start."""
+    spread.params["extract"] = {"scheduler": scheduler.address}
     spread.params["views"]["trillsson"] = {"family": "tfhub", "source": "miniature:trillsson"}
     spread.write_params()
-    worker()
+    scheduler.start_worker()
     assert f"computed {COUNT} utterances" in spread.succeeds("extract", "wavlm")
     assert_same_as_single(spread)
     need_tensorflow()
-    worker("--resources", "tensorflow=1")
+    monkeypatch.setattr(cluster, "PATIENCE_S", 1)
+    assert "--nthreads 2 --resources tensorflow=1`" in spread.fails("extract", "trillsson")
+
+
+@pytest.mark.slow
+def test_a_running_scheduler_serves_tensorflows_views_on_workers_of_their_own(spread, scheduler):
+    """On those that were started for it, beside others."""
+    need_tensorflow()
+    spread.params["extract"] = {"scheduler": scheduler.address}
+    spread.params["views"]["trillsson"] = {"family": "tfhub", "source": "miniature:trillsson"}
+    spread.write_params()
+    scheduler.start_worker()
+    scheduler.start_worker("--resources", "tensorflow=1")
     assert f"trillsson: computed {COUNT} utterances" in spread.succeeds("extract", "trillsson")
     assert "trillsson: up to date" in spread.succeeds("extract", "trillsson")
 
@@ -161,29 +200,22 @@ def test_without_scheduler_or_worker_there_is_one_line(study, scheduler, monkeyp
 @pytest.fixture
 def taken_port():
     """Something listens where Dask's pages would be, such as another extraction."""
-    with socket.socket() as listening, suppress(OSError):  # if not this, something else has it
-        listening.bind(("", 8787))
-        listening.listen()
+    with socket.socket() as listening:
+        with suppress(OSError):  # if not this, something else has it
+            listening.bind(("", 8787))
+            listening.listen()
         yield
 
 
-def test_a_tensorflow_view_never_enters_this_process(study, taken_port):
+def test_a_tensorflow_view_never_enters_this_process(study, taken_port, monkeypatch):
     """Not even with one worker, and not to learn its shape."""
     need_tensorflow()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # cannot be imported here
     study.params["views"] = {"trillsson": {"family": "tfhub", "source": "miniature:trillsson"}}
     study.params["experiments"] = study.params["eliminate"] = {}
     study.write_params()
     study.succeeds("corpus")
-    program = [
-        "import sys",
-        "from strata.pipeline import cli",
-        "if __name__ == '__main__':",
-        "    print(cli.main(['extract']), 'tensorflow' in sys.modules)",
-    ]
-    (study.folder / "run.py").write_text("\n".join(program))
-    said = study.process("python", "run.py")
-    assert "0 False" in said
-    assert "8787" not in said
+    assert "8787" not in study.succeeds("extract")
     assert len(FeatureStore.open(study.folder / "features/trillsson.zarr")) == 24
 
 
@@ -222,10 +254,8 @@ KILLER = """
 import os
 from strata.pipeline.extraction import work
 
-compute = work.compute
 
-
-def compute_unless_fatal(extraction, block, recordings, progress=None):
+def compute_unless_fatal(extraction, block, recordings, progress=None, compute=work.compute):
     if any(recording.duration_s > 1 for recording in recordings):
         os._exit(9)
     return compute(extraction, block, recordings)
@@ -235,41 +265,30 @@ work.compute = compute_unless_fatal
 """
 
 
-def test_recordings_that_end_every_worker_are_named_and_the_rest_is_done(study, monkeypatch):
-    """As one whose frames do not fit into memory: it is tried a few times, and not for days."""
-    from tests.pipeline.conftest import tone
-
+def test_recordings_that_end_every_worker_are_named_and_the_rest_is_done(study, forked):
+    """As one whose frames do not fit into memory: it is tried a few times, here twice, and not for days."""
     study.params["experiments"] = study.params["eliminate"] = {}
     study.params["extract"] = {"workers": 2}
     study.write_params().add(176)
     tone(study.recordings / "000.wav", 100, seconds=2.0)  # the longest comes first
     study.succeeds("corpus")
-    hooks = study.folder / "hooks"
-    hooks.mkdir()
-    (hooks / "sitecustomize.py").write_text(KILLER)
-    monkeypatch.setenv("PYTHONPATH", str(hooks))
-    said = study.process("strata", "extract", "mfcc", check=False)
-    line = said.splitlines()[-1]
+    killer = study.folder / "killer.py"
+    killer.write_text(KILLER)
+    with dask.config.set({"distributed.worker.preload": [str(killer)], "distributed.scheduler.allowed-failures": 1}):
+        line = study.fails("extract", "mfcc")
     assert line.startswith("strata: view mfcc: 64 utterances, the first recordings/000.wav, ended every process")
     assert len(FeatureStore.open(study.folder / "features/mfcc.zarr")) == 200 - 64
 
 
 def test_a_scheduler_that_goes_away_is_one_line(spread, scheduler):
     """What was committed stays."""
-    worker, address, _ = scheduler
-    worker()
-    spread.params["extract"] = {"scheduler": address}
+    scheduler.start_worker()
+    spread.params["extract"] = {"scheduler": scheduler.address}
     spread.write_params()
-    command = [sys.executable, "-m", "strata.pipeline.cli", "extract", "wavlm"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     store = spread.folder / "features/wavlm.zarr"
-    with subprocess.Popen(command, cwd=spread.folder, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        while not list(store.glob("*.lock")) and run.poll() is None:
-            time.sleep(0.001)
-        for process in scheduler.processes:
-            process.send_signal(signal.SIGKILL)
-        said = run.stderr.read()
-    assert run.returncode == 1
-    assert "the Dask scheduler at" in said.splitlines()[-1]
-    assert "the same command goes on from there" in said.splitlines()[-1]
+    watching = at_the_first_block(store, lambda: [process.kill() for process in scheduler.processes])
+    line = spread.process("strata", "extract", "wavlm", check=False).splitlines()[-1]
+    watching.join()
+    assert "the Dask scheduler at" in line
+    assert "the same command goes on from there" in line
     assert FeatureStore.open(store).verify() == []

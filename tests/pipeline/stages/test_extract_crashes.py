@@ -1,6 +1,5 @@
 """An extraction that is killed, finds the disk full or its files damaged, loses nothing and goes on."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -10,38 +9,25 @@ from itertools import product
 import numpy as np
 import pytest
 
-from strata.pipeline import cli
 from strata.pipeline.stages import extract
 from strata.store import FeatureStore
 from strata.store.local import LocalStorage
+from tests.pipeline import forks
 from tests.pipeline.stages.stores import assert_same, opened, values
 from tests.sampling import SWEEP, sampled, sweep
 
 
-def extract_quietly(folder) -> None:
-    """One extraction of all views, in the process that a test is about to kill."""
-    os.chdir(folder)
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
-    raise SystemExit(cli.main(["extract"]))
-
-
-@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
-def test_killed_at_random_instants_an_extraction_loses_nothing(framed, kills):
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_random_instants_an_extraction_loses_nothing(framed, kills, forked):
     """SIGKILL, again and again, over two views with frames: every store opens, verifies and keeps its committed rows;
     in the end it equals an uninterrupted run's, value for value."""
     views = ("mfcc", "wavlm")
     framed.succeeds("extract")
     quiet = framed.folder / "quiet"
     (framed.folder / "features").rename(quiet)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        ["strata.pipeline.stages.extract", "strata.extractors.transformers.speech", "strata.extractors.mfcc"]
-    )
     instants, committed, killed, whole = random.Random(kills), {view: set() for view in views}, 0, 0
     while killed < kills:
-        process = processes.Process(target=extract_quietly, args=(framed.folder,))
+        process = forked.Process(target=forks.run, args=(framed.folder, dict(os.environ), "extract"))
         process.start()
         process.join(instants.uniform(0.05, 2.0))
         killed += process.is_alive()

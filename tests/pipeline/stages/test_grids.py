@@ -3,11 +3,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+
+from tests.pipeline import forks
 
 PAIRS = ["a+b", "a+c", "b+c"]
 
@@ -100,22 +100,18 @@ def test_a_cell_sees_its_own_corpus_only(grid):
     assert grid.metrics("pairs/again/a+b/concat")["num_utterances"] == 24
 
 
-def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
+def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid, forked):
     """SIGKILL in the middle; what was told as trained is not trained again, and nothing else is lost."""
     grid.params["experiments"]["pairs"]["epochs"] = 15
     grid.write_params()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strata.pipeline.cli", "train"],
-        cwd=grid.folder,
-        env=grid.environment | {"PYTHONPATH": os.getcwd(), "LOKY_MAX_CPU_COUNT": "2"},  # side by side, as for users
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    environment = dict(os.environ) | {"LOKY_MAX_CPU_COUNT": "2"}  # side by side, as for users
+    process = forked.Process(target=forks.run, args=(grid.folder, environment, "train"))
+    process.start()
     deadline = time.monotonic() + 600  # cores may be busy
-    while len(_cells(grid)) < 2 and process.poll() is None and time.monotonic() < deadline:
+    while len(_cells(grid)) < 2 and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
     kept = _cells(grid)
     assert 2 <= len(kept) < 6
     assert f"pairs: {6 - len(kept)} of 6 cells to train" in grid.succeeds("train")
@@ -123,7 +119,7 @@ def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid):
     assert "pairs: 6 cells up to date" in grid.succeeds("train")
 
 
-def test_a_killed_run_loses_the_models_that_were_in_training(grid, monkeypatch):
+def test_a_killed_run_loses_the_models_that_were_in_training(grid, forked, monkeypatch):
     """SIGKILL in the middle of a cell: its finished models are not trained again, and its results are the same."""
     from strata.trainers.training import jobs
 
@@ -134,16 +130,12 @@ def test_a_killed_run_loses_the_models_that_were_in_training(grid, monkeypatch):
     grid.succeeds("train", "whole")
     results = grid.folder / "results"
     kept, written = results / "ended" / "trained.tmp", results / "ended" / "metrics.json"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strata.pipeline.cli", "train", "ended"],
-        cwd=grid.folder,
-        env=grid.environment,
-        stderr=subprocess.DEVNULL,
-    )
-    while len(list(kept.glob("*.safetensors"))) < 2 and process.poll() is None:
+    process = forked.Process(target=forks.run, args=(grid.folder, dict(os.environ), "train", "ended"))
+    process.start()
+    while len(list(kept.glob("*.safetensors"))) < 2 and process.is_alive():
         time.sleep(0.005)
     process.kill()
-    process.wait()
+    process.join()
     done = len(list(kept.glob("*.safetensors")))
     assert 2 <= done < 7
     assert not written.exists()
