@@ -52,14 +52,20 @@ class Runner(ABC):
     def ask(self, question: Callable[[Extraction], Result]) -> Result:
         """What a function of the extraction says where the blocks are computed."""
 
-    def fingerprint(self, view: str) -> Mapping[str, object]:
+    def fingerprint(self, view: str, *, local: bool = False) -> Mapping[str, object]:
         """The fingerprint of the view's values, from memory, or from whoever computes them.
+
+        Args:
+            view: its name.
+            local: nothing is fetched for it, wherever it is computed.
 
         Raises:
             ViewError: the view cannot be loaded.
+            CheckpointAbsent: it would have to be fetched.
         """
+        look = work.look_locally if local else work.look
         return fingerprints.remembered(
-            Path(self.extraction.folder), view, self.extraction.section, lambda: self.ask(work.look)
+            Path(self.extraction.folder), view, self.extraction.section, lambda: self.ask(look)
         )
 
     @abstractmethod

@@ -20,6 +20,7 @@ import numpy as np
 from strata import extractors
 from strata.extractors import Extractor, HiddenStates, TextExtractor
 from strata.extractors.contract import SAMPLING_RATE, Size
+from strata.extractors.sources import local_only
 from strata.pipeline.errors import StageError
 from strata.pipeline.extraction.decoding import CPU_PORTION_S, PORTION_S, Recording, decoded, divided
 from strata.pipeline.study import fingerprints
@@ -131,6 +132,16 @@ def in_float32(extraction: Extraction) -> tuple[str, ...]:
 def look(extraction: Extraction) -> dict[str, object]:
     """Asks the model for its fingerprint, and for all that this follows from: see `study.fingerprints`."""
     return fingerprints.seen(extractor(extraction), extraction.section)
+
+
+def look_locally(extraction: Extraction) -> dict[str, object]:
+    """As `look`, wherever that is asked; of a model that is there.
+
+    Raises:
+        CheckpointAbsent: it would have to be fetched.
+    """
+    with local_only():
+        return look(extraction)
 
 
 def compute(

@@ -16,7 +16,6 @@ import pandas as pd
 
 from strata import extractors
 from strata.extractors import audio
-from strata.extractors.sources import local_only
 from strata.extractors.view import TextView
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.extraction import plan, work
@@ -132,8 +131,7 @@ def _fingerprint(study: Study, view: str, runner: Runner, utterances: pd.DataFra
     if made is None:
         return runner.fingerprint(view)
     try:
-        with local_only():
-            return runner.fingerprint(view)
+        return runner.fingerprint(view, local=True)
     except extractors.CheckpointAbsent:
         if not dvcfile.is_as_listed(study, view):
             raise
