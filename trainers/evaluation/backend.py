@@ -74,12 +74,14 @@ class Backend:
         self, x: "Vectors", first: Int[np.ndarray, " pairs"], second: Int[np.ndarray, " pairs"]
     ) -> Float[np.ndarray, " pairs"]:
         """Log-likelihood ratios of pairs of rows."""
-        projected = np.empty((len(x), self.directions.shape[1]))
+        alone, together = np.empty(len(x)), np.empty((len(x), self.directions.shape[1]))
         start = 0
         for block in x.blocks():
-            projected[start : start + len(block)] = _projected(block, self.mean, self.scale, self.directions)
-            start += len(block)
-        return self.model.scores(projected, first, second)
+            part = slice(start, start + len(block))
+            projected = _projected(block, self.mean, self.scale, self.directions)
+            alone[part], together[part] = self.model.shares(projected)
+            start = part.stop
+        return self.model.ratios(alone, together, first, second)
 
 
 def _standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

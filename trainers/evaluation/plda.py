@@ -15,6 +15,7 @@ Reads arrays, or what `evaluation.scatter` has summed of them; knows no folds, n
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,7 +27,7 @@ ITERATIONS = 1000
 """At most; from the moments as a start a few are enough, and hundreds where speakers have very few utterances."""
 LEAST_GAIN = 1e-7
 """Of log-likelihood per utterance, by an iteration that is not the last."""
-BLOCK = 1 << 16
+BLOCK = 1 << 13
 """Pairs that are scored at a time: bounds the memory."""
 
 
@@ -49,13 +50,39 @@ class TwoCovariance:
     ) -> Float[np.ndarray, " pairs"]:
         """log p(x₁, x₂ | one speaker) − log p(x₁, x₂ | two speakers), for pairs of rows.
 
-        Where `within` is the identity and `between` is diagonal, a pair's axes are independent of each other. On each
-        axis its ratio is then log(ψ+1) − ½ log(2ψ+1) + (2ψ·u₁u₂ − ψ²/(ψ+1)·(u₁² + u₂²)) / (2(2ψ+1)).
+        Args:
+            x: vectors.
+            first: of each pair the number of a vector.
+            second: that of the other.
         """
-        psi, directions = _diagonalised(self.between, self.within)
+        return self.ratios(*self.shares(x), first, second)
+
+    @cached_property
+    def _axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where `within` is the identity and `between` is diagonal: see `_diagonalised`."""
+        return _diagonalised(self.between, self.within)
+
+    def shares(
+        self, x: Float[np.ndarray, "rows dim"]
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, "rows dim"]]:
+        """What each vector brings to the ratios of its pairs: by itself, and to be multiplied with another's.
+
+        On the axes on which `within` is the identity and `between` is diagonal, a pair's ratios are independent of each
+        other: log(ψ+1) − ½ log(2ψ+1) + (2ψ·u₁u₂ − ψ²/(ψ+1)·(u₁² + u₂²)) / (2(2ψ+1)) on each.
+        """
+        psi, directions = self._axes
         u = (x - self.mean) @ directions
         alone = (np.log1p(psi) - 0.5 * np.log1p(2 * psi)).sum() / 2 - u**2 @ (psi**2 / (psi + 1) / (4 * psi + 2))
-        together = u * np.sqrt(psi / (2 * psi + 1))
+        return alone, u * np.sqrt(psi / (2 * psi + 1))
+
+    @staticmethod
+    def ratios(
+        alone: Float[np.ndarray, " rows"],
+        together: Float[np.ndarray, "rows dim"],
+        first: Int[np.ndarray, " pairs"],
+        second: Int[np.ndarray, " pairs"],
+    ) -> Float[np.ndarray, " pairs"]:
+        """The scores of pairs of vectors that were given to `shares`."""
         result = np.empty(len(first))
         for start in range(0, len(first), BLOCK):
             one, other = first[start : start + BLOCK], second[start : start + BLOCK]

@@ -130,7 +130,9 @@ def _tested(
     """One fold; None where there is nothing to score its pairs by, or they are all of one kind."""
     if backend is None or pairs.target.all() or not pairs.target.any():
         return None
-    rows = _ordered(np.union1d(pairs.first, pairs.second), data)
+    is_tested = np.zeros(len(data), bool)
+    is_tested[pairs.first] = is_tested[pairs.second] = True
+    rows = _ordered(np.flatnonzero(is_tested), data)
     places = (np.searchsorted(data.rank[rows], data.rank[side]) for side in (pairs.first, pairs.second))
     scores = backend.scores(Vectors(values, rows), *places)
     rates = {"eer": equal_error_rate(pairs.target, scores), "min_dcf": min_dcf(pairs.target, scores)}
