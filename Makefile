@@ -39,6 +39,7 @@ bench: $(VENV)/.core
 	python -m benchmarks.extraction
 	python -m benchmarks.extraction_gpu
 	python -m benchmarks.precision
+	python -m benchmarks.folds
 	python -m benchmarks.heads
 	python -m benchmarks.elimination
 
