@@ -1,6 +1,7 @@
 """Talk and progress on stderr; data and tables go to stdout. Bars only where somebody is watching."""
 
 import sys
+from numbers import Real
 
 from tqdm import tqdm
 
@@ -8,6 +9,25 @@ from tqdm import tqdm
 def say(line: str) -> None:
     """One line for whoever runs the command; does not break a progress bar."""
     tqdm.write(line, file=sys.stderr)
+
+
+def noun(count: object, one: str, several: str = "") -> str:
+    """The word for that many: `fold` of one, `folds` of none or several.
+
+    Args:
+        count: how many.
+        one: the singular.
+        several: the plural, where it takes more than an s.
+    """
+    return one if count == 1 else several or f"{one}s"
+
+
+def counted(count: object, one: str, several: str = "") -> str:
+    """How many there are of something, in words: `1 fold`, `1,234 utterances`, a dash for what is no number.
+
+    Arguments as for `noun`.
+    """
+    return f"{count:,.0f} {noun(count, one, several)}" if isinstance(count, Real) else f"– {noun(count, one, several)}"
 
 
 def amount(seconds: float) -> str:

@@ -113,7 +113,7 @@ def checked(path: str | Path) -> Path:
     try:
         if path.is_file():
             return path
-        raise UnusableAudio(dangling(path) or ("not a file" if path.exists() else "missing"))
+        raise UnusableAudio(dangling(path) or ("not a file" if path.exists() else "no such file"))
     except OSError as error:  # such as a name that is too long
         raise UnusableAudio(f"unreadable: {error.strerror}") from error
 

@@ -18,7 +18,7 @@ from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import upstreams
 from strata.pipeline.extraction.portions import named, portions
 from strata.pipeline.files import write_if_changed
-from strata.pipeline.progress import say
+from strata.pipeline.progress import counted, say
 from strata.pipeline.study import options
 from strata.pipeline.study.failures import Failure
 
@@ -91,7 +91,7 @@ def run(
     buffer = io.BytesIO()
     np.save(buffer, embeddings)
     write_if_changed(output, buffer.getvalue())
-    say(f"{output}: {len(embeddings)} embeddings of {width} numbers")
+    say(f"{output}: {counted(len(embeddings), 'embedding')} of {counted(width, 'number')}")
     if failures:
         raise StageError(
             f"{failures} of {len(embeddings)} files cannot be used, their rows are NaN; mend them, or leave them out"

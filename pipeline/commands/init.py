@@ -43,6 +43,7 @@ def run(folder: Path, recipe: str) -> None:
     if recipe not in recipes():
         raise StageError(f"unknown recipe {recipe!r}; there are {', '.join(recipes())}")
     folder.mkdir(parents=True, exist_ok=True)
+    kept = (folder / "params.yaml").exists()
     with files("strata.recipes").joinpath(f"{recipe}.yaml").open("rb") as source:
         _copy(source, folder / "params.yaml")
     for template, name in STUDY_FILES.items():
@@ -63,6 +64,9 @@ def run(folder: Path, recipe: str) -> None:
         }.items():
             _call([*dvc, "config", option, value], folder)
     load(folder / "params.yaml")
+    if kept:
+        say(f"{folder} had a params.yaml, which stays as it is: no recipe was copied; all else of a study is there")
+        return
     say(f"{folder} is ready: edit {folder / 'params.yaml'}, then `cd {folder} && dvc repro`")
 
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from strata.pipeline.errors import StageError, suggestion
-from strata.pipeline.progress import bar, say
+from strata.pipeline.progress import bar, counted, say
 from strata.pipeline.show.tables import size
 from strata.pipeline.study import dvcfile, options, soundness
 from strata.pipeline.study.folder import Study
@@ -55,7 +55,7 @@ def verify(path: Path) -> None:
             "computes rows whose values are lost anew and keeps the others, `dvc checkout --force "
             f"extract@{store.view}` brings back the store as DVC last saw it"
         )
-    say(f"{path}: {len(store)} rows, all of them as they were written")
+    say(f"{path}: {counted(len(store), 'row')}, all of them as they were written")
 
 
 def export(path: Path, file: Path | None) -> None:
@@ -66,7 +66,7 @@ def export(path: Path, file: Path | None) -> None:
     file = file or path.with_suffix(".h5")
     with bar(len(store), "rows", f"{file}") as shown:
         hdf5.write(store, file, lambda done, _: shown.update(done - shown.n))
-    say(f"{file}: {len(store)} rows, {size(file.stat().st_size)}")
+    say(f"{file}: {counted(len(store), 'row')}, {size(file.stat().st_size)}")
 
 
 def import_(path: Path, file: Path | None) -> None:
@@ -88,7 +88,7 @@ def import_(path: Path, file: Path | None) -> None:
                 f"{file} holds values of another view than {path} ({', '.join(error.fields)} differ); "
                 "import it to another path"
             ) from error
-    say(f"{path}: {len(store)} rows, {len(store) - before} of them new from {file}")
+    say(f"{path}: {counted(len(store), 'row')}, {len(store) - before} of them new from {file}")
 
 
 def drop(path: Path) -> None:

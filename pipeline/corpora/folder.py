@@ -38,7 +38,7 @@ from strata.pipeline.corpora.contract import (
 )
 from strata.pipeline.corpora.paths import Lookup, OutsideRoot, locate, slashed, spelled
 from strata.pipeline.corpora.rooted import Found, Rooted, look_into
-from strata.pipeline.progress import say
+from strata.pipeline.progress import counted, say
 
 TABLES = tuple(f"metadata{suffix}" for suffix in tables.FORMATS)
 """What a table is called."""
@@ -122,7 +122,8 @@ def utterances(section: Folder, folder: Path) -> Iterator[Utterance | Problem]:
             continue
         yield utterance
     if repeated:
-        say(f"{found.root}: {len(repeated)} rows are of recordings that a table nearer to it has: {repeated[0]}, …")
+        rows = counted(len(repeated), "row")
+        say(f"{found.root}: {rows} of recordings that a table nearer to it has: {repeated[0]}, …")
     _mention_unlisted(found, sources, recordings, listed)
 
 
@@ -309,4 +310,4 @@ def _mention_unlisted(found: Found, sources: Sequence[_Source], recordings: Sequ
     if unlisted:
         where = sources[0].name if len(sources) == 1 else "the tables"
         first = found.inside(unlisted[0])
-        say(f"not in {where} of {found.root} and left out: {len(unlisted)} recordings, the first {first}")
+        say(f"not in {where} of {found.root} and left out: {counted(len(unlisted), 'recording')}, the first {first}")

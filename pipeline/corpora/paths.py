@@ -163,7 +163,7 @@ class Lookup:
     def _inside(self) -> dict[tuple[str, str], dict[str, str]]:
         """The recordings of a name, of a folder and of the root: each as it is compared → as it is told."""
         inside = defaultdict(dict)
-        for recording in self._recordings:
+        for recording in filter(os.path.isfile, self._recordings):  # of a link that leads nowhere there is no use
             told = os.fsencode(recording.relative_to(self.root)).decode("utf-8", "backslashreplace")
             compared = PurePosixPath(_alike(told))
             for key in (("name", compared.name), ("folder", str(compared.parent)), ("root", "")):
@@ -178,11 +178,16 @@ class Lookup:
         return names[found] if found else None
 
 
-def nearest_folder(path: Path) -> str:
-    """Words that name the folder beside a missing one whose name is most like it; empty where none is."""
+def nearest_folder(path: Path, written: Path) -> str:
+    """Words that name the folder beside a missing one whose name is most like it; empty where none is.
+
+    Args:
+        path: where the missing one should be.
+        written: the same as params.yaml has it, which is how the other is named.
+    """
     beside = {_alike(name): name for name in Folders().names(path.parent).values() if (path.parent / name).is_dir()}
     found = nearest(_alike(path.name), beside)
-    return f", did you mean {beside[found]!r}?" if found else ""
+    return f", did you mean {str(written.parent / beside[found])!r}?" if found else ""
 
 
 def _alike(name: str) -> str:

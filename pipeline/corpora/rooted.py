@@ -51,7 +51,7 @@ def look_into(section: Rooted, folder: Path) -> Found:
     if not root.is_dir():
         if lost := dangling(root):
             raise CorpusError(f"no such folder: {root}, {lost}")
-        hint = nearest_folder(root)
+        hint = nearest_folder(root, Path(section.root))
         raise CorpusError(f"no such folder: {root}{hint}; `root` is relative to the folder of params.yaml")
     found = Found(root)
     # A link may lead back to a folder above it, or to one that is listed anyway: each real folder counts once.

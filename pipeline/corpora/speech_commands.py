@@ -34,7 +34,7 @@ from strata.pipeline.corpora import tree
 from strata.pipeline.corpora.contract import AUDIO_SUFFIXES, Problem, Utterance
 from strata.pipeline.corpora.paths import Lookup, OutsideRoot, slashed
 from strata.pipeline.corpora.rooted import Found, look_into
-from strata.pipeline.progress import say
+from strata.pipeline.progress import counted, say
 
 SOURCE = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
 """Where the corpus can be had."""
@@ -105,7 +105,8 @@ def utterances(section: SpeechCommands, folder: Path) -> Iterator[Utterance | Pr
     if absent := sorted((listed or {}).keys() - {item.name for item in items if isinstance(item, Utterance)}):
         nearest = Lookup(found.root, recordings).nearest(found.root / f"{absent[0]}.wav")
         hint = f"; the nearest there is {nearest}" if nearest else ""
-        say(f"{found.root}: its lists name {len(absent)} recordings that it lacks, the first {absent[0]}{hint}")
+        lacking = counted(len(absent), "recording")
+        say(f"{found.root}: its lists name {lacking} that it lacks, the first {absent[0]}{hint}")
     yield from items
     if section.classes == "twelve":
         if not noises and not silences:
@@ -182,5 +183,6 @@ def _listed(section: SpeechCommands, found: Found) -> dict[str, str | None] | No
         for name in {slashed(row.strip()).removesuffix(".wav") for row in rows} - {""}:
             splits[name] = None if name in splits else split
     if doubtful := sorted(name for name, split in splits.items() if split is None):
-        say(f"{found.root}: {len(doubtful)} recordings are on both lists, the first {doubtful[0]}; they have no split")
+        both = counted(len(doubtful), "recording")
+        say(f"{found.root}: {both} on both lists, the first {doubtful[0]}, of which none has a split")
     return splits

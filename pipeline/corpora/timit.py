@@ -27,7 +27,7 @@ from typing import Literal
 from strata.pipeline.corpora import tree
 from strata.pipeline.corpora.contract import Problem, Utterance
 from strata.pipeline.corpora.rooted import Found, look_into
-from strata.pipeline.progress import say
+from strata.pipeline.progress import counted, say
 
 SOURCE = "https://catalog.ldc.upenn.edu/LDC93S1"
 """Where the corpus can be had."""
@@ -99,7 +99,7 @@ def utterances(section: Timit, folder: Path) -> Iterator[Utterance | Problem]:
     items = tree.read_paths(section, found, meaning, "TRAIN/DR1/FCJF0/SA1.WAV", f"TIMIT ({SOURCE})")
     heard = [item for item in items if isinstance(item, Utterance)]
     if untold := [item.name for item in heard if item.labels["transcript"] is None]:
-        say(f"{found.root}: {len(untold)} recordings have no text beside them, the first {untold[0]}")
+        say(f"{found.root}: {counted(len(untold), 'recording')} without a text beside it, the first {untold[0]}")
     if ages is not None:
         speakers = {item.labels["speaker"].removeprefix("timit/") for item in heard}
         tree.mention_unknown(speakers, ages.keys(), TABLES[0], lacking="no age")

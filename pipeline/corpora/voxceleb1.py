@@ -22,7 +22,7 @@ from strata.pipeline.corpora import tree
 from strata.pipeline.corpora.contract import Problem, Utterance
 from strata.pipeline.corpora.paths import slashed
 from strata.pipeline.corpora.rooted import Found, look_into
-from strata.pipeline.progress import say
+from strata.pipeline.progress import counted, say
 
 SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html"
 """Where the corpus can be had."""
@@ -95,7 +95,8 @@ def _splits(section: VoxCeleb1, found: Found) -> dict[str, str] | None:
         return None
     fields = [_ROW.fullmatch(row) for row in rows]
     if wrong := [row for row, each in zip(rows, fields, strict=True) if not each]:
-        say(f"{SPLIT_TABLE}: {len(wrong)} rows are not as in '1 id10001/1zcIwhmdeo4/00001.wav', the first {wrong[0]!r}")
+        rows = counted(len(wrong), "row")
+        say(f"{SPLIT_TABLE}: {rows} not as in '1 id10001/1zcIwhmdeo4/00001.wav', the first {wrong[0]!r}")
     return tree.agreed(((slashed(each["name"]), SPLITS[each["split"]]) for each in fields if each), SPLIT_TABLE)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from strata.pipeline.progress import counted, noun
 from strata.pipeline.report import score_cells, size_cells
 from strata.pipeline.results import ranking
 from strata.pipeline.results.experiments import ExperimentResult
-from strata.pipeline.show.tables import Cell, Column, Table, counted, noun, number
+from strata.pipeline.show.tables import Cell, Column, Table, number
 from strata.trainers import setups
 
 LEVEL = 0.05

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from strata.pipeline.progress import counted
 from strata.pipeline.report import footnotes, score_cells, size_cells
 from strata.pipeline.results import ranking, spreads, testsets
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import mapping
-from strata.pipeline.show.tables import Cell, Column, Table, counted, is_number
+from strata.pipeline.show.tables import Cell, Column, Table, is_number
 
 
 def table(results: Sequence[ExperimentResult], skipped: Mapping[str, str], sections: Mapping) -> Table | None:

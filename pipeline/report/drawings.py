@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from strata.pipeline.progress import counted
 from strata.pipeline.report import confusions, scores
 from strata.pipeline.report.confusions import Confusions
 from strata.pipeline.report.figures import finite
 from strata.pipeline.results import ranking
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import Gap, attempt, reason
-from strata.pipeline.show.tables import Table, counted
+from strata.pipeline.show.tables import Table
 from strata.trainers.tasks import KINDS
 
 DIGITS = 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from strata.pipeline.progress import counted
 from strata.pipeline.report import figures, layer_figures, layer_tables, scores, search_figures, search_tables
 from strata.pipeline.report.drawings import Drawings
 from strata.pipeline.results import ranking
@@ -15,7 +16,7 @@ from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.reading import Gap, attempt
 from strata.pipeline.results.searches import SearchResult
-from strata.pipeline.show.tables import Table, counted
+from strata.pipeline.show.tables import Table
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import pandas as pd
 from matplotlib import figure as canvas
 from matplotlib.ticker import MaxNLocator
 
+from strata.pipeline.progress import counted, noun
 from strata.pipeline.report.svg import MUTED, PAPER, RULE, SERIES, draw
 from strata.pipeline.show.names import natural_order, short
-from strata.pipeline.show.tables import counted, noun
 
 MOST_POINTS = 1_500
 """Points of a map; more would only darken it and swell the page."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from strata.pipeline.progress import counted
 from strata.pipeline.report import comparisons, footnotes, heatmaps, poolings, score_cells, scores, size_cells
 from strata.pipeline.report.collect import Findings
 from strata.pipeline.results import ranking, spreads, testsets
 from strata.pipeline.results.experiments import ExperimentResult
-from strata.pipeline.show.tables import Cell, Column, Table, counted
+from strata.pipeline.show.tables import Cell, Column, Table
 from strata.trainers import setups
 
 FAMILIES = {

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from strata.pipeline.progress import counted
 from strata.pipeline.report.collect import Findings
 from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.extractions import IN_FLOAT32, ExtractionResult
 from strata.pipeline.results.reading import mapping
 from strata.pipeline.results.searches import SearchResult
-from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number, size
+from strata.pipeline.show.tables import Cell, Column, Table, duration, is_number, number, size
 from strata.pipeline.study import yaml12
 from strata.pipeline.study.manifest import corpus_of
 

@@ -13,13 +13,13 @@ from matplotlib import axes as plots
 from matplotlib import figure as canvas
 from matplotlib.ticker import MaxNLocator
 
+from strata.pipeline.progress import counted
 from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.layer_tables import spread_of
 from strata.pipeline.report.poolings import NAMES
 from strata.pipeline.report.svg import INK, MUTED, SERIES, draw
 from strata.pipeline.results.eliminations import EliminationResult, RoundResult
 from strata.pipeline.show.names import short
-from strata.pipeline.show.tables import counted
 
 LINES = ("-", "--", ":")
 """Line styles: colours times styles poolings can be told apart."""

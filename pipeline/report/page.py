@@ -12,6 +12,7 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
+from strata.pipeline.progress import noun
 from strata.pipeline.report import (
     downstream,
     exhibits,
@@ -26,7 +27,7 @@ from strata.pipeline.report import (
 from strata.pipeline.report.collect import Findings
 from strata.pipeline.report.drawings import Drawings
 from strata.pipeline.results.reading import attempt
-from strata.pipeline.show.tables import Table, duration, noun, number
+from strata.pipeline.show.tables import Table, duration, number
 
 OPEN_EXPERIMENTS = 6
 """Experiments up to which the page shows all of each at once; more are folded away, one line each."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from strata.pipeline.progress import counted
 from strata.pipeline.results import ranking, testsets
 from strata.pipeline.results.experiments import ExperimentResult
 from strata.pipeline.results.ranking import Criterion
-from strata.pipeline.show.tables import counted, number
+from strata.pipeline.show.tables import number
 
 HEADING = "Beaten by a linear probe of the same views, on the same folds"
 PROBE = "linear"

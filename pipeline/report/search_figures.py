@@ -14,12 +14,13 @@ from matplotlib import figure as canvas
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from strata.pipeline.progress import counted
 from strata.pipeline.report.figures import Figure
 from strata.pipeline.report.search_tables import value
 from strata.pipeline.report.svg import INK, MUTED, PAPER, RULE, SERIES, draw
 from strata.pipeline.results.searches import SearchResult, TrialResult
 from strata.pipeline.show.names import short
-from strata.pipeline.show.tables import counted, is_number, number
+from strata.pipeline.show.tables import is_number, number
 
 SMALL = (300, 240)
 """CSS pixels of a field's panel: three stand side by side."""
@@ -36,10 +37,10 @@ def history(search: SearchResult) -> Figure:
         axes = figure.subplots()
         if complete:
             best = pick.accumulate([trial.value for trial in complete])
-            numbers = [trial.number for trial in complete]
-            ends = [*numbers, max(trial.number for trial in search.trials)]
+            numbers = [trial.number + 1 for trial in complete]
+            ends = [*numbers, max(trial.number for trial in search.trials) + 1]
             axes.step(ends, [*best, best[-1]], where="post", color=INK, linewidth=1.2, label="best so far")
-        _dots(axes, search, lambda trial: trial.number)
+        _dots(axes, search, lambda trial: trial.number + 1)
         if search.start is not None:
             axes.axhline(search.start, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it was")
         axes.set(xlabel="trial", ylabel=short(search.objective, 40))

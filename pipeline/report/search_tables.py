@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from strata.pipeline.progress import counted
 from strata.pipeline.results.reading import mapping
 from strata.pipeline.results.searches import SearchResult, TrialResult
-from strata.pipeline.show.tables import Cell, Column, Table, counted, duration, is_number, number
+from strata.pipeline.show.tables import Cell, Column, Table, duration, is_number, number
 
 MOST_SHOWN = 10
 """Trials that the page shows at once; all of them open on request."""
@@ -107,7 +108,7 @@ def _row(search: SearchResult, trial: TrialResult, best: bool) -> tuple[Cell, ..
         fields.append(Cell("–" if told is None else value(told), value=told if is_number(told) else None))
     outcome = f"{trial.state}: {trial.reason}" if trial.reason else trial.state
     return (
-        Cell(str(trial.number), best=best),
+        Cell(str(trial.number + 1), best=best),
         *fields,
         Cell(number(trial.value, DIGITS), best=best),
         *(Cell(_score(trial.tasks.get(task)) or "–") for task in _tasks(search)),

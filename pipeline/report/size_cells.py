@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from strata.pipeline.progress import counted
 from strata.pipeline.results import testsets
 from strata.pipeline.results.experiments import ExperimentResult
-from strata.pipeline.show.tables import Cell, Column, counted, number
+from strata.pipeline.show.tables import Cell, Column, number
 
 COLUMN = Column("utterances", numeric=True)
 """Of a table that tells on how many utterances each row was tested."""

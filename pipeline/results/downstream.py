@@ -30,8 +30,17 @@ def collect(folder: Path, sections: Mapping, gaps: list[Gap]) -> tuple[list[Expe
             if reason is not None:
                 skipped[name] = reason
             continue
+        if not (where / FILE).exists() and (absent := _absent(folder, sections[name])):
+            gap = Gap(gap.what, f"strata embed {quote(absent)}")
         found.append(read(lambda path, name=name: read_alone(path, name), where / FILE, folder, gaps, gap))
     return [result for result in found if result is not None], skipped
+
+
+def _absent(folder: Path, section: object) -> str | None:
+    """The first embedding that a section reads and that is not there yet; None where all are."""
+    views = section.get("views") if isinstance(section, Mapping) else None
+    names = [str(view) for view in views] if isinstance(views, list) else []
+    return next((name for name in names if not (folder / "embeddings" / f"{name}.zarr").exists()), None)
 
 
 def read_skipped(path: Path) -> str:

@@ -17,9 +17,9 @@ from shlex import quote
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from strata.pipeline.progress import counted, noun
 from strata.pipeline.results.reading import BROKEN, Gap, json_object, mapping, read, reason, texts, unreadable
 from strata.pipeline.results.writing import write_json
-from strata.pipeline.show.tables import counted, noun
 from strata.trainers.tasks import KINDS
 
 if TYPE_CHECKING:

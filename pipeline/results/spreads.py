@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from strata.pipeline.progress import counted
 from strata.pipeline.results.experiments import ExperimentResult
-from strata.pipeline.show.tables import counted, is_number
+from strata.pipeline.show.tables import is_number
 
 OF_ONE_FOLD = "of one fold, which has no SD"
 

@@ -101,22 +101,6 @@ def number(value: Any, decimals: int = 2) -> str:
     return f"{round(value, decimals) + 0.0:,.{decimals}f}" if is_number(value) else "–"
 
 
-def noun(count: Any, one: str, several: str = "") -> str:
-    """The word for that many: `fold` of one, `folds` of none or several.
-
-    Args:
-        count: how many.
-        one: the singular.
-        several: the plural, where it takes more than an s.
-    """
-    return one if count == 1 else several or f"{one}s"
-
-
-def counted(count: Any, one: str, several: str = "") -> str:
-    """How many there are of something, in words: `1 fold`, `1,234 utterances`. Arguments as for `noun`."""
-    return f"{number(count, 0)} {noun(count, one, several)}"
-
-
 def duration(seconds: Any) -> str:
     """A duration in the unit that suits it."""
     if not is_number(seconds):

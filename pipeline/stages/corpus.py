@@ -18,7 +18,7 @@ from strata.extractors.links import dangling
 from strata.pipeline.corpora import CorpusError, CorpusSection, Problem, Utterance, adapter
 from strata.pipeline.errors import StageError, suggestion
 from strata.pipeline.files import code_hash, failure_table, write_if_changed
-from strata.pipeline.progress import bar, say
+from strata.pipeline.progress import bar, counted, say
 from strata.pipeline.study import dvcfile, options
 from strata.pipeline.study.absent import Earlier
 from strata.pipeline.study.folder import Study
@@ -56,7 +56,7 @@ def run(study: Study) -> None:
                 continue
             note = " (synthetic: scores on it say nothing of real speech)" if section.synthetic else ""
             hours = sum(row["duration_s"] for row in found) / 3600
-            say(f"{corpus}: {len(found)} utterances, {hours:.2f} h, {len(unusable)} unusable{note}")
+            say(f"{corpus}: {counted(len(found), 'utterance')}, {hours:.2f} h, {len(unusable)} unusable{note}")
             if len(unusable) > section.max_failed * (len(found) + len(unusable)):
                 complaints.append(
                     f"{corpus}: {len(unusable)} of {len(found) + len(unusable)} recordings cannot be used, more than "
@@ -73,9 +73,9 @@ def run(study: Study) -> None:
     if len(absent) < len(study.params.corpora) or not earlier.is_all(absent):  # else it stays as it is
         table = _manifest(rows).to_parquet(index=False)
         changed |= not earlier.says(table) and write_if_changed(study.manifest, table)
-    say(f"{study.manifest}: {len(rows)} utterances" + ("" if changed else ", up to date"))
+    say(f"{study.manifest}: {counted(len(rows), 'utterance')}" + ("" if changed else ", up to date"))
     if failures:
-        say(f"{len(failures)} recordings cannot be used; {study.corpus_failures} lists them with reasons")
+        say(f"{counted(len(failures), 'recording')} cannot be used; {study.corpus_failures} lists what is wrong")
     if complaints:
         raise StageError(f"{'; '.join(complaints)}; see {LISTED}, mend them, or raise the limit in params.yaml")
 
@@ -162,7 +162,7 @@ class _Inspector:
         try:
             status = path.stat()
         except OSError:
-            return [{"reason": dangling(path) or "missing"}] * len(segments)
+            return [{"reason": dangling(path) or "no such file"}] * len(segments)
         state = f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}"
         how = f"{state},{silence_dbfs},{channel},{code_hash(Path(audio.__file__).parent)}+audio_content"
         keys = [f"{path.absolute()}#{start_s}+{duration_s}@{how}" for start_s, duration_s in segments]

@@ -14,7 +14,7 @@ import numpy as np
 
 from strata.pipeline.errors import StageError, for_each
 from strata.pipeline.files import write_if_changed
-from strata.pipeline.progress import bar, say
+from strata.pipeline.progress import bar, counted, say
 from strata.pipeline.study import options
 from strata.pipeline.study.embeddings import LAYER, SEEN, digest
 from strata.pipeline.study.folder import Study
@@ -67,7 +67,7 @@ def _embed(study: Study, sources: Sources, name: str) -> None:
         write_if_changed(store.path / SEEN, seen)  # before any row: whoever reads one must know what not to test
         missing = store.missing(cached.keys)
         if not missing:
-            say(f"{name}: up to date, {len(store)} embeddings")
+            say(f"{name}: up to date, {counted(len(store), 'embedding')}")
             return
         with bar(len(missing), "embeddings", name) as progress:
             for start in range(0, len(missing), PORTION):
@@ -75,7 +75,8 @@ def _embed(study: Study, sources: Sources, name: str) -> None:
                 given = predictor.embed({view: cached.store.pooled(part, layers)})
                 store.append(part, given[:, None], np.zeros(len(part), np.int64))
                 progress.update(len(part))
-    say(f"{name}: {len(missing)} embeddings of {store.header.dim} numbers from {len(layers)} layers")
+    made, width = counted(len(missing), "embedding"), counted(store.header.dim, "number")
+    say(f"{name}: {made} of {width} from {counted(len(layers), 'layer')}")
 
 
 def _values(fingerprint: Mapping[str, object]) -> dict[str, object]:

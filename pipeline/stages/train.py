@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from strata.pipeline.errors import Errors
-from strata.pipeline.progress import say
+from strata.pipeline.progress import counted, say
 from strata.pipeline.stages.cells import Cell, locked, train
 from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
@@ -47,9 +47,9 @@ def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
                     new.append(found[-1])
         if study.params.experiments[name].grid and found:
             say(
-                f"{name}: {len(new)} of {len(cells)} cells to train"
+                f"{name}: {len(new)} of {counted(len(cells), 'cell')} to train"
                 if new
-                else f"{name}: {len(found)} cells up to date"
+                else f"{name}: {counted(len(found), 'cell')} up to date"
             )
         elif found and not new:
             say(f"{name}: up to date")

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from strata.pipeline.errors import for_each
-from strata.pipeline.progress import bar, say
+from strata.pipeline.progress import bar, counted, say
 from strata.pipeline.results.searches import FILE, SearchResult, TrialResult, write_search
 from strata.pipeline.stages.identity import identity_of, up_to_date
 from strata.pipeline.stages.journal import Journal
@@ -68,7 +68,8 @@ def _tune(study: Study, name: str) -> None:
         # A key that the base does not read may be read by a trial: each of the kinds that there may be counts.
         kinds = space.variants(revisions.DECIDING)
         experiments = [kind.model_copy(update={"final": False}).resolved() for kind in kinds]
-        resolved = {"tune": how.resolved() | search, "experiments": experiments}
+        seed = {"seed": 0} if how.search == "grid" else {}  # which draws nothing
+        resolved = {"tune": how.resolved() | seed | search, "experiments": experiments}
         names = sorted([view, wanted, names] for (view, wanted), names in layers.items())
         return identity_of(resolved, tasks, base.folds, table, views, parts, more=[names, list(how.space)])
 
@@ -108,14 +109,14 @@ def _tune(study: Study, name: str) -> None:
 def _searched(
     study: Study, name: str, tasks: Mapping[str, Task], dataset: Callable[[Experiment], Dataset], journal: Journal
 ) -> "SearchOutcome":
-    """Goes on with a search behind the trials that its journal has, and says whenever one is better than all before."""
+    """Goes on with a search behind the trials that its journal has; a line tells of every further one."""
     from strata.trainers.search import tuning  # torch and Optuna, only now that there is something to train
 
     space = study.params.space(name)
     how, total = space.how, space.num_trials
     done = [tuning.Trial(**step) for step in journal.steps[:total]]
     going_on = f"; {len(done)} are there" if done else ""
-    say(f"{name}: {total} trials of {how.experiment}, {shape_note(dataset(space.base))}{going_on}")
+    say(f"{name}: {counted(total, 'trial')} of {how.experiment}, {shape_note(dataset(space.base))}{going_on}")
     if how.prune and not tuning.prunes(space):
         say(f"{name}: with a model per task no one loss tells of a trial; none is pruned")
     with bar(total, "trials", name) as progress:
@@ -126,9 +127,9 @@ def _searched(
             nonlocal best
             journal.note(vars(trial))
             progress.update()
-            if trial.state == "complete" and (best is None or trial.value > best):
-                best = trial.value
-                say(f"{name}: trial {trial.number}: {best:.4f} with {_described(trial.params)}")
+            is_better = trial.state == "complete" and (best is None or trial.value > best)
+            best = trial.value if is_better else best
+            say(f"{name}: trial {trial.number + 1} of {total}: {_result(trial, is_better)}")
 
         try:
             return tuning.search(space, tasks, dataset, done, note, workers_for(study), study.params.train.device)
@@ -159,13 +160,14 @@ def _tell(name: str, space: Space, outcome: "SearchOutcome") -> None:
     if start is not None:
         as_it_stands = "" if start.value is None else f", {start.value:.4f} as it stands"
     say(
-        f"{name}: best is trial {best.number} of {len(outcome.trials)}: {best.value:.4f} on validation data"
+        f"{name}: best is trial {best.number + 1} of {len(outcome.trials)}: {best.value:.4f} on validation data"
         f"{as_it_stands}; {outcome.test_mean:.4f} on the test data of this fold ({outcome.seconds:.1f} s)"
     )
     if not base.folds.given:
+        others = "other fold tests" if base.folds.k == 2 else f"other {base.folds.k - 1} folds test"
         say(
-            f"{name}: that test is the honest one; the other {base.folds.k - 1} folds test utterances that the search "
-            "has seen (`folds: {given: …}` names a split that all keep to)"
+            f"{name}: that test is the honest one; the {others} utterances that the search has seen "
+            "(`folds: {given: …}` names a split that all keep to)"
         )
     if start is not None and start.value is not None and best.value <= start.value:
         say(f"{name}: nothing was better than experiments.{space.how.experiment} as it stands")
@@ -178,6 +180,13 @@ def _tell(name: str, space: Space, outcome: "SearchOutcome") -> None:
     if takeover.drop_with_search:
         only = ", ".join(takeover.drop_with_search)
         say(f"{name}: read by other trials alone, so to be dropped with tune.{name}, should that go: {only}")
+
+
+def _result(trial: "Trial", is_better: bool) -> str:
+    """What came of a trial; with its values, where it is better than all before."""
+    if trial.state != "complete":
+        return f"{trial.state}: {trial.reason}"
+    return f"{trial.value:.4f}" + (f" with {_described(trial.params)}" if is_better else ", not better")
 
 
 def _described(params: Mapping[str, object]) -> str:

@@ -4,6 +4,7 @@ Each section's model lives with the code that reads it; here they are put togeth
 An unknown key is an error that suggests the nearest known one.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Union, get_args, get_origin
@@ -141,10 +142,22 @@ class Params(Section):
             _require(where, "task", tasks, self.tasks)
         for name, tune in self.tune.items():
             _require(f"tune.{name}", "experiment", [tune.experiment], self.experiments)
-            _require(f"tune.{name}", "view", self.space(name).views, self.views)
+            space = self.space(name)
+            _require(f"tune.{name}", "view", space.views, self.views)
+            try:
+                space.refuse_unread()
+            except ValueError as error:
+                raise ValueError(f"tune.{name}: {error}") from None
         for name, embed in self.embed.items():
             # Of a grid one cell: whether there is such a cell shows when its model is looked for.
-            _require(f"embed.{name}", "experiment", [embed.experiment.split("/")[0]], self.experiments)
+            section, _, cell = embed.experiment.partition("/")
+            _require(f"embed.{name}", "experiment", [section], self.experiments)
+            found = self.cells(section).get(cell)
+            if found is not None and found.encoder != "unified":
+                raise ValueError(
+                    f"embed.{name}: expected an experiment with an embedding, found {embed.experiment} with the "
+                    f"encoder {found.encoder}; name one with encoder: unified"
+                )
         for name, section in self.downstream.items():
             # Its corpora and tasks may be yet to come: what is lacking is skipped, with a line.
             _require(f"downstream.{name}", "embed", section.views, self.embed)
@@ -277,6 +290,10 @@ def _what(item: Mapping) -> str:
         return f"expected a name of letters, digits{dots}, dashes and underlines, found {item['input']!r}"
     if item["type"] in _EXPECTED:
         return f"expected {_EXPECTED[item['type']]}, found {item['input']!r}"
+    if item["type"] == "literal_error":
+        known = item["ctx"]["expected"]
+        close = suggestion(str(item["input"]), re.findall("'([^']*)'", known))
+        return f"expected {known}, found {item['input']!r}{close}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] in ("missing", "value_error"):
         return "is missing" if item["type"] == "missing" else message

@@ -117,8 +117,8 @@ def test_what_is_no_file_at_all(tmp_path):
     reasons = {
         tmp_path / "folder.wav": "not a file",
         tmp_path / ("a" * 300): "unreadable: File name too long",
-        tmp_path / "a\0.wav": "missing",
-        tmp_path / "file" / "a.wav": "missing",
+        tmp_path / "a\0.wav": "no such file",
+        tmp_path / "file" / "a.wav": "no such file",
     }
     for path, reason in reasons.items():
         for look in (inspect, read, content):

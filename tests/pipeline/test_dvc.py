@@ -166,7 +166,8 @@ def test_a_number_with_an_exponent_is_the_same_to_dvc_and_to_strata(shelved):
 def test_init_makes_a_repository_and_keeps_what_is_there(repository):
     """A second `strata init` replaces nothing; an unknown recipe is answered with the known ones."""
     before = (repository.folder / "params.yaml").read_text()
-    repository.succeeds("init", str(repository.folder), "--recipe", "demo")
+    said = repository.succeeds("init", str(repository.folder), "--recipe", "demo")
+    assert f"{repository.folder} had a params.yaml, which stays as it is: no recipe was copied" in said
     assert (repository.folder / "params.yaml").read_text() == before
     config = subprocess.run(["git", "status", "--short"], cwd=repository.folder, capture_output=True, text=True).stdout
     assert ".gitignore" in config

@@ -93,7 +93,7 @@ for stage in {STAGES}:
 """
     said = whole.process(sys.executable, "-c", code)
     assert f"trainers of ['{here}" in said
-    names = "probe: up to date|convolutions: 1 cells up to date|one: up to date|mfcc: up to date|rates: up to date|"
+    names = "probe: up to date|convolutions: 1 cell up to date|one: up to date|mfcc: up to date|rates: up to date|"
     names += "unified: up to date|downstream/pitch: up to date|downstream/same: up to date"
     for line in names.split("|"):
         assert line in said, said
@@ -107,8 +107,8 @@ def test_a_raised_number_retrains_what_uses_the_part(whole, tmp_path, capsys, mo
     said = study.succeeds("train")
     assert "probe: up to date" in said
     assert "one: up to date" in said
-    assert "convolutions: 1 of 1 cells to train" in said
-    assert "convolutions: 1 cells up to date" in study.succeeds("train")
+    assert "convolutions: 1 of 1 cell to train" in said
+    assert "convolutions: 1 cell up to date" in study.succeeds("train")
     for part, stage in (("importance weights", "eliminate"), ("search random", "tune"), ("plda", "downstream")):
         before = written(study)
         monkeypatch.setitem(revisions.REVISIONS, part, 2)

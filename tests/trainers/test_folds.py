@@ -108,6 +108,7 @@ def test_ten_speakers_make_five_disjoint_folds():
     ("folds", "message"),
     [
         (Folds(stratify="mood"), "no label 'mood'; it has speaker"),
+        (Folds(disjoint="speeker"), "no label 'speeker', did you mean 'speaker'"),
         (Folds(disjoint="speaker"), "2 values of 'speaker' cannot be divided into 5 parts"),
         (Folds(given="speaker"), "must be train, valid or test, found 'a'"),
     ],

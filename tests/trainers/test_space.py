@@ -151,12 +151,34 @@ def test_an_encoder_that_followed_from_a_field_is_written_where_it_no_longer_doe
         ({"joint": {"low": 0, "high": 1}}, "space.joint: an interval is for numbers"),
         ({"pooling": ["mean", "median"]}, "space.pooling: 'median' cannot be"),
         ({"fusion.epsilon": [0.1], "fusion": ["ot"]}, "space.fusion would overwrite space.fusion.epsilon"),
+        ({"learning_rate": LOG, "fusion.epsilon": [0.1]}, "space.fusion.epsilon: experiment e has no fusion; give it"),
     ],
 )
 def test_a_space_that_cannot_be_says_where(fields, message):
     """The field, the value, and what would do."""
     with pytest.raises(ValueError, match=message):
         space(fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes", "message"),
+    [
+        ({"fusion.epsilon": [0.1]}, {"views": ["a", "b"], "fusion": "concat"}, "epsilon is for the fusion ot, found c"),
+        ({"hidden": [[3]]}, {"encoder": "linear"}, "space.hidden is for the encoder mlp or cnn, found encoder linear"),
+        ({"pooling": ["mean", "max"]}, {}, "space.pooling is for several layers"),
+    ],
+)
+def test_a_field_that_no_trial_reads_is_refused(fields, changes, message):
+    """All trials would be the same."""
+    with pytest.raises(ValueError, match=message):
+        space(fields, BASE | changes).refuse_unread()
+
+
+def test_a_field_that_some_trials_read_may_stand():
+    """Those of another value of another field."""
+    space({"encoder": ["linear", "mlp"], "hidden": [[3]]}, BASE | {"encoder": "linear"}).refuse_unread()
+    space({"layers": ["last", "all"], "pooling": ["mean", "max"]}).refuse_unread()
+    space({"fusion": ["concat", "ot"], "fusion.epsilon": [0.1, 0.2]}, TWO).refuse_unread()
 
 
 def test_a_grid_is_no_start():

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from strata.trainers.folds.division import Groups
 from strata.trainers.inputs.data import Segments, TrainingError
 from strata.trainers.spec import Folds
+from strata.trainers.suggestion import nearest
 
 AUDIO = "audio"
 """What `folds.disjoint` calls the recording that an utterance is, or is a segment of."""
@@ -76,7 +77,11 @@ class Utterances:
     def column(self, name: str) -> pd.Series:
         """A label of every utterance."""
         if name not in self.labels:
-            raise TrainingError(f"folds: the manifest has no label {name!r}; it has {', '.join(self.labels.columns)}")
+            close = nearest(name, self.labels.columns)
+            hint = f", did you mean {close!r}?" if close else ""
+            raise TrainingError(
+                f"folds: the manifest has no label {name!r}{hint}; it has {', '.join(self.labels.columns)}"
+            )
         return self.labels[name]
 
     @cached_property

@@ -16,7 +16,7 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 
 from strata.trainers.search.grid import reason, with_field
-from strata.trainers.search.unused import DECIDING, unread
+from strata.trainers.search.unused import DECIDING, unread, why_unread
 from strata.trainers.spec import Experiment, Range, Tune
 from strata.trainers.suggestion import nearest
 
@@ -67,6 +67,12 @@ class Space:
         for field, earlier in itertools.permutations(fields, 2):
             if earlier.startswith(f"{field}.") and fields.index(earlier) < fields.index(field):
                 raise ValueError(f"space.{field} would overwrite space.{earlier}; write it first")
+        for field in fields:
+            if field != _top(field) and _top(field) not in fields and getattr(base, _top(field)) is None:
+                raise ValueError(
+                    f"space.{field}: experiment {how.experiment} has no {_top(field)}; give it one, or search over "
+                    f"{_top(field)} as well"
+                )
         # A name alone stands for the list that holds it, as in a grid.
         self.axes: dict[str, Range | list] = {
             field: [[value] if isinstance(value, str) else value for value in wanted] if field == "views" else wanted
@@ -91,6 +97,16 @@ class Space:
             return Experiment.model_validate(self._with(params))
         except ValidationError as error:
             raise ValueError(reason(error)) from None
+
+    def refuse_unread(self) -> None:
+        """Looks whether every field is read by some trial: else all that differ in it would be the same.
+
+        Raises:
+            ValueError: one is not.
+        """
+        for field in self.axes:
+            if told := why_unread(field, self.variants({*DECIDING, _top(field)})):
+                raise ValueError(f"space.{told}")
 
     @property
     def num_trials(self) -> int:

@@ -235,7 +235,7 @@ class _Search:
         earlier = next((trial for trial in self.trials if trial.params == params and trial.state != "pruned"), None)
         if earlier is None:
             return None
-        reason = f"the same as trial {earlier.number}" if earlier.state == "complete" else earlier.reason
+        reason = f"the same as trial {earlier.number + 1}" if earlier.state == "complete" else earlier.reason
         return replace(earlier, number=number, losses=(), epochs=0, reason=reason)
 
     def _run(self, asked: optuna.Trial, params: Mapping[str, object]) -> Trial:

@@ -50,6 +50,21 @@ def unread(section: Experiment, cells: Iterable[Experiment]) -> dict[str, str]:
     return found
 
 
+def why_unread(field: str, trials: Iterable[Experiment]) -> str | None:
+    """A line on why no trial of a search reads a field that it searches; None where one does."""
+    top, _, inner = field.partition(".")
+    seen = []
+    for trial in trials:
+        of = trial if not inner else getattr(trial, top)
+        if of is not None and of.reads(inner or top):
+            return None
+        seen.append(trial)
+    if inner:
+        kinds = " and ".join(dict.fromkeys(trial.fusion.kind for trial in seen if trial.fusion is not None))
+        return _told(field, f"the fusion {' or '.join(kinds_that_read(inner))}", kinds)
+    return _told(field, _WHAT_FOR[field], _found(field, seen))
+
+
 def refuse_unused(section: Experiment, cells: Iterable[Experiment], trials: Iterable[Experiment] = ()) -> None:
     """Looks whether every key that a section names is read by somebody.
 

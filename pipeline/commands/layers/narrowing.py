@@ -20,7 +20,7 @@ from strata.pipeline.errors import StageError
 from strata.pipeline.extraction import work
 from strata.pipeline.extraction.work import Extraction
 from strata.pipeline.files import write_if_changed
-from strata.pipeline.progress import bar, say
+from strata.pipeline.progress import bar, counted, say
 from strata.pipeline.results import eliminations
 from strata.pipeline.results.eliminations import EliminationResult
 from strata.pipeline.show.names import layer_height, layer_ranges
@@ -44,7 +44,8 @@ def write(study: Study, found: EliminationResult, section: View) -> None:
         StoreError: the store cannot be narrowed, see `store.narrow`.
     """
     if len(found.support) == len(found.layer_names):
-        say(f"{found.name}: all {len(found.support)} layers are kept: nothing to write")
+        what = "the one layer is" if len(found.support) == 1 else f"all {len(found.support)} layers are"
+        say(f"{found.name}: {what} kept: nothing to write")
         return
     _check_layers(study, found, section)
     _refuse_uses(study, found, section)
@@ -172,7 +173,7 @@ def _narrow(study: Study, found: EliminationResult, kept: View) -> None:
     after = expected(study, found, kept)
     store = FeatureStore.open(path if FeatureStore.exists(path) else wide)
     if store.holds(after):
-        say(f"{path}: {len(store)} rows, of the layers kept already")
+        say(f"{path}: {counted(len(store), 'row')}, of the layers kept already")
         return
     if not store.holds(found.fingerprint):
         raise StageError(
@@ -196,10 +197,8 @@ def _narrow(study: Study, found: EliminationResult, kept: View) -> None:
             progress=show,
         )
     soundness.Known.read(study.folder, found.view).forget()  # the copy is read once, by the next extraction
-    say(
-        f"{path}: {len(narrowed)} rows of {len(narrowed.layer_names)} layers, copied and not computed again, "
-        f"{size(narrowed.num_bytes())}"
-    )
+    what = f"{counted(len(narrowed), 'row')} of {counted(len(narrowed.layer_names), 'layer')}"
+    say(f"{path}: {what}, copied and not computed again, {size(narrowed.num_bytes())}")
     left = size(FeatureStore.open(wide).num_bytes())
     say(
         f"{wide}: the store as it was, {left}; nothing reads it, so it may be removed. To go back, remove {path}, move "

@@ -132,7 +132,7 @@ def test_files_that_cannot_be_used_have_a_line_with_the_reason(trained, tmp_path
         "short.wav": "too short for the model",
         "nan.wav": "not finite",
         "silent.wav": "silent: peak zero",
-        "missing.wav": "missing",
+        "missing.wav": "no such file",
         "text.wav": "unreadable",
         "other.flac": None,
         "empty.wav": "empty",

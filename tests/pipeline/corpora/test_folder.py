@@ -381,13 +381,13 @@ def test_backslashes(write_folder, tmp_path, capsys):
 def test_recordings_that_no_table_has_are_told(write_folder, tmp_path, capsys):
     """But for what macOS leaves beside them."""
     list(utterances(write_folder("file_name\na.wav\n", "a.wav", "x/b.wav", "._a.wav"), tmp_path))
-    assert "recordings and left out: 1 recordings, the first x/b.wav" in capsys.readouterr().err
+    assert "recordings and left out: 1 recording, the first x/b.wav" in capsys.readouterr().err
 
 
 def test_a_folder_whose_name_was_mistyped(tmp_path):
-    """Is told with the nearest one."""
+    """Is told with the nearest one, as params.yaml would name it."""
     (tmp_path / "Recordings").mkdir()
-    with pytest.raises(
-        CorpusError, match=r"no such folder: .*recording, did you mean 'Recordings'\?; `root` is relative"
-    ):
-        list(utterances(Folder(root="recording"), tmp_path))
+    (tmp_path / "study").mkdir()
+    for study, written, there in ((".", "recording", "Recordings"), ("study", "../recording", "../Recordings")):
+        with pytest.raises(CorpusError, match=rf"no such folder: .*recording, did you mean '{there}'\?; `root` is"):
+            list(utterances(Folder(root=written), tmp_path / study))

@@ -111,7 +111,7 @@ def test_a_recording_that_two_tables_have(write_tables, tmp_path, capsys):
     }
     items = list(utterances(write_tables(tables, "x/a.wav", "x/b.wav"), tmp_path))
     assert [(item.name, item.labels["mood"]) for item in items] == [("x/a.wav", "glad"), ("x/b.wav", "sad")]
-    assert "1 rows are of recordings that a table nearer to it has: x/metadata.csv line 2" in capsys.readouterr().err
+    assert "1 row of recordings that a table nearer to it has: x/metadata.csv line 2" in capsys.readouterr().err
 
 
 def test_a_table_that_cannot_be_used_costs_itself(write_tables, tmp_path):

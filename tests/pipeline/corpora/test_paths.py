@@ -150,6 +150,14 @@ def test_the_nearest_that_is_there(planted, missing, nearest):
     assert lookup.nearest(lookup.root / missing) == nearest
 
 
+def test_a_link_that_leads_nowhere_is_not_the_nearest(tmp_path):
+    """Whoever took it would be told next that it is not there."""
+    (tmp_path / "take_1.wav").touch()
+    (tmp_path / "take_11.wav").symlink_to("nowhere")
+    lookup = Lookup(tmp_path, sorted(tmp_path.iterdir()))
+    assert lookup.nearest(tmp_path / "take_12.wav") == "take_1.wav"
+
+
 def test_looking_for_the_nearest_is_bounded(planted, monkeypatch):
     """Thousands of missing files among thousands cost seconds, not hours."""
     monkeypatch.setattr(paths, "_COMPARISONS", 7)

@@ -109,7 +109,7 @@ def test_a_recording_on_both_lists_has_no_split(section, tmp_path, capsys):
     """It can neither validate nor test, and is not for training either; a line says so."""
     (section.root / "validation_list.txt").write_text("cat/2aa787cf_nohash_1.wav\n")
     assert splits(section, tmp_path)["cat/2aa787cf_nohash_1"] is None
-    assert "1 recordings are on both lists, the first cat/2aa787cf_nohash_1" in capsys.readouterr().err
+    assert "1 recording on both lists, the first cat/2aa787cf_nohash_1" in capsys.readouterr().err
 
 
 def test_recordings_on_a_list_that_are_not_there(section, tmp_path, capsys):
@@ -118,7 +118,7 @@ def test_recordings_on_a_list_that_are_not_there(section, tmp_path, capsys):
     (section.root / "testing_list.txt").write_text("cat/2aa787cf_nohash_1.wav\ntree/2aa787cf_nohash_0.wav\n")
     assert by_name(section, tmp_path) == before
     said = capsys.readouterr().err
-    assert "its lists name 1 recordings that it lacks, the first tree/2aa787cf_nohash_0; the nearest there is " in said
+    assert "its lists name 1 recording that it lacks, the first tree/2aa787cf_nohash_0; the nearest there is " in said
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_a_recording_without_a_text(section, tmp_path, capsys, text):
         "DR4/MMDM0/SX51": "Why yell or worry over silly items?",
         "DR8/MPAM0/SA1": SA1,
     }
-    assert "1 recordings have no text beside them, the first DR1/FCJF0/SA1" in capsys.readouterr().err
+    assert "1 recording without a text beside it, the first DR1/FCJF0/SA1" in capsys.readouterr().err
 
 
 def test_a_text_outside_the_root_is_not_read(section, tmp_path):

@@ -70,7 +70,7 @@ def test_the_split_table_may_have_doubtful_rows(section, tmp_path, capsys):
     found = column(section, tmp_path, "split")
     assert found == {"id10001": ("train",), "id10003": (None,), "id10270": (None,)}
     wrong, contradictory, unknown = capsys.readouterr().err.splitlines()
-    assert "1 rows are not as in '1 id10001/1zcIwhmdeo4/00001.wav', the first '4 id10003/" in wrong
+    assert "1 row not as in '1 id10001/1zcIwhmdeo4/00001.wav', the first '4 id10003/" in wrong
     assert contradictory.startswith("iden_split.txt contradicts itself about 1, the first id10270/5r0dWxy17C8/00001")
     assert unknown == ("not in iden_split.txt: 2 recordings, the first id10003/na8-QEFmj44/00001; they have no split")
 

@@ -38,8 +38,10 @@ def test_scores_of_other_corpora_are_not_held_against_each_other(wavcse):
 
 
 def test_what_was_not_run_or_cannot_be_read_is_named_with_its_command(wavcse):
-    """A section without results, and one whose results are broken; the others stand."""
+    """A section without results, also for want of its embedding, and one whose results are broken; the others stand."""
     wavcse.params["downstream"]["my ages"] = {"views": ["unified"], "tasks": ["age"]}
+    assert str(collect(wavcse.folder, wavcse.params).gaps[-1]).endswith("my ages: run `strata embed unified`")
+    (wavcse.folder / "embeddings/unified.zarr").mkdir(parents=True)
     (wavcse.folder / "results" / "downstream" / "words" / "metrics.json").write_text("[]")
     gaps = [str(gap) for gap in collect(wavcse.folder, wavcse.params).gaps if "downstream task" in gap.what]
     assert gaps[0].startswith("downstream task words (results/downstream/words/metrics.json cannot be read")

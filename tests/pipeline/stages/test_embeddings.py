@@ -159,23 +159,20 @@ def test_another_upstream_is_refused(embedded):
     assert "run `strata train one`" in said
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"encoder": "linear", "pooling": "weighted"},
-            "found one with the encoder linear",
-        ),
-        ({"final": False}, "run `strata train one` first, without `final: false`"),
-    ],
-)
-def test_only_a_trained_unified_model_embeds(embedded, change, message):
-    """Anything else is one line."""
-    embedded.params["experiments"]["one"] |= change
-    if "encoder" in change:
-        del embedded.params["experiments"]["one"]["shared"], embedded.params["experiments"]["one"]["embedding"]
+def test_only_a_unified_model_embeds(embedded):
+    """Which is found before anything is trained."""
+    one = embedded.params["experiments"]["one"]
+    one |= {"encoder": "linear", "pooling": "weighted"}
+    del one["shared"], one["embedding"]
+    line = embedded.write_params().fails("train")
+    assert "embed.unified: expected an experiment with an embedding, found one with the encoder linear" in line
+
+
+def test_only_a_model_that_was_kept_embeds(embedded):
+    """Where it was not, the command that makes it is told."""
+    embedded.params["experiments"]["one"]["final"] = False
     embedded.write_params().succeeds("train")
-    assert message in embedded.fails("embed")
+    assert "run `strata train one` first, without `final: false`" in embedded.fails("embed")
 
 
 def test_downstream_without_embeddings_names_the_command(embedded):

@@ -127,7 +127,7 @@ def test_a_second_run_on_a_view_is_told_who_holds_it(study):
 def test_recordings_that_the_table_does_not_have_are_mentioned(study):
     """A forgotten row is not silence."""
     shutil.copy(study.recordings / "000.wav", study.recordings / "new.wav")
-    assert "left out: 1 recordings, the first new.wav" in study.succeeds("corpus")
+    assert "left out: 1 recording, the first new.wav" in study.succeeds("corpus")
 
 
 def test_a_cut_model_says_how_much_of_it_is_computed(study):

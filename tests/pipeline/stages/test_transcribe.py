@@ -109,7 +109,7 @@ def test_bad_files_stop_nothing_and_are_listed_with_reasons(study):
     assert listed["recogniser"].tolist() == ["asr", "asr", "other", "other"]
     reasons = listed.set_index(["recogniser", "utterance"])["reason"]
     assert "changed since `strata corpus`" in reasons["asr", "tones/001.wav"]
-    assert reasons["other", "tones/000.wav"] == "missing"
+    assert reasons["other", "tones/000.wav"] == "no such file"
     study.params["extract"] = {"max_failed": 0.05}
     study.write_params()
     line = study.fails("transcribe", "asr")

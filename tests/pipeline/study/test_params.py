@@ -60,7 +60,12 @@ def test_the_demo_recipe_is_the_demo():
         (changed("corpora.demo.speaker", 3), "corpora.demo.speaker: unknown key, did you mean 'speakers'?"),
         (changed("experiments.svst.fold", {}), "experiments.svst.fold: unknown key, did you mean 'folds'?"),
         (changed("experiments.svst.folds.stratifi", "x"), "folds.stratifi: unknown key, did you mean 'stratify'?"),
-        (changed("tasks.speaker.kind", "guess"), "tasks.speaker.kind: input should be 'classification', 'binary' or"),
+        (changed("tasks.speaker.kind", "guess"), "tasks.speaker.kind: expected 'classification', 'binary' or"),
+        (changed("experiments.svst.encoder", "unifed"), "found 'unifed', did you mean 'unified'?"),
+        (
+            changed("embed", {"x": {"experiment": "svst"}}),
+            "embed.x: expected an experiment with an embedding, found svst",
+        ),
         (changed("tasks.speaker.loss", "rmse"), "a classification task takes the loss cross_entropy, got rmse"),
         (changed("views.mfcc.family", "mfc"), "views.mfcc: unknown family 'mfc', did you mean 'mfcc'?"),
         (changed("corpora.demo.adapter", "dmo"), "did you mean 'demo'"),
