@@ -11,6 +11,7 @@ It meets the store only as `FeatureStore`, and knows nothing of Zarr, of models 
     frames/<layer>  float32 [frames, frame_dim]   of each kept layer, the rows one after the other
     frames_start    int64   [rows]                each row's first frame, counted from 0; only where frames were kept
     crc32           uint32  [rows]                zlib.crc32 over key, num_frames, pooled, frames of each kept layer
+    notes           UTF-8   [1]                   JSON: how rows came about; no value is read by it
 
 In plain h5py, layer 9 is `file["pooled"][:, 9]` and the keys are `file["key"].asstr()[:]`. MATLAB reverses the axes and
 counts from 1: `h5read("wavlm.h5", "/pooled", [1 10 1], [Inf 1 Inf])`, and the frames of row i are
@@ -22,7 +23,6 @@ there makes values read as absent, without an error, or crashes HDF5. Hence a CR
 the import demands, and a look at the index before anything is read by it.
 """
 
-import io
 import json
 import os
 import shutil
@@ -37,6 +37,7 @@ import numpy as np
 
 from strata.store.errors import StoreError
 from strata.store.feature_store import FeatureStore
+from strata.store.hdf5_disk import Disk
 from strata.store.local import sync_folder
 from strata.store.parts import check_room, parts, row_bytes
 
@@ -74,9 +75,10 @@ def write(store: FeatureStore, file: str | Path, progress: Progress = lambda don
     check_room(file, int(sizes.sum()))
     unfinished = file.with_name(f"{file.name}.{uuid4().hex[:8]}.tmp")
     try:
-        with _Disk(unfinished, "x+") as disk, disk.failing_first():
+        with Disk(unfinished, "x+") as disk, disk.failing_first():
             with h5py.File(disk, "w", libver=("v108", "v108"), rdcc_nbytes=CACHE_BYTES) as target:
-                datasets, starts = _write_layout(target, _header(store), keys, counts), _starts(counts)
+                datasets = _write_layout(target, _header(store), keys, counts, store.notes)
+                starts = _starts(counts)
                 for part in parts(sizes, store.header.block_rows, PART_BYTES):
                     _write_part(datasets, store, keys[part], counts[part], part.start, int(starts[part.start]))
                     disk.check()
@@ -125,6 +127,8 @@ def read(file: str | Path, path: str | Path, progress: Progress = lambda done, r
         export.check_layout(store)
         with store.locked():
             try:
+                for name, values in export.notes.items():
+                    store.note(name, values)
                 _append_missing(store, export, progress)
             except BaseException:
                 if created and not len(store):
@@ -136,46 +140,7 @@ def read(file: str | Path, path: str | Path, progress: Progress = lambda done, r
 # -- export ------------------------------------------------------------------------------------------------------------
 
 
-class _Disk(io.FileIO):
-    """The file that HDF5 writes to; it keeps a failure to itself until asked.
-
-    HDF5 cannot close a file whose last blocks it cannot write: it ends the whole process by a segmentation fault. So a
-    full disk must look like a patient one until the file is closed.
-    """
-
-    failure: OSError | None = None
-
-    def write(self, data) -> int:
-        rest = memoryview(data).cast("B")
-        while len(rest) and self.failure is None:
-            try:
-                rest = rest[super().write(rest) :]
-            except OSError as error:
-                self.failure = error
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failure = self.failure or error
-            return size or 0
-
-    def check(self) -> None:
-        """Raises the failure that there was."""
-        if self.failure is not None:
-            raise self.failure
-
-    @contextmanager
-    def failing_first(self) -> Iterator[None]:
-        """Raises it in the place of whatever followed from it: HDF5 may miss what it believes to have written."""
-        try:
-            yield
-        finally:
-            self.check()
-
-
-def _write_layout(target, header: dict, keys: Sequence[str], counts: np.ndarray) -> dict:
+def _write_layout(target, header: dict, keys: Sequence[str], counts: np.ndarray, notes: dict) -> dict:
     """Everything but the values of the rows; the datasets that take those, by name.
 
     They stay open till the end, and with them HDF5's cache of the chunks that two parts share.
@@ -188,7 +153,12 @@ def _write_layout(target, header: dict, keys: Sequence[str], counts: np.ndarray)
         target.attrs[name] = np.int64(header[name])
     target.attrs["header_crc32"] = np.uint32(_header_crc(header))
     layers, kept, rows, starts = header["layer_names"], header["frame_layers"], len(keys), _starts(counts)
-    for name, texts in {"layer_names": layers, "frame_layers": kept, "key": keys}.items():
+    for name, texts in {
+        "layer_names": layers,
+        "frame_layers": kept,
+        "key": keys,
+        "notes": [json.dumps(notes)],
+    }.items():
         values = _encoded(texts)
         _dataset(target, name, values.shape, values.dtype)[...] = values
     _dataset(target, "num_frames", (rows,), "<i4", -1)[...] = counts
@@ -266,6 +236,7 @@ class _Export:
         self.keys = _texts(_opened(source, "key"))
         self.counts, self.crcs = (_opened(source, name)[...] for name in ("num_frames", "crc32"))
         self.starts = _starts(self.counts)
+        self.notes = _notes(source)
         self._values = self._checked_values(source)
 
     def _checked_values(self, source) -> dict:
@@ -343,6 +314,15 @@ def _opened(source, name: str):
 
 def _texts(dataset) -> list[str]:
     return dataset.asstr()[...].tolist()
+
+
+def _notes(source) -> dict[str, list[str]]:
+    """None in the files of earlier versions, and where they are damaged: no value depends on them."""
+    try:
+        found = json.loads(_texts(_opened(source, "notes"))[0])
+        return {str(name): list(map(str, values)) for name, values in found.items()}
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return {}
 
 
 def _text(attribute: str | bytes) -> str:

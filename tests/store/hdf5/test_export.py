@@ -51,7 +51,7 @@ def test_matlab_can_read_it(file):
         items = {}
         source.visititems(items.__setitem__)
         datasets = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
-        assert datasets.keys() == {*DATASETS, "frames/last_hidden_state"}
+        assert datasets.keys() == {*DATASETS, "frames/last_hidden_state", "notes"}
         for name, dataset in datasets.items():
             options = dataset.id.get_create_plist()
             filters = [options.get_filter(i)[0] for i in range(options.get_nfilters())]

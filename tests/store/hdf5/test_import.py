@@ -171,3 +171,23 @@ def test_a_dataset_that_is_gone_or_of_another_shape_is_refused(file, tmp_path, d
     with pytest.raises(StoreError, match="cannot be read"):
         hdf5.read(file, tmp_path / "new.zarr")
     assert not (tmp_path / "new.zarr").exists()
+
+
+def test_how_rows_came_about_goes_along(store, tmp_path):
+    """Added to what the other store says of its own; a file that lacks it, or has it damaged, is imported all the
+    same, for no value depends on it."""
+    with store.locked():
+        store.note("in_float32", ["b.conv", "a.conv"])
+    other = fill(create(tmp_path / "other.zarr", block_rows=4), 2, seed=3)
+    with other.locked():
+        other.note("in_float32", ["z.conv"])
+    hdf5.write(store, tmp_path / "noted.h5")
+    assert hdf5.read(tmp_path / "noted.h5", other.path).notes == {"in_float32": ["a.conv", "b.conv", "z.conv"]}
+    for number, spoilt in enumerate((None, "{", "[]", '{"in_float32": 1}')):
+        file = shutil.copy(tmp_path / "noted.h5", tmp_path / f"{number}.h5")
+        with h5py.File(file, "r+") as opened:
+            del opened["notes"]
+            if spoilt:
+                opened["notes"] = [spoilt]
+        found = hdf5.read(file, tmp_path / f"{number}.zarr")
+        assert (found.notes, len(found)) == ({}, len(store))
