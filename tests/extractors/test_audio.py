@@ -68,7 +68,7 @@ def test_inspection_of_a_good_file(write, sound):
 
 def test_missing_file(tmp_path):
     """A file that is not there."""
-    with pytest.raises(UnusableAudio, match=r"^missing$"):
+    with pytest.raises(UnusableAudio, match=r"^no such file$"):
         inspect(tmp_path / "none.wav")
 
 
