@@ -141,7 +141,8 @@ def test_a_task_cannot_be_what_keeps_folds_apart(data, tasks):
         eliminate(how, tasks, dataclasses.replace(data, features={"v": planted(data, 1)}), LAYERS)
 
 
-@pytest.mark.parametrize("pooling", sweep(("weighted", "mean"), keep=1))
+@pytest.mark.slow  # as test_experiment_troubles.py shows it of experiments, by the same code
+@pytest.mark.parametrize("pooling", ["weighted", "mean"])
 def test_a_worker_that_is_ended_from_outside_is_one_line(pooling, data, tasks, monkeypatch):
     """Of the poolings that are trained in processes of their own."""
     how = section(pooling=pooling, importance="ablation", tasks=["age"])

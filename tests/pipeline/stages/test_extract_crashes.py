@@ -17,7 +17,7 @@ from tests.pipeline.stages.stores import assert_same, opened, values
 from tests.sampling import SWEEP, sampled, sweep
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_at_random_instants_an_extraction_loses_nothing(framed, kills, forked):
     """SIGKILL, again and again, over two views with frames: every store opens, verifies and keeps its committed rows;
     in the end it equals an uninterrupted run's, value for value."""
