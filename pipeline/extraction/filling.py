@@ -13,7 +13,6 @@ from strata.pipeline.errors import StageError
 from strata.pipeline.extraction.decoding import Recording
 from strata.pipeline.extraction.runners import Crashed, Runner
 from strata.pipeline.extraction.work import BlockResult
-from strata.pipeline.study import soundness
 from strata.pipeline.study.failures import Failures
 from strata.store import FeatureStore, Journal
 
@@ -27,13 +26,13 @@ def fill(
     todo: pd.DataFrame,
     blocks: Sequence[Sequence[Recording]],
     failures: Failures,
-    known: soundness.Known,
+    committed: Callable[[BlockResult], object],
     progress: Callable[[float], object],
 ) -> None:
     """Keeps every worker busy, with one more block waiting for it; after an error, no new ones.
 
     A block whose processes were lost is tried once more when all others are done: alone, so that it takes nobody along.
-    The store is locked, and `blocks` is what is to do as `plan` divides it.
+    The store is locked, `blocks` is what is to do as `plan` divides it, and `committed` is told of each that is.
     """
     names = todo.set_index("content")[["utterance", "audio"]]
     waiting = deque(blocks)
@@ -60,7 +59,8 @@ def fill(
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.keys:
-            _commit(store, outcome, known)
+            _commit(store, outcome)
+            committed(outcome)
         for content, failure in outcome.failures.items():
             failures.add(*names.loc[content], content, failure)
 
@@ -81,8 +81,7 @@ def fill(
         raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
 
 
-def _commit(store: FeatureStore, outcome: BlockResult, known: soundness.Known) -> None:
+def _commit(store: FeatureStore, outcome: BlockResult) -> None:
     """Makes a block's rows exist; they need not wait in the journal any longer."""
     store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
-    known.add(store, outcome.block)
     Journal(store.storage, store.header).forget(outcome.keys)

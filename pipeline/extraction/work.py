@@ -112,6 +112,8 @@ class BlockResult:
     num_frames: list[int] = field(default_factory=list)
     failures: dict[str, Failure] = field(default_factory=dict)
     """Why the others were not, by content."""
+    in_float32: tuple[str, ...] = ()
+    """Modules that were computed in float32 because the view's number format is wrong for them there."""
 
 
 def shape(extraction: Extraction) -> Shape:
@@ -122,11 +124,6 @@ def shape(extraction: Extraction) -> Shape:
 def size(extraction: Extraction) -> Size | None:
     """How large the model is, where it knows."""
     return extractor(extraction).size
-
-
-def in_float32(extraction: Extraction) -> tuple[str, ...]:
-    """Modules that are computed in float32 because the view's number format is wrong for them here."""
-    return extractor(extraction).in_float32
 
 
 def look(extraction: Extraction) -> dict[str, object]:
@@ -190,7 +187,8 @@ def compute(
     states = {recording.content: states[recording.content] for recording in recordings if recording.content in states}
     if states:
         store.write_block(block, rows(states, store.header.frame_layers), claim)
-    return BlockResult(block, claim, list(states), [s.num_frames for s in states.values()], failures)
+    counts = [s.num_frames for s in states.values()]
+    return BlockResult(block, claim, list(states), counts, failures, model.in_float32)
 
 
 class _Keeper:

@@ -9,7 +9,7 @@ last minute's of the others in its journal.
 import shutil
 import time
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 import pandas as pd
@@ -24,7 +24,7 @@ from strata.pipeline.extraction.dispatch import runner_for
 from strata.pipeline.extraction.filling import fill
 from strata.pipeline.extraction.runners import Runner
 from strata.pipeline.extraction.stores import opened
-from strata.pipeline.extraction.work import Extraction
+from strata.pipeline.extraction.work import BlockResult, Extraction
 from strata.pipeline.progress import amount, bar, say, speed
 from strata.pipeline.results.extractions import IN_FLOAT32, ExtractionResult, write_extraction
 from strata.pipeline.show.tables import millions, size
@@ -107,7 +107,6 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 _say_mended(view, store, todo)
                 make_absent_audio(study, todo[todo["text"].isna()])
                 _fill(study, view, store, runner, todo, blocks, failures, known)
-                keep_in_float32(view, runner, store)
             else:
                 done = len(utterances) - len(failures.rows)
                 say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
@@ -197,13 +196,11 @@ def _say_cut(view: str, runner: Runner, store: FeatureStore) -> None:
         say(f"{view}: cut after layer {store.layer_names[-1]}: {parts}")
 
 
-def keep_in_float32(view: str, runner: Runner, store: FeatureStore) -> None:
-    """Notes in the store, and says, for which modules the view's number format is wrong on this machine, once they are
-    loaded. Rows of other machines may have been computed otherwise: the store has the modules of all of them."""
-    asked = store.header.fingerprint.get("compute_dtype", "float32")
-    if asked != "float32" and (modules := runner.ask(work.in_float32)):
-        store.note(IN_FLOAT32, modules)
-        named = ", ".join(modules[:3]) + (", …" if len(modules) > 3 else "")
+def say_in_float32(view: str, store: FeatureStore, modules: Collection[str]) -> None:
+    """Says for which modules the view's number format was wrong where rows were computed; nothing where for none."""
+    if modules:
+        asked = store.header.fingerprint.get("compute_dtype", "float32")
+        named = ", ".join(sorted(modules)[:3]) + (", …" if len(modules) > 3 else "")
         say(f"{view}: {len(modules)} modules are computed in float32, for {asked} is wrong for them here: {named}")
 
 
@@ -232,9 +229,17 @@ def _fill(
     new_s = float(todo["duration_s"][~kept].sum())
     if kept.any():
         say(f"{view}: {kept.sum()} of them were computed by a run that was stopped")
+    in_float32: set[str] = set()
+
+    def committed(outcome: BlockResult) -> None:
+        known.add(store, outcome.block)
+        if outcome.in_float32:  # at once and block by block: each may be another machine's, and the run may be stopped
+            store.note(IN_FLOAT32, outcome.in_float32)
+            in_float32.update(outcome.in_float32)
+
     try:
         with bar(audio_s / 3600, "h audio" if is_audio else "h of speech", view) as progress:
-            fill(store, runner, todo, blocks, failures, known, lambda seconds: progress.update(seconds / 3600))
+            fill(store, runner, todo, blocks, failures, committed, lambda seconds: progress.update(seconds / 3600))
     except BaseException as error:
         with suppress(OSError):
             failures.write()
@@ -255,3 +260,4 @@ def _fill(
     write_extraction(study.folder, found)
     rate = f" ({speed(new_s, seconds)})" if is_audio else ""
     say(f"{view}: computed {found.utterances} {'utterances' if is_audio else 'texts'} in {seconds:.1f} s{rate}")
+    say_in_float32(view, store, in_float32)

@@ -7,16 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
-from unittest.mock import create_autospec
 
 import pytest
 
 from strata import extractors
 from strata.pipeline import cli
-from strata.pipeline.commands import store as commands_store
-from strata.pipeline.extraction.runners import Runner
-from strata.pipeline.stages import extract
+from strata.pipeline.extraction import work
 from strata.store import FeatureStore
 from tests.pipeline.stages.stores import opened
 
@@ -166,30 +164,31 @@ def test_a_wrong_command_line_is_one_line(arguments, capsys):
     assert "--help` shows what it takes" in lines[0]
 
 
-def test_modules_that_are_computed_in_float32_are_told_and_kept(tmp_path, capsys):
-    """Which, how many and for what; in the store those of every machine that added rows. Nothing where there are none,
-    or where float32 is what was asked for."""
-    runner = create_autospec(Runner, instance=True)
-    here = {"layer_names": ["0"], "dim": 3}
-    store = FeatureStore.create(tmp_path / "wavlm.zarr", fingerprint={"compute_dtype": "bfloat16"}, **here)
-    told = "wavlm: 4 modules are computed in float32, for bfloat16 is wrong for them here: a.conv, b.conv, c.conv, …\n"
-    with store.locked():
-        runner.ask.return_value = ()
-        extract.keep_in_float32("wavlm", runner, store)
-        assert (capsys.readouterr().err, store.notes) == ("", {})
-        runner.ask.return_value = ("a.conv", "b.conv", "c.conv", "d.conv")
-        extract.keep_in_float32("wavlm", runner, store)
-        assert capsys.readouterr().err == told
-        runner.ask.return_value = ("a.conv", "z.conv")  # another machine
-        extract.keep_in_float32("wavlm", runner, store)
-    capsys.readouterr()
-    assert FeatureStore.open(store.path).notes == {"in_float32": ["a.conv", "b.conv", "c.conv", "d.conv", "z.conv"]}
-    commands_store.info(store.path)
-    assert json.loads(capsys.readouterr().out)["in_float32"] == ["a.conv", "b.conv", "c.conv", "d.conv", "z.conv"]
-    exact = FeatureStore.create(tmp_path / "mfcc.zarr", fingerprint={"compute_dtype": "float32"}, **here)
-    with exact.locked():
-        extract.keep_in_float32("mfcc", runner, exact)
-    assert (capsys.readouterr().err, exact.notes) == ("", {})
+def test_modules_that_are_computed_in_float32_are_told_and_kept(study, monkeypatch):
+    """Which, how many and for what; in the store those of every machine that added rows, from its first block on.
+    Nothing where there are none."""
+    study.add(76).succeeds("corpus")
+    compute, here = work.compute, [("a.conv", "b.conv", "c.conv", "d.conv"), ("a.conv", "z.conv")]
+
+    def elsewhere(*arguments):
+        """A block of each machine; the second one is gone before it has told of a third."""
+        if not here:
+            raise ConnectionError("the machine is gone")
+        return replace(compute(*arguments), in_float32=here.pop(0))
+
+    monkeypatch.setattr(work, "compute", elsewhere)
+    said = study.succeeds("extract", "mfcc")
+    told = "mfcc: 5 modules are computed in float32, for float32 is wrong for them here: a.conv, b.conv, c.conv, …\n"
+    assert told in said
+    modules = ["a.conv", "b.conv", "c.conv", "d.conv", "z.conv"]
+    assert opened(study, "mfcc").notes == {"in_float32": modules}
+    study.add(1).succeeds("corpus")
+    assert "the machine is gone" in study.fails("extract", "mfcc")
+    here.append(())
+    assert "in float32" not in study.succeeds("extract", "mfcc")
+    assert opened(study, "mfcc").notes == {"in_float32": modules}
+    out = study.strata("store", "info", str(study.folder / "features/mfcc.zarr"))[1]
+    assert json.loads(out)["in_float32"] == modules
 
 
 def test_results_tell_what_was_computed_in_float32(study):
