@@ -6,14 +6,13 @@ it follows from has changed. The models of all cells are trained side by side, i
 """
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from strata.pipeline.errors import Errors
 from strata.pipeline.progress import counted, say
-from strata.pipeline.stages.cells import Cell, locked, train
+from strata.pipeline.stages import unchanged
 from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
-from strata.pipeline.study.sources import Sources
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,15 +26,27 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: some could not be trained; the others have been.
     """
-    files = {name: study.results(name) / "train" for name in study.chosen("experiments", names)}
-    with locked("experiment", files) as (free, errors):
-        _run(study, free, errors)
+    made_of = {name: unchanged.inputs(study, name) for name in study.chosen("experiments", names)}
+    todo = []
+    for name, inputs in made_of.items():
+        if line := unchanged.line(study, name, inputs):
+            say(line)
+        else:
+            todo.append(name)
+    if todo:
+        from strata.pipeline.stages.cells import locked  # pandas, only now that there is something to look at
+
+        with locked("experiment", {name: study.results(name) / "train" for name in todo}) as (free, errors):
+            _run(study, {name: made_of[name] for name in free}, errors)
 
 
-def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
+def _run(study: Study, made_of: Mapping[str, str | None], errors: Errors) -> None:
+    from strata.pipeline.stages.cells import Cell, train
+    from strata.pipeline.study.sources import Sources
+
     sources = Sources(study)
     todo: list[Cell] = []
-    for name in names:
+    for name in made_of:
         cells = study.params.cells(name)
         found, new = [], []
         for cell, experiment in cells.items():
@@ -45,14 +56,14 @@ def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
                 found.append(Cell.of(sources, title, values, experiment))
                 if not found[-1].is_up_to_date(study):
                     new.append(found[-1])
-        if study.params.experiments[name].grid and found:
-            say(
-                f"{name}: {len(new)} of {counted(len(cells), 'cell')} to train"
-                if new
-                else f"{name}: {counted(len(found), 'cell')} up to date"
-            )
-        elif found and not new:
-            say(f"{name}: up to date")
+        grid = study.params.experiments[name].grid
+        if found and not new:
+            line = f"{name}: {counted(len(found), 'cell')} up to date" if grid else f"{name}: up to date"
+            say(line)
+            if len(found) == len(cells) and not sources.has_said:
+                unchanged.note(study, name, made_of[name], line)
+        elif found and grid:
+            say(f"{name}: {len(new)} of {counted(len(cells), 'cell')} to train")
         todo += new
     if todo:
         train(study, sources, todo, errors)

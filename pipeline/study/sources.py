@@ -46,6 +46,11 @@ class Sources:
         self._tables: dict[bytes, tuple[pd.DataFrame, dict[str, list[str]]]] = {}
         self._said: set[str] = set()
 
+    @property
+    def has_said(self) -> bool:
+        """Whether there was anything to be told of what was asked for so far."""
+        return bool(self._said)
+
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """One row per utterance."""

@@ -19,8 +19,8 @@ from strata.trainers.inputs.data import TrainingError
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
-START_S = 4.0
-"""What a process that trains takes to start, most of it imports: so much work is done here before others begin."""
+START_S = 8.0
+"""Processor time that two processes take to start, most of it imports: so much is done here before others begin."""
 LOOK_S = 1.0
 """How often to look after calls of which none comes back."""
 
@@ -32,7 +32,8 @@ class Workers(AbstractContextManager, ABC):
         """Starts nothing.
 
         Args:
-            worth_s: seconds of work in this process, over all calls of `finished`, after which others are started.
+            worth_s: processor time of this process, over all calls of `finished`, after which others are started: on a
+                busy machine everything takes longer, starting too.
         """
         self.worth_s = worth_s
         self.spent_s = 0.0
@@ -205,15 +206,15 @@ class _Calls:
     def make_one_here(self) -> Iterator[tuple[int, object]]:
         """Makes the next call in this process, and hands the ones behind it out meanwhile where there is somebody."""
         for number, item in self._next():
-            since = time.monotonic()
+            since = time.process_time()
 
             def watch(*_) -> None:
                 nonlocal since
-                now = time.monotonic()
+                now = time.process_time()
                 self.workers.spent_s += now - since
                 if self.workers.up(self.function):
                     self.hand_out()
-                since = time.monotonic()
+                since = time.process_time()
 
             found = _tried(self.function, item, watch=watch)
             watch()

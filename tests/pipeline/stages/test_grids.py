@@ -3,6 +3,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -117,6 +119,36 @@ def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid, forked):
     assert f"pairs: {6 - len(kept)} of 6 cells to train" in grid.succeeds("train")
     assert kept.items() <= _cells(grid).items()
     assert "pairs: 6 cells up to date" in grid.succeeds("train")
+
+
+def test_nothing_to_do_is_told_without_reading_a_table(grid):
+    """Once seen to be up to date, by files alone; whatever changes is looked at in full, and trained if it counts."""
+    grid.params["experiments"] = {"one": {"views": ["a"], "tasks": ["pitch"], "folds": {"k": 2}, "epochs": 1}}
+    grid.write_params()
+    code = (
+        "import sys; from strata.pipeline.cli import main; main(['train'])\nprint({'pandas', 'torch'} & {*sys.modules})"
+    )
+
+    def imported() -> str:
+        command = [sys.executable, "-c", code]
+        found = subprocess.run(command, cwd=grid.folder, env=grid.environment, capture_output=True, text=True)
+        assert "one: up to date" in found.stderr
+        return found.stdout.strip()
+
+    grid.succeeds("train")
+    assert "pandas" in imported()
+    assert imported() == "set()"
+    (grid.folder / "params.yaml").touch()
+    assert imported() == "set()"
+    (grid.folder / "features" / "a.zarr" / "zarr.json").touch()
+    assert "pandas" in imported()
+    assert imported() == "set()"
+    (grid.folder / "results" / "one" / "predictions.parquet").unlink()
+    assert "up to date" not in grid.succeeds("train")
+    grid.params["experiments"]["one"]["epochs"] = 2
+    grid.write_params()
+    assert "up to date" not in grid.succeeds("train")
+    assert "one: up to date" in grid.succeeds("train")
 
 
 def test_a_killed_run_loses_the_models_that_were_in_training(grid, forked, monkeypatch):
