@@ -41,6 +41,7 @@ bench: $(VENV)/.core
 	python -m benchmarks.precision
 	python -m benchmarks.folds
 	python -m benchmarks.heads
+	python -m benchmarks.small
 	python -m benchmarks.elimination
 
 lint: $(VENV)/.all
