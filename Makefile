@@ -37,6 +37,7 @@ bench: $(VENV)/.core
 	python -m benchmarks.scale
 	python -m benchmarks.memory
 	python -m benchmarks.extraction
+	python -m benchmarks.small_extraction
 	python -m benchmarks.extraction_gpu
 	python -m benchmarks.precision
 	python -m benchmarks.folds
