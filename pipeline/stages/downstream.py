@@ -42,12 +42,11 @@ def run(study: Study, names: list[str]) -> None:
         StageError: some could not be run; the others have been.
     """
     files = {name: study.results("downstream", name) / "downstream" for name in study.chosen("downstream", names)}
-    with locked("downstream", files) as (free, errors):
-        _run(study, free, errors)
+    with locked("downstream", files) as (free, errors), Embeddings(study) as sources:
+        _run(study, sources, free, errors)
 
 
-def _run(study: Study, names: Sequence[str], errors: Errors) -> None:
-    sources = Embeddings(study)
+def _run(study: Study, sources: Embeddings, names: Sequence[str], errors: Errors) -> None:
     cells: list[Cell] = []
     for name in names:
         with errors.of(f"downstream {name}"):

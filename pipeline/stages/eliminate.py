@@ -52,17 +52,17 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: one could not be run; the others have been.
     """
-    for_each(study.chosen("eliminate", names), lambda name: _eliminate(study, name), "elimination")
+    with Sources(study) as sources:
+        for_each(study.chosen("eliminate", names), lambda name: _eliminate(study, sources, name), "elimination")
 
 
-def _eliminate(study: Study, name: str) -> None:
+def _eliminate(study: Study, sources: Sources, name: str) -> None:
     section = study.params.eliminate[name]
     folder = study.results("eliminate", name)
     if _is_written(study, folder, name):
         say(f"{name}: up to date; view {section.view} has been narrowed to the layers that it kept")
         return
     tasks = {task: study.params.tasks[task] for task in section.tasks}
-    sources = Sources(study)
     table, views = sources.select([section.view], tasks, section.folds, section.corpora)
     layers, config = layer_names(views[section.view].store, "all"), section.model_dump(mode="json")
     resolved, parts = section.resolved(), revisions.of(section, tasks)

@@ -39,8 +39,8 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: a model is not there, or has no embedding; the other sections have been embedded.
     """
-    sources = Sources(study)
-    for_each(study.chosen("embed", names), lambda name: _embed(study, sources, name), "embedding")
+    with Sources(study) as sources:
+        for_each(study.chosen("embed", names), lambda name: _embed(study, sources, name), "embedding")
 
 
 def _embed(study: Study, sources: Sources, name: str) -> None:

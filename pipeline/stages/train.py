@@ -7,12 +7,16 @@ it follows from has changed. The models of all cells are trained side by side, i
 
 from argparse import ArgumentParser
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from strata.pipeline.errors import Errors
 from strata.pipeline.progress import counted, say
 from strata.pipeline.stages import unchanged
 from strata.pipeline.study import options
 from strata.pipeline.study.folder import Study
+
+if TYPE_CHECKING:
+    from strata.pipeline.study.sources import Sources
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,16 +39,16 @@ def run(study: Study, names: list[str]) -> None:
             todo.append(name)
     if todo:
         from strata.pipeline.stages.cells import locked  # pandas, only now that there is something to look at
+        from strata.pipeline.study.sources import Sources
 
-        with locked("experiment", {name: study.results(name) / "train" for name in todo}) as (free, errors):
-            _run(study, {name: made_of[name] for name in free}, errors)
+        files = {name: study.results(name) / "train" for name in todo}
+        with locked("experiment", files) as (free, errors), Sources(study) as sources:
+            _run(study, sources, {name: made_of[name] for name in free}, errors)
 
 
-def _run(study: Study, made_of: Mapping[str, str | None], errors: Errors) -> None:
+def _run(study: Study, sources: "Sources", made_of: Mapping[str, str | None], errors: Errors) -> None:
     from strata.pipeline.stages.cells import Cell, train
-    from strata.pipeline.study.sources import Sources
 
-    sources = Sources(study)
     todo: list[Cell] = []
     for name in made_of:
         cells = study.params.cells(name)

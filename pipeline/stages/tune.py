@@ -48,15 +48,15 @@ def run(study: Study, names: list[str]) -> None:
     Raises:
         StageError: one could not be run; the others have been.
     """
-    for_each(study.chosen("tune", names), lambda name: _tune(study, name), "search")
+    with Sources(study) as sources:
+        for_each(study.chosen("tune", names), lambda name: _tune(study, sources, name), "search")
 
 
-def _tune(study: Study, name: str) -> None:
+def _tune(study: Study, sources: Sources, name: str) -> None:
     space = study.params.space(name)
     how, base = space.how, space.base
     folder = study.results("tune", name)
     tasks = {task: study.params.tasks[task] for task in base.tasks}
-    sources = Sources(study)
     table, views = sources.select(space.views, tasks, base.folds, base.corpora)
 
     layers = {

@@ -1,4 +1,4 @@
-"""From the stores and the manifest to what a trainer takes: arrays and labels, one row per usable utterance."""
+"""From the stores and the manifest to what a trainer takes: cached values and labels, one row per usable utterance."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,20 +6,17 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
 
 from strata.extractors.view import TextView, Upto, View
 from strata.pipeline.errors import StageError
 from strata.pipeline.progress import say
 from strata.pipeline.study import dvcfile, keys, segments
 from strata.pipeline.study.folder import Study
+from strata.pipeline.study.gathered import Gathered
 from strata.pipeline.study.manifest import COLUMNS, corpus_of
 from strata.store import FeatureStore
 from strata.trainers.inputs.data import Dataset
 from strata.trainers.spec import Folds, Task
-
-KEPT_BYTES = 4 * 2**30
-"""Of features that are kept in memory for the next experiment; the cells of a grid share their views."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,14 @@ class Cached:
 
 
 class Sources:
-    """A study's manifest, stores and arrays, each read once however many experiments use it."""
+    """A study's manifest, stores and values, each read once however many experiments use it.
+
+        with Sources(study) as sources:
+            table, views = sources.select(…)
+            data = sources.dataset(table, views, layers)  # to be used within
+
+    What several experiments read is gathered together where all of them are selected first.
+    """
 
     command = "extract"
     """What makes the stores."""
@@ -42,7 +46,8 @@ class Sources:
         self._stores: dict[str, FeatureStore] = {}
         self._keys: dict[str, pd.Series] = {}
         self._there: dict[str, pd.Series] = {}
-        self._arrays: dict[tuple, np.ndarray] = {}
+        self._asked: dict[str, set[str]] = {}
+        self._gathered = Gathered(study.folder)
         self._tables: dict[bytes, tuple[pd.DataFrame, dict[str, list[str]]]] = {}
         self._said: set[str] = set()
 
@@ -50,6 +55,12 @@ class Sources:
     def has_said(self) -> bool:
         """Whether there was anything to be told of what was asked for so far."""
         return bool(self._said)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._gathered.close()
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
@@ -94,6 +105,7 @@ class Sources:
         usable, keys_of = self._tables[which]
         for view in views:
             keys_of.setdefault(view, self._keys[view][rows].tolist())
+            self._asked.setdefault(view, set()).update(keys_of[view])
         cached = {view: Cached(self._stores[view], keys_of[view]) for view in views}
         for view, found in cached.items():
             section = self._section(view)
@@ -102,12 +114,15 @@ class Sources:
         return usable, cached
 
     def dataset(self, table: pd.DataFrame, views: Mapping[str, Cached], layers: Mapping[str, Sequence[str]]) -> Dataset:
-        """Reads the layers of every view into memory, or finds them there."""
+        """Utterances with the layers of every view, gathered where that has not been done."""
         return Dataset(
             utterances=table["utterance"].tolist(),
             contents=table["content"].tolist(),
             labels=table.drop(columns=[c for c in COLUMNS if c not in ("speaker", "split", "transcript")]),
-            features={view: self._pooled(view, cached, layers[view]) for view, cached in views.items()},
+            features={
+                view: self._gathered.pooled(view, cached.store, layers[view], cached.keys, self._asked.get(view, ()))
+                for view, cached in views.items()
+            },
             corpora=corpus_of(table).tolist(),
             segments=segments.of(table),
         )
@@ -141,14 +156,6 @@ class Sources:
 
     def _section(self, view: str) -> View:
         return self.study.params.views[view]
-
-    def _pooled(self, view: str, cached: Cached, layers: Sequence[str]) -> Float32[np.ndarray, "utterances layers dim"]:
-        wanted = (view, tuple(layers), tuple(cached.keys))
-        if wanted not in self._arrays:
-            self._arrays[wanted] = cached.store.pooled(cached.keys, layers)
-            while sum(array.nbytes for array in self._arrays.values()) > KEPT_BYTES and len(self._arrays) > 1:
-                del self._arrays[next(iter(self._arrays))]  # the one that was read first
-        return self._arrays[wanted]
 
     def _say_once(self, line: str) -> None:
         if line and line not in self._said:

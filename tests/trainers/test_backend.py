@@ -13,6 +13,7 @@ from strata.trainers.evaluation.backend import Backend, Vectors
 from strata.trainers.evaluation.scatter import scatter
 from strata.trainers.evaluation.verification import verify
 from strata.trainers.inputs.data import Dataset
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.scale import CLIP
 from strata.trainers.spec import Folds, Verification
 
@@ -39,8 +40,8 @@ def test_scores_by_blocks_are_those_of_the_formulas_on_all_rows(monkeypatch):
     values, speakers = speech()
     rows = np.random.default_rng(1).permutation(len(values))[:180]
     first, second = np.random.default_rng(2).integers(0, len(rows), (2, 97))
-    fitted = Backend.fit(Vectors(values, rows), speakers[rows], 7)
-    found = fitted.scores(Vectors(values, rows), first, second)
+    fitted = Backend.fit(Vectors(as_pooled(values), rows), speakers[rows], 7)
+    found = fitted.scores(Vectors(as_pooled(values), rows), first, second)
 
     x = values[rows].reshape(len(rows), -1).astype(np.float64)
     constant = np.ptp(x, axis=0) == 0
@@ -61,7 +62,7 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch, block):
     """Beyond rounding."""
     values, speakers = speech()
     pairs = np.arange(0, 100), np.arange(100, 200)
-    everyone = Vectors(values, np.arange(len(values)))
+    everyone = Vectors(as_pooled(values), np.arange(len(values)))
     expected = Backend.fit(everyone, speakers, 7).scores(everyone, *pairs)
     of_blocks(monkeypatch, block)
     np.testing.assert_allclose(Backend.fit(everyone, speakers, 7).scores(everyone, *pairs), expected, atol=1e-8)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from strata.trainers.inputs.batches import batches
+from strata.trainers.inputs.batches import batches, gathered
 from strata.trainers.inputs.data import TrainingError
+from strata.trainers.inputs.pooled import InMemory, Pooled, as_pooled
 
 SIZES = {"keyword": 61, "speaker": 23, "emotion": 5}  # a composite set: every utterance has exactly one label
 NUM = sum(SIZES.values())
@@ -76,3 +77,38 @@ def test_a_batch_too_small_for_all_tasks_is_refused():
     """In one line, before any training."""
     with pytest.raises(TrainingError, match=r"at least one per task: expected 3 or more, found 2"):
         batches("balanced", TRAIN, KNOWN, 2, 0)
+
+
+class InRuns(InMemory):
+    """Values of which four neighbours are read together."""
+
+    run = 4
+
+
+def test_runs_stay_together_and_come_in_a_new_order():
+    """Every utterance once an epoch; those of a run follow each other; which run is where, chance decides anew."""
+    view = Pooled(InRuns(np.zeros((NUM, 1, 1), np.float32)), np.random.default_rng(5).permutation(NUM))
+    made = batches("shuffled", TRAIN, KNOWN, SIZE, 3, [view])
+    epochs = [np.concatenate([rows.numpy() for rows in made]) for _ in range(2)]
+    for epoch in epochs:
+        assert sorted(epoch) == sorted(TRAIN)
+        runs = view.rows[epoch] // 4
+        assert (np.diff(runs) != 0).sum() + 1 == len(set(runs)) < len(TRAIN)
+    assert epochs[0].tolist() != epochs[1].tolist()
+
+
+def test_values_come_with_their_batch(monkeypatch):
+    """In the order of the batches; the next one is expected before a batch is there."""
+    a, b = np.arange(NUM * 6.0).reshape(NUM, 2, 3), np.arange(NUM * 5.0).reshape(NUM, 1, 5)
+    made = list(batches("shuffled", TRAIN, KNOWN, SIZE, 3))
+    expected = []
+    monkeypatch.setattr(InMemory, "expect", lambda _, rows: expected.append(rows.tolist()))
+    seen = 0
+    for rows, (x, y) in gathered([as_pooled(a), as_pooled(b)], made):
+        assert rows.tolist() == made[seen].tolist()
+        np.testing.assert_array_equal(x, a[rows])
+        np.testing.assert_array_equal(y, b[rows])
+        seen += 1
+        assert expected[::2] == expected[1::2] == [rows.tolist() for rows in made[: seen + 1]]
+    assert seen == len(made) == 7
+    assert list(gathered([as_pooled(a)], [])) == []

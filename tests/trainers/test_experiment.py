@@ -10,6 +10,7 @@ import torch
 from strata.trainers.evaluation.experiment import num_models, plan, run
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.inputs.data import Dataset, Targets
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Folds, Fusion, Task
 from strata.trainers.training.jobs import train
@@ -150,7 +151,7 @@ def test_the_validation_loss_does_not_depend_on_where_labels_lie(monkeypatch):
     from strata.trainers.training import fit as module
 
     torch.manual_seed(0)
-    x, values = torch.randn(90, 1, 5), np.full(90, np.nan, np.float32)
+    x, values = torch.randn(90, 1, 5).numpy(), np.full(90, np.nan, np.float32)
     values[:9] = np.arange(9)
     target = Targets("y", Task(kind="regression"), values, ())
     rows = np.arange(90)
@@ -201,10 +202,10 @@ def test_utterances_among_which_answers_are_given_are_training_data(data, tasks)
     made = plan(how, tasks, data)
     job = made.jobs[0]
     before = train(job)
-    features = [values.copy() for values in job.features]
+    features = [data.features[view].copy() for view in how.views]
     for values in features:
         values[job.test[1:]] = 1e3
-    after = train(dataclasses.replace(job, features=features))
+    after = train(dataclasses.replace(job, features=[as_pooled(values) for values in features]))
     assert before.curve == after.curve
     for task, answers in before.outputs.items():
         np.testing.assert_allclose(answers[0], after.outputs[task][0], rtol=1e-5)

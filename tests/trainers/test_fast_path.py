@@ -35,7 +35,8 @@ def test_the_loss_curve_is_that_of_a_plain_pytorch_loop(setup, careful, data, ta
     heads = Heads([f.shape[1:] for f in features], experiment, {target.name: target.num_outputs for target in targets})
     heads.prepare([f.numpy() for f in features], train)
     plain = copy.deepcopy(plain_heads.PlainHeads(heads, experiment, careful))
-    ours = [training for _, training, _ in fit(heads, features, targets, train, valid, experiment, seed=3)]
+    arrays = [f.numpy() for f in features]
+    ours = [training for _, training, _ in fit(heads, arrays, targets, train, valid, experiment, seed=3)]
     ages = labels["age"].to_numpy(np.float32)
     scaled = (ages - ages[train].astype(np.float64).mean()) / ages[train].astype(np.float64).std()
     known = [torch.from_numpy(target.values) for target in targets[:2]] + [torch.from_numpy(scaled.astype(np.float32))]

@@ -79,7 +79,7 @@ def test_validation_is_by_the_tasks_own_weights_whatever_the_balancing(balancing
         def watch(epoch, valid_loss, model=model):
             told.append((valid_loss, _equal_loss(model, features, targets, VALID)))
 
-        curves.append(fit(model, [features], targets, TRAIN, VALID, how, 3, watch))
+        curves.append(fit(model, [features.numpy()], targets, TRAIN, VALID, how, 3, watch))
         assert set(model.state_dict()) == keys
     assert curves[0] == curves[1]
     np.testing.assert_allclose(*np.transpose(told), rtol=1e-5)
@@ -91,7 +91,7 @@ def test_balancings_differ(features, targets):
     curves = []
     for balancing in ("equal", "uncertainty", "gradnorm", "random"):
         how = _how(balancing=balancing)
-        curves.append(tuple(fit(_model(how, targets), [features], targets, TRAIN, VALID, how, 3)))
+        curves.append(tuple(fit(_model(how, targets), [features.numpy()], targets, TRAIN, VALID, how, 3)))
     assert len(set(curves)) == 4
 
 
@@ -105,7 +105,7 @@ def test_balanced_batches_reach_the_model(features, targets):
             seen.append((given[0][:, 0, 0] * NUM).round().long().numpy())
 
     model.register_forward_pre_hook(note)
-    fit(model, [features], targets, TRAIN, VALID, how, 3)
+    fit(model, [features.numpy()], targets, TRAIN, VALID, how, 3)
     assert len(seen) == 2 * 7
     for rows in seen:
         assert [target.known[rows].sum() for target in targets] == [4, 4, 4]
@@ -118,7 +118,7 @@ def test_batches_too_small_for_all_tasks_are_refused(features, targets):
     model = _model(how, targets)
     before = copy.deepcopy(model.shared.state_dict())
     with pytest.raises(TrainingError, match=r"batch_size of at least one per task: expected 3 or more, found 2"):
-        fit(model, [features], targets, TRAIN, VALID, how, 3)
+        fit(model, [features.numpy()], targets, TRAIN, VALID, how, 3)
     torch.testing.assert_close(model.shared.state_dict(), before, rtol=0, atol=0)
 
 
@@ -135,8 +135,9 @@ def test_penalties_are_those_of_backpropagation(l1, l2, balancing, features, tar
     with torch.no_grad():  # at 0 the derivative of |w| is taken to be 0
         for model in (ours, theirs):
             model.shared[0].weight[:3] = 0
-    x = features.double()
-    fit(ours, [x], used, TRAIN, VALID, how, 3, lambda *_: states.append(copy.deepcopy(ours.state_dict())))
+            model.register_forward_pre_hook(lambda _, views: tuple(view.double() for view in views))
+    x = features
+    fit(ours, [x.numpy()], used, TRAIN, VALID, how, 3, lambda *_: states.append(copy.deepcopy(ours.state_dict())))
 
     learned = [torch.zeros((), requires_grad=True) for _ in used] if balancing == "uncertainty" else []
     optimiser = torch.optim.Adam([*theirs.parameters(), *learned], lr=how.learning_rate)

@@ -149,6 +149,6 @@ def test_what_a_fusion_adds_to_the_loss_is_trained_on(monkeypatch):
     model, rows = Heads([(1, 2), (1, 3)], how, {"y": 1}), np.arange(20)
     features = [torch.randn(20, 1, dim) for dim in (2, 3)]
     target = targets_of("y", Task(kind="regression"), pd.DataFrame({"y": np.arange(20.0)}))
-    curve = fit(model, features, [target], rows, rows, how, seed=0)
+    curve = fit(model, [f.numpy() for f in features], [target], rows, rows, how, seed=0)
     assert abs(model.fusion.weight.item() - 1) < 0.2
     assert all(train < 2 for _, train, _ in curve)

@@ -12,6 +12,7 @@ from strata.trainers.evaluation.experiment import run
 from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.evaluation.verification import verify
 from strata.trainers.inputs.data import Dataset, Targets, targets_of
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.scale import CLIP, is_constant
 from strata.trainers.spec import Elimination, Experiment, Folds, Task, Verification
@@ -145,7 +146,7 @@ def test_verification_stands_clicks_and_constants():
     flat = np.column_stack([x, np.full(60, 16.6667)]).astype(np.float32)
 
     def all_of(x: np.ndarray) -> Vectors:
-        return Vectors(x[:, None], np.arange(60))
+        return Vectors(as_pooled(x[:, None]), np.arange(60))
 
     plain, other = Backend.fit(all_of(flat), speakers, 5), Backend.fit(all_of(noisy), speakers, 5)
     noisy[0, 7] = 1e30

@@ -6,6 +6,7 @@ import pytest
 from benchmarks import plain_unified
 from strata.trainers.folds import cross_validation
 from strata.trainers.inputs.data import TrainingError, targets_of
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.search.rounds import train_alone
 from strata.trainers.spec import Elimination, Folds, Task
 from strata.trainers.training.together import Run, Together
@@ -38,7 +39,7 @@ def test_runs_trained_together_are_those_trained_alone(data, tasks, values, batc
     found = Together(how, targets, values, folds).train(runs)
     lengths = set()
     for run, together in zip(runs, found, strict=True):
-        alone = train_alone(how, "weighted", targets, values, (folds[run.fold], run))
+        alone = train_alone(how, "weighted", targets, as_pooled(values), (folds[run.fold], run))
         np.testing.assert_allclose(together.curve, alone.curve, rtol=2e-4)
         np.testing.assert_allclose(together.weights, alone.weights, rtol=1e-3)
         for task in tasks:
@@ -54,7 +55,7 @@ def test_memory_may_force_stacks_apart(data, tasks, values, monkeypatch):
     folds = cross_validation(data.labels, data.contents, Folds(k=3))
     runs = [Run(fold, (0, 1, 2, 3, 4), seed) for seed in (0, 1) for fold in (0, 1, 2)]
     at_once = Together(how, targets, values, folds).train(runs)
-    monkeypatch.setattr("strata.trainers.training.together.TABLE_BYTES", 1)
+    monkeypatch.setattr("strata.trainers.training.together.BATCH_BYTES", 1)
     monkeypatch.setattr("strata.trainers.training.together.STACK_BYTES", 1)
     apart = Together(how, targets, values, folds).train(runs)
     for one, other in zip(at_once, apart, strict=True):

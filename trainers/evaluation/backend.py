@@ -16,6 +16,7 @@ from scipy.linalg import eigh
 
 from strata.trainers.evaluation import plda
 from strata.trainers.evaluation.scatter import Scatter, scatter
+from strata.trainers.inputs.pooled import Pooled
 from strata.trainers.scale import CLIP, divisor
 
 BLOCK_BYTES = 1 << 22
@@ -26,8 +27,8 @@ BLOCK_BYTES = 1 << 22
 class Vectors:
     """Some utterances' embeddings, which are never all of them in memory."""
 
-    values: Float[np.ndarray, "utterances layers dim"]
-    """Of all utterances: in memory, or mapped from a file."""
+    values: Pooled
+    """Of all utterances."""
     rows: Int[np.ndarray, " rows"]
     """Which of them, in this order."""
 
@@ -44,7 +45,7 @@ class Vectors:
         size = max(1, BLOCK_BYTES // (8 * self.dim))
         for start in range(0, len(self.rows), size):
             rows = self.rows[start : start + size]
-            yield self.values[rows].reshape(len(rows), -1).astype(np.float64)
+            yield self.values.take(rows)[0].reshape(len(rows), -1).astype(np.float64)
 
 
 @dataclass(frozen=True)

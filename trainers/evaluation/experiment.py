@@ -15,6 +15,7 @@ from strata.trainers.evaluation.predictor import Predictor
 from strata.trainers.folds import Fold, digest, refuse_untestable
 from strata.trainers.folds.shared import Division, division
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.tasks.metrics import summary
 from strata.trainers.training.jobs import Job, Trained, told, train_all
@@ -154,7 +155,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Task], data: Dataset, devic
             raise TrainingError(
                 f"task {target.name}: no fold has labels to train and to test on; label more, or drop the task"
             )
-    features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
+    features = [as_pooled(data.features[view]) for view in experiment.views]
     jobs = [
         Job(experiment, features, group, seed, fold.train, fold.valid, fold.test, number, device)
         for seed in experiment.seeds

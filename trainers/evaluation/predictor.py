@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from strata.trainers.inputs.data import Targets
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.models.heads import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Experiment, Task
@@ -40,10 +41,10 @@ class Predictor:
         Args:
             features: for each view of the experiment float32 [rows, layers, dim].
         """
-        tensors = [torch.from_numpy(np.ascontiguousarray(features[view])) for view in self.experiment.views]
+        given = [as_pooled(features[view]) for view in self.experiment.views]
         result = {}
         for model in self.models:
-            for task, output in outputs(model, tensors, np.arange(len(tensors[0]))).items():
+            for task, output in outputs(model, given, np.arange(len(given[0]))).items():
                 predicted, probabilities = self.targets[task].kind.predictions(output)
                 result[task] = (self.targets[task].names(predicted), probabilities)
         return result

@@ -23,6 +23,7 @@ from strata.trainers.folds import Fold, digest, record
 from strata.trainers.folds.groups import Utterances
 from strata.trainers.folds.shared import division
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
+from strata.trainers.inputs.pooled import Pooled, as_pooled
 from strata.trainers.spec import Folds, Task, Verification
 from strata.trainers.tasks.metrics import summary
 
@@ -91,7 +92,7 @@ def verify(
     audio = Utterances(data.labels, data.contents, Folds(), data.segments).groups
     listed = None if trials is None else _listed(trials, audio, data)
     folds = division(data, how.folds).folds if listed is None else [_around(listed, how, data).ordered(data.rank)]
-    values = data.features[view]
+    values = as_pooled(data.features[view])
     tested, possible = [], len(trials or ())
     for number, fold in enumerate(folds):
         rng = np.random.default_rng((how.folds.seed, number))
@@ -125,7 +126,7 @@ class _Tested:
 
 
 def _tested(
-    backend: Backend | None, pairs: Pairs, values: np.ndarray, data: Dataset, table: Callable[..., pd.DataFrame]
+    backend: Backend | None, pairs: Pairs, values: Pooled, data: Dataset, table: Callable[..., pd.DataFrame]
 ) -> _Tested | None:
     """One fold; None where there is nothing to score its pairs by, or they are all of one kind."""
     if backend is None or pairs.target.all() or not pairs.target.any():

@@ -1,10 +1,12 @@
-"""Which training utterances make a batch, epoch after epoch.
+"""Which training utterances make a batch, epoch after epoch, and their values.
 
-`batches` is what `training.fit` asks; one pass over its result is one epoch. Knows utterances by their numbers, and
-tasks by which utterances they are known of; nothing of features, models or losses.
+`batches` is what `training.fit` asks; one pass over its result is one epoch. It knows utterances by their numbers, and
+tasks by which utterances they are known of. `gathered` brings the values. Nothing here knows models or losses.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from strata.trainers.inputs.data import TrainingError
+from strata.trainers.inputs.pooled import Pooled
 
 
 class Shuffled:
@@ -23,7 +26,26 @@ class Shuffled:
 
     def __iter__(self) -> Iterator[Int[Tensor, " batch"]]:
         """One epoch."""
-        yield from self.rows[torch.randperm(len(self.rows), generator=self.generator)].split(self.size)
+        yield from self.rows[self._order()].split(self.size)
+
+    def _order(self) -> Int[Tensor, " train"]:
+        return torch.randperm(len(self.rows), generator=self.generator)
+
+
+class ShuffledRuns(Shuffled):
+    """All utterances once an epoch; those that lie beside each other stay together, in runs in a new order each time.
+
+    For values that are read from a disk again in every epoch, where runs are read many times faster than single rows.
+    """
+
+    def __init__(self, rows: Int[Tensor, " train"], size: int, seed: int, runs: Int[np.ndarray, " train"]):
+        super().__init__(rows, size, seed)
+        order = np.argsort(runs, kind="stable")
+        places = np.flatnonzero(np.diff(runs[order])) + 1
+        self.runs = torch.from_numpy(order).tensor_split(torch.from_numpy(places))
+
+    def _order(self) -> Int[Tensor, " train"]:
+        return torch.cat([self.runs[run] for run in torch.randperm(len(self.runs), generator=self.generator)])
 
 
 class Balanced:
@@ -64,7 +86,12 @@ class Balanced:
 
 
 def batches(
-    kind: str, rows: Int[np.ndarray, " train"], known: Bool[np.ndarray, "tasks utterances"], size: int, seed: int
+    kind: str,
+    rows: Int[np.ndarray, " train"],
+    known: Bool[np.ndarray, "tasks utterances"],
+    size: int,
+    seed: int,
+    features: Sequence[Pooled] = (),
 ) -> Shuffled | Balanced:
     """The batches of a training; each pass over them is an epoch, and each epoch another one.
 
@@ -74,11 +101,42 @@ def batches(
         known: for each task which of all utterances it is labelled for.
         size: utterances per batch, at most.
         seed: of the order.
+        features: what will be read: the largest of it says whether utterances are read one by one or in runs.
 
     Raises:
         TrainingError: balanced batches too small for one utterance of every task.
     """
+    if kind == "balanced":
+        return Balanced(torch.tensor(rows), known[:, rows], size, seed)
+    return shuffled(rows, size, seed, features)
+
+
+def shuffled(rows: Int[np.ndarray, " train"], size: int, seed: int, features: Sequence[Pooled]) -> Shuffled:
+    """Batches in random order, for any tasks: see `batches`."""
     train = torch.tensor(rows)
-    if kind == "shuffled":
+    largest = max(features, key=lambda view: view.nbytes, default=None)
+    if largest is None or largest.values.run == 1:
         return Shuffled(train, size, seed)
-    return Balanced(train, known[:, rows], size, seed)
+    return ShuffledRuns(train, size, seed, largest.rows[rows] // largest.values.run)
+
+
+def gathered(
+    features: Sequence[Pooled], batches: Iterable[Tensor], device: torch.device | str = "cpu"
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Every batch of numbers with its values, a tensor [batch, layers, dim] per view; the next one is on its way.
+
+    The tensors are good until the next batch is asked for, whose values take their place.
+    """
+    waiting: deque[Tensor] = deque()
+    room = [np.empty((0, *view.shape[1:]), np.float32) for view in features]
+    for rows in itertools.chain(batches, [None]):
+        if rows is not None:
+            waiting.append(rows)
+            for view in features:
+                view.expect(rows.numpy())
+        if len(waiting) > (rows is not None):
+            now = waiting.popleft()
+            if room and len(room[0]) < len(now):
+                room = [np.empty((len(now), *view.shape[1:]), np.float32) for view in features]
+            given = [view.take(now.numpy(), out[: len(now)])[0] for view, out in zip(features, room, strict=True)]
+            yield now, [torch.from_numpy(values).to(device) for values in given]

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from strata.trainers.inputs.pooled import Pooled
 from strata.trainers.spec import Task
 from strata.trainers.tasks import KINDS
 from strata.trainers.tasks.contract import Kind
@@ -54,7 +55,7 @@ class Dataset:
     contents: Sequence[str]
     """Identity of the audio: utterances that share it never stand on both sides of a split."""
     labels: pd.DataFrame
-    features: Mapping[str, np.ndarray]
+    features: Mapping[str, Pooled | np.ndarray]
     """For each view float32 [utterances, layers, dim]."""
     corpora: Sequence[str] = ()
     """Where each comes from, for tasks that only some corpora label."""

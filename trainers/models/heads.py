@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from strata.trainers.inputs.pooled import Pooled, as_pooled
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.modules.encoders import ConvBlocks, FullyConnected
@@ -99,7 +100,7 @@ class Heads(nn.Module):
         """What the fusion adds to the tasks' losses in training; None for nothing."""
         return None if self.fusion is None else self.fusion.extra_loss()
 
-    def prepare(self, features: Sequence[np.ndarray], train: np.ndarray) -> None:
+    def prepare(self, features: Sequence[Pooled | np.ndarray], train: np.ndarray) -> None:
         """Takes from training data what is not learned by gradient.
 
         Args:
@@ -111,7 +112,7 @@ class Heads(nn.Module):
         if self.num_references:
             chosen = np.resize(train[torch.randperm(len(train)).numpy()], self.num_references)
             for i, values in enumerate(features):
-                getattr(self, f"reference_{i}").copy_(torch.from_numpy(values[chosen]))
+                getattr(self, f"reference_{i}").copy_(torch.from_numpy(as_pooled(values).take(chosen)[0]))
 
     def forward(self, *features: Float[Tensor, "batch _ _"]) -> dict[str, Float[Tensor, "batch outputs"]]:
         """Logits (or standardised values) of every task, from one [batch, layers, dim] per view."""

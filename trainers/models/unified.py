@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from strata.trainers.inputs.pooled import Pooled
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.modules.poolings import pooling
 from strata.trainers.spec import Elimination, Experiment, Pooling
@@ -33,20 +34,17 @@ class UnifiedEmbedding(nn.Module):
         how: Experiment | Elimination,
         outputs: Mapping[str, int],
         over_layers: Pooling,
-        layers: Sequence[int] | None = None,
     ):
         """Builds an untrained model.
 
         Args:
-            num_layers: of the view.
+            num_layers: that it sees.
             dim: of each layer.
             how: says the widths `shared` and `embedding`.
             outputs: for each task how many numbers it gives.
             over_layers: the pooling.
-            layers: numbers of those that it sees, of a view that has more; the view's own where not given.
         """
         super().__init__()
-        self.layers = None if layers is None else list(layers)
         self.standardise = Standardise(num_layers, dim)
         self.pools_first = over_layers == "weighted"
         self.pooling = pooling(over_layers, num_layers, dim if self.pools_first else how.shared)
@@ -58,10 +56,10 @@ class UnifiedEmbedding(nn.Module):
         self.register_buffer("target_mean", torch.zeros(len(outputs), dtype=torch.float64))
         self.register_buffer("target_scale", torch.ones(len(outputs), dtype=torch.float64))
 
-    def prepare(self, features: Sequence[np.ndarray], train: np.ndarray) -> None:
+    def prepare(self, features: Sequence[Pooled | np.ndarray], train: np.ndarray) -> None:
         """Takes the statistics of the training utterances of the one view [utterances, layers, dim]."""
         (values,) = features
-        self.standardise.fit(values, train, self.layers)
+        self.standardise.fit(values, train)
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The last weights that all tasks share: what balances the tasks looks at their gradients."""
@@ -89,7 +87,7 @@ class UnifiedEmbedding(nn.Module):
 
     def hidden(self, x: Float[Tensor, "batch layers dim"], without: int | None = None) -> Float[Tensor, "batch shared"]:
         """What FC2 is given; `without` holds one of the layers at its training mean, so that it tells nothing."""
-        x = self.standardise(x if self.layers is None else x[:, self.layers])
+        x = self.standardise(x)
         if without is not None:
             x[:, without] = 0
         return torch.relu(self.shared(self.pooling(x)) if self.pools_first else self.pooling(self.shared(x)))

@@ -28,7 +28,8 @@ class WeightedAverage(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch layers dim"]) -> Float[Tensor, "batch dim"]:
         """The weighted mean over the layers."""
-        return torch.einsum("bld,l->bd", x, self.weights)
+        # As a product per utterance: `einsum` would copy all values to have one product of all.
+        return torch.bmm(self.weights.expand(len(x), 1, -1), x)[:, 0]
 
 
 class Mean(nn.Module):

@@ -15,7 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from strata.trainers.folds import Fold, refuse_untestable
 from strata.trainers.folds.shared import division
+from strata.trainers.inputs.batches import gathered
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError, targets_of
+from strata.trainers.inputs.pooled import Pooled, as_pooled
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.search.elimination import LayerElimination, Round
 from strata.trainers.spec import Elimination, Pooling, Task
@@ -112,9 +114,9 @@ def eliminate(
                     f"task {target.name}: a part of a fold has no labelled utterance; label more, lower folds.k, "
                     "or drop the task"
                 )
-    values = np.ascontiguousarray(data.features[how.view])
+    view = as_pooled(data.features[how.view])
     with workers_of(workers, len(splits) * len(how.seeds)) as workers:
-        rounds = _Rounds(how, targets, values, splits, list(layer_names), done or {}, note, workers)
+        rounds = _Rounds(how, targets, view, splits, list(layer_names), done or {}, note, workers)
         found = {pooling: rounds.run(pooling) for pooling in how.poolings}
     whole = None if None in splits else 0
     return Eliminations(
@@ -136,7 +138,7 @@ class _Rounds:
 
     how: Elimination
     targets: Sequence[Targets]
-    values: np.ndarray
+    view: Pooled
     splits: Mapping[int | None, Fold]
     layer_names: Sequence[str]
     done: Mapping[Key, Round]
@@ -145,7 +147,7 @@ class _Rounds:
     together: Together = field(init=False)
 
     def __post_init__(self):
-        self.together = Together(self.how, self.targets, self.values, list(self.splits.values()))
+        self.together = Together(self.how, self.targets, self.view, list(self.splits.values()))
 
     def run(self, pooling: Pooling) -> dict[int | None, LayerElimination]:
         """The elimination of every fold, round by round in step: models of one round have one shape."""
@@ -185,7 +187,7 @@ class _Rounds:
         if how.trains_together(pooling):
             return self.together.train(runs)
         folds = list(self.splits.values())
-        alone = partial(train_alone, how, pooling, self.targets, self.values)
+        alone = partial(train_alone, how, pooling, self.targets, self.view)
         found = in_order(alone, [(folds[run.fold], run) for run in runs], self.workers)
         if errors := [each for each in found if isinstance(each, Exception)]:
             raise errors[0]
@@ -220,7 +222,7 @@ def train_alone(
     how: Elimination,
     pooling: Pooling,
     targets: Sequence[Targets],
-    values: np.ndarray,
+    view: Pooled,
     which: tuple[Fold, Run],
     watch: Callable[[int, float], None] = lambda epoch, valid_loss: None,
 ) -> Ran:
@@ -232,29 +234,29 @@ def train_alone(
         with threadpool_limits(1):
             torch.manual_seed(run.seed)
             sizes = {target.name: target.num_outputs for target in targets}
-            model = UnifiedEmbedding(len(run.layers), values.shape[2], how, sizes, pooling, run.layers)
-            model.prepare([values], fold.train)
-            x = torch.from_numpy(values if values.flags.writeable else values.copy())
-            curve = fit(model, [x], targets, fold.train, fold.valid, how, run.seed, watch)
-            given = outputs(model, [x], np.concatenate([fold.valid, fold.test]))
+            seen = view.select(run.layers)
+            model = UnifiedEmbedding(*seen.shape[1:], how, sizes, pooling)
+            model.prepare([seen], fold.train)
+            curve = fit(model, [seen], targets, fold.train, fold.valid, how, run.seed, watch)
+            given = outputs(model, [seen], np.concatenate([fold.valid, fold.test]))
             if how.importance_of(pooling) == "weights":
                 weights = model.pooling.weights.detach().numpy()
             else:
-                weights = _losses_without(model, targets, x, fold)
+                weights = _losses_without(model, targets, seen, fold)
             return Ran(weights, given, curve)
     finally:
         torch.set_num_threads(threads)
 
 
 @torch.inference_mode()
-def _losses_without(model: UnifiedEmbedding, targets: Sequence[Targets], x: torch.Tensor, fold: Fold) -> np.ndarray:
+def _losses_without(model: UnifiedEmbedding, targets: Sequence[Targets], view: Pooled, fold: Fold) -> np.ndarray:
     """[layers]: how much the validation loss rises when a layer is held at its training mean, nothing trained anew."""
     model.eval()
     labels = [torch.from_numpy(target.scaled(fold.train)[0][fold.valid]) for target in targets]
     parts_of = torch.tensor(fold.valid).split(EVALUATION_BATCH)
 
     def loss(without: int | None = None) -> float:
-        parts = [model.outputs(model.hidden(x[rows], without)) for rows in parts_of]
+        parts = [model.outputs(model.hidden(x, without)) for _, (x,) in gathered([view], parts_of)]
         return sum(
             target.task.weight
             * task_loss(target.task.effective_loss, torch.cat([p[target.name] for p in parts]), label)
@@ -262,4 +264,4 @@ def _losses_without(model: UnifiedEmbedding, targets: Sequence[Targets], x: torc
         ).item()
 
     with_all = loss()
-    return np.array([loss(layer) - with_all for layer in range(len(model.layers))])
+    return np.array([loss(layer) - with_all for layer in range(view.shape[1])])

@@ -32,6 +32,7 @@ from optuna.trial import TrialState
 from strata.trainers.evaluation.experiment import plan
 from strata.trainers.folds import Fold
 from strata.trainers.inputs.data import Dataset, Targets, TrainingError
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.search.space import Space
 from strata.trainers.spec import Experiment, Range, Task
 from strata.trainers.training.jobs import Job, Stopped, Trained, train, train_all
@@ -272,7 +273,7 @@ class _Search:
         Returns:
             Each task's mean over the seeds; epochs of the longest training.
         """
-        features = [np.ascontiguousarray(data.features[view]) for view in experiment.views]
+        features = [as_pooled(data.features[view]) for view in experiment.views]
         groups = [self.targets] if experiment.joint else [[target] for target in self.targets]
         jobs = [
             Job(experiment, features, group, seed, self.fold.train, self.fold.valid, rows, 0, self.device)

@@ -1,4 +1,4 @@
-"""The training loop: index batches over features that lie in memory, Adam, early stopping on validation data.
+"""The training loop: batches gathered by index from wherever features lie, Adam, early stopping on validation data.
 
 Which utterances make a batch is asked of `inputs.batches`, how the tasks' losses are weighed of `training.balancing`.
 """
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from strata.trainers.inputs.batches import batches
+from strata.trainers.inputs.batches import batches, gathered
 from strata.trainers.inputs.data import Targets, TrainingError
+from strata.trainers.inputs.pooled import Pooled, as_pooled
 from strata.trainers.spec import Optimisation
 from strata.trainers.tasks.losses import task_loss
 from strata.trainers.training.adam import Adam
@@ -22,7 +23,7 @@ EVALUATION_BATCH = 256
 
 def fit(
     model: nn.Module,
-    features: Sequence[Tensor],
+    features: Sequence[Pooled | np.ndarray],
     targets: Sequence[Targets],
     train: np.ndarray,
     valid: np.ndarray,
@@ -71,7 +72,8 @@ class _Loop:
     """One model in training: its targets, batches, balancing and optimisers. See the arguments of `fit`."""
 
     def __init__(self, model, features, targets, train, how, seed):
-        self.model, self.features, self.targets, self.how = model, features, targets, how
+        self.model, self.targets, self.how = model, targets, how
+        self.features = [as_pooled(view) for view in features]
         self.device = device_of(model)
         self.labels = [label.to(self.device) for label in _scaled(model, targets, train)]
         self.weights = [target.task.weight for target in targets]
@@ -83,15 +85,15 @@ class _Loop:
                 before = self._losses_of_all(torch.tensor(train))
             self.balancing.start(before, shared_parameters(model))
         self.optimisers = _optimisers(model, self.balancing, how)
-        self.batches = batches(how.batches, train, known, how.batch_size, seed)
+        self.batches = batches(how.batches, train, known, how.batch_size, seed, self.features)
         self.known = torch.from_numpy(known)
 
     def train(self) -> float:
         """One epoch; the mean over its utterances of their batches' losses, before each step."""
         self.model.train()
         total, seen = 0.0, 0
-        for rows in self.batches:
-            losses = self._losses(self.model(*(f[rows].to(self.device) for f in self.features)), rows)
+        for rows, values in gathered(self.features, self.batches, self.device):
+            losses = self._losses(self.model(*values), rows)
             for optimiser in self.optimisers:
                 optimiser.zero_grad()
             _with_extra(self.model, self.balancing(losses, self.known[:, rows].any(1))).backward()
@@ -117,9 +119,9 @@ class _Loop:
 
 
 @torch.inference_mode()
-def outputs(model: nn.Module, features: Sequence[Tensor], rows: np.ndarray) -> dict[str, np.ndarray]:
+def outputs(model: nn.Module, features: Sequence[Pooled | np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
     """Every task's outputs for `rows`: logits [rows, outputs], or float64 values in the label's unit [rows, 1]."""
-    found = _outputs(model, features, torch.tensor(rows))
+    found = _outputs(model, [as_pooled(view) for view in features], torch.tensor(rows))
     scales = zip(model.tasks, model.target_mean, model.target_scale, strict=True)
     return {task: in_unit(found[task], mean, scale).cpu().numpy() for task, mean, scale in scales}
 
@@ -129,11 +131,11 @@ def in_unit(outputs: Tensor, mean: float | Tensor, scale: float | Tensor) -> Ten
     return outputs if (mean, scale) == (0, 1) else outputs.double() * scale + mean
 
 
-def _outputs(model: nn.Module, features: Sequence[Tensor], rows: Tensor) -> dict[str, Tensor]:
+def _outputs(model: nn.Module, features: Sequence[Pooled], rows: Tensor) -> dict[str, Tensor]:
     """The model's outputs for all rows, computed part by part."""
     model.eval()
-    device = device_of(model)
-    parts = [model(*(f[part].to(device) for f in features)) for part in rows.split(EVALUATION_BATCH)]
+    given = gathered(features, rows.split(EVALUATION_BATCH), device_of(model))
+    parts = [model(*values) for _, values in given]
     return {task: torch.cat([part[task] for part in parts]) for task in model.tasks}
 
 

@@ -15,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from strata.trainers.inputs.data import Targets, TrainingError
+from strata.trainers.inputs.pooled import Pooled
 from strata.trainers.models.heads import Heads, build
 from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.spec import Experiment
@@ -36,8 +37,8 @@ class Job:
     """One model: on what it is trained, by what it is stopped, on what it is asked."""
 
     experiment: Experiment
-    features: Sequence[np.ndarray]
-    """For each view of the experiment float32 [utterances, layers, dim]; shared by the jobs of one experiment."""
+    features: Sequence[Pooled]
+    """The views of the experiment; their values are shared by all jobs that read them."""
     targets: Sequence[Targets]
     """The tasks of this model."""
     seed: int
@@ -119,10 +120,9 @@ def _train(job: Job, watch: Callable[[int, float], None]) -> Trained:
             model = build(shapes, job.experiment, {target.name: target.num_outputs for target in job.targets})
             model.prepare(job.features, job.train)
             model.to(resolved(job.device))
-            tensors = [torch.from_numpy(f if f.flags.writeable else f.copy()) for f in job.features]
-            curve = fit(model, tensors, job.targets, job.train, job.valid, job.experiment, job.seed, watch)
+            curve = fit(model, job.features, job.targets, job.train, job.valid, job.experiment, job.seed, watch)
             wanted = job.fold is None
-            found = {} if wanted else outputs(model, tensors, job.test)
+            found = {} if wanted else outputs(model, job.features, job.test)
             refuse_not_finite(found)
     except Stopped:
         raise

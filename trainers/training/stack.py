@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from strata.trainers.models.unified import UnifiedEmbedding
@@ -44,20 +44,17 @@ class Stack:
             fresh[seed] = _weights(UnifiedEmbedding(*shape, how, outputs, "weighted"))
         self._train_these({name: torch.stack([fresh[seed][name] for seed in seeds]) for name in fresh[seeds[0]]})
 
-    def step(
-        self, table: Float[Tensor, "rows dim"], bags: Int64[Tensor, "models batch layers"], labels: Sequence[Tensor]
-    ) -> Float[Tensor, " models"]:
+    def step(self, x: Float[Tensor, "models batch layers dim"], labels: Sequence[Tensor]) -> Float[Tensor, " models"]:
         """One step of Adam on one batch of each model.
 
         Args:
-            table: standardised layers of all utterances.
-            bags: the rows of the table that are the layers of each utterance.
+            x: standardised layers of each model's utterances.
             labels: for each task [models, batch]; see `tasks.losses.task_loss`.
 
         Returns:
             The losses before the step, without penalties.
         """
-        losses = self._losses(self._outputs(table, bags), labels)
+        losses = self._losses(self._outputs(x), labels)
         self.adam.zero_grad()
         losses.sum().backward()
         if self.how.l1:
@@ -72,9 +69,9 @@ class Stack:
         return self._losses(outputs, labels)
 
     @torch.inference_mode()
-    def outputs(self, table: Tensor, bags: Tensor) -> dict[str, Float[Tensor, "models batch outputs"]]:
+    def outputs(self, x: Float[Tensor, "models batch layers dim"]) -> dict[str, Float[Tensor, "models batch outputs"]]:
         """Every task's logits, or standardised values."""
-        return self._outputs(table, bags)
+        return self._outputs(x)
 
     def copy_of(self, place: int) -> dict[str, Tensor]:
         """The weights of one model."""
@@ -98,11 +95,12 @@ class Stack:
         # The derivative of λ2·w² is 2·λ2·w, which is what Adam adds for a decay of 2·λ2.
         self.adam = Adam(self.weights.values(), self.how.learning_rate, weight_decay=2 * self.how.l2)
 
-    def _outputs(self, table: Tensor, bags: Tensor) -> dict[str, Tensor]:
+    def _outputs(self, x: Tensor) -> dict[str, Tensor]:
         w = self.weights
-        shares = w["logits"].softmax(1)[:, None].expand(bags.shape).flatten(0, 1)
-        pooled = F.embedding_bag(bags.flatten(0, 1), table, mode="sum", per_sample_weights=shares)
-        hidden = torch.relu(torch.baddbmm(w["b1"], pooled.unflatten(0, bags.shape[:2]), w["w1"].mT))
+        shares = w["logits"].softmax(1)[:, None].expand(x.shape[:3]).flatten(0, 1)
+        bags = torch.arange(shares.numel()).view(shares.shape)  # a bag of layers per utterance, read where they lie
+        pooled = F.embedding_bag(bags, x.flatten(0, 2), mode="sum", per_sample_weights=shares)
+        hidden = torch.relu(torch.baddbmm(w["b1"], pooled.unflatten(0, x.shape[:2]), w["w1"].mT))
         # FC2 and the outputs are linear: their weights are multiplied with each other where that is less work.
         if sum(self.outputs_of.values()) < self.how.batch_size:
             bias = torch.baddbmm(w["b3"], w["b2"], w["w3"].mT)

@@ -5,31 +5,32 @@ stacked, [runs, …], and every product, penalty and step of Adam is one call fo
 `training.fit.fit` on each run's own `UnifiedEmbedding`, batch by batch (`tests/trainers/test_together.py`); a run that
 stops early leaves the stack.
 
-The weighted average reads its layers where they lie (`embedding_bag`): no batch is ever copied together.
+Batches are gathered from wherever the view lies and standardised by each run's own training data, so that memory holds
+a batch of every run of a stack, however large the view is and however many folds it is divided into.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from strata.trainers.folds import Fold
+from strata.trainers.inputs.batches import shuffled
 from strata.trainers.inputs.data import Targets, TrainingError
+from strata.trainers.inputs.pooled import Pooled, as_pooled
 from strata.trainers.inputs.standardise import Standardise
 from strata.trainers.spec import Elimination
 from strata.trainers.training.fit import in_unit
 from strata.trainers.training.memory import keep_memory
 from strata.trainers.training.stack import Stack
 
-TABLE_BYTES = 2 * 2**30
-"""Of standardised features at a time, or those of one fold: each has its own, by its own training data."""
-EVALUATION_ROWS = 4096
-"""Utterances of each run that are asked at a time: bounds the memory."""
 STACK_BYTES = 2**30
 """Of the weights that are trained in one stack."""
+BATCH_BYTES = 2**29
+"""Of the values that all runs of a stack are given at a time."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,16 @@ class Ran:
 class Together:
     """Trains runs on the layers of one view."""
 
-    def __init__(self, how: Elimination, targets: Sequence[Targets], values: np.ndarray, folds: Sequence[Fold]):
+    def __init__(self, how: Elimination, targets: Sequence[Targets], view: Pooled | np.ndarray, folds: Sequence[Fold]):
         """Takes what all runs share.
 
         Args:
             how: optimisation and widths.
             targets: the tasks.
-            values: float32 [utterances, layers, dim].
+            view: float32 [utterances, layers, dim].
             folds: by their numbers.
         """
-        self.how, self.targets, self.values, self.folds = how, targets, values, folds
-        self._tables: dict[tuple[int, ...], Tensor] = {}
+        self.how, self.targets, self.view, self.folds = how, targets, as_pooled(view), folds
         self._targets: dict[int, list[tuple[Tensor, float, float]]] = {}
 
     def train(self, runs: Sequence[Run]) -> list[Ran]:
@@ -86,18 +86,14 @@ class Together:
 
     def _stacks(self, runs: Sequence[Run]) -> list[list[int]]:
         """Places of the runs that go into one stack: of one shape and number of steps, as many as memory allows."""
-        weights = self.how.shared * (self.values.shape[2] + self.how.embedding)
+        weights = self.how.shared * (self.view.shape[2] + self.how.embedding)
         weights += self.how.embedding * sum(target.num_outputs for target in self.targets)
-        most_runs, most_folds = max(1, STACK_BYTES // (4 * weights)), max(1, TABLE_BYTES // self.values.nbytes)
         stacks: list[list[int]] = []
         for place in sorted(range(len(runs)), key=lambda place: (self._shape(runs[place]), runs[place].fold)):
             stack = stacks[-1] if stacks else []
-            if (
-                not stack
-                or self._shape(runs[stack[0]]) != self._shape(runs[place])
-                or len(stack) == most_runs
-                or len({runs[other].fold for other in [*stack, place]}) > most_folds
-            ):
+            batch = self.how.batch_size * len(runs[place].layers) * self.view.shape[2]
+            most = max(1, min(STACK_BYTES // (4 * weights), BATCH_BYTES // (4 * batch)))
+            if not stack or self._shape(runs[stack[0]]) != self._shape(runs[place]) or len(stack) == most:
                 stacks.append([])
             stacks[-1].append(place)
         return stacks
@@ -108,19 +104,18 @@ class Together:
     def _train(self, runs: Sequence[Run]) -> list[Ran]:
         for run in runs:
             self._targets.setdefault(run.fold, self._scaled_targets(self.folds[run.fold].train))
-        table, begins = self._table([run.fold for run in runs])
         sizes = {target.name: target.num_outputs for target in self.targets}
-        shape = len(runs[0].layers), self.values.shape[2]
+        shape = len(runs[0].layers), self.view.shape[2]
         stack = Stack(self.how, shape, sizes, [target.task for target in self.targets], [run.seed for run in runs])
-        courses = [_Course(run, self.folds[run.fold], begin) for run, begin in zip(runs, begins, strict=True)]
+        courses = [_Course(run, self.folds[run.fold], self.view, self.how.batch_size) for run in runs]
         active = courses
         for epoch in range(1, self.how.epochs + 1):
             totals = torch.zeros(len(active))
-            for rows in zip(*(course.batches(self.how.batch_size) for course in active), strict=True):
-                losses = stack.step(table, self._bags(active, rows), self._labels(active, rows))
+            for rows in zip(*(course.batches for course in active), strict=True):
+                losses = stack.step(_standardised(active, rows), self._labels(active, rows))
                 totals += losses * torch.tensor([len(part) for part in rows])
             rows = [torch.tensor(course.fold.valid) for course in active]
-            losses = stack.losses(self._outputs(stack, table, active, rows), self._labels(active, rows))
+            losses = stack.losses(self._outputs(stack, active, rows), self._labels(active, rows))
             for place, course in enumerate(active):
                 course.take(epoch, totals[place].item() / len(course.fold.train), losses[place].item(), stack, place)
             going = [place for place, course in enumerate(active) if course.goes_on(epoch, self.how.patience)]
@@ -133,7 +128,7 @@ class Together:
             raise TrainingError(f"training diverged: no finite validation loss in {epoch} epochs; lower learning_rate")
         stack.load([course.best for course in courses])
         rows = [torch.from_numpy(np.concatenate([course.fold.valid, course.fold.test])) for course in courses]
-        outputs = self._outputs(stack, table, courses, rows)
+        outputs = self._outputs(stack, courses, rows)
         return [self._ran(course, place, outputs) for place, course in enumerate(courses)]
 
     def _ran(self, course: "_Course", place: int, outputs: Mapping[str, Tensor]) -> Ran:
@@ -147,37 +142,15 @@ class Together:
         found = (target.scaled(train) for target in self.targets)
         return [(torch.from_numpy(values), mean, scale) for values, mean, scale in found]
 
-    def _table(self, folds: Sequence[int]) -> tuple[Float[Tensor, "rows dim"], list[int]]:
-        """The standardised layers of several folds below each other, and the row at which each fold's begin."""
-        wanted = tuple(dict.fromkeys(folds))
-        rows = len(self.values) * self.values.shape[1]
-        if wanted not in self._tables:
-            self._tables.clear()
-            table = torch.empty(len(wanted), *self.values.shape)
-            for fold, part in zip(wanted, table, strict=True):
-                standardise = Standardise(*self.values.shape[1:])
-                standardise.fit(self.values, self.folds[fold].train)
-                standardise(torch.from_numpy(self.values), out=part)
-            self._tables[wanted] = table.flatten(0, 2)
-        return self._tables[wanted], [wanted.index(fold) * rows for fold in folds]
-
-    def _outputs(
-        self, stack: Stack, table: Tensor, courses: Sequence["_Course"], rows: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def _outputs(self, stack: Stack, courses: Sequence["_Course"], rows: Sequence[Tensor]) -> dict[str, Tensor]:
         """Every task's outputs for some utterances of each run, computed part by part."""
         longest = max(map(len, rows))
+        size = max(1, BATCH_BYTES // (4 * len(courses) * len(courses[0].run.layers) * self.view.shape[2]))
         parts = [
-            stack.outputs(table, self._bags(courses, [row[start : start + EVALUATION_ROWS] for row in rows]))
-            for start in range(0, longest, EVALUATION_ROWS)
+            stack.outputs(_standardised(courses, [row[start : start + size] for row in rows]))
+            for start in range(0, longest, size)
         ]
         return {target.name: torch.cat([part[target.name] for part in parts], dim=1) for target in self.targets}
-
-    def _bags(self, courses: Sequence["_Course"], rows: Sequence[Tensor]) -> Int64[Tensor, "runs batch layers"]:
-        """Where in the table the layers of every utterance lie; runs with fewer utterances are filled up."""
-        padded = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-        num_layers = self.values.shape[1]
-        pairs = zip(courses, padded, strict=True)
-        return torch.stack([course.begin + row[:, None] * num_layers + course.layers for course, row in pairs])
 
     def _labels(self, courses: Sequence["_Course"], rows: Sequence[Tensor]) -> list[Tensor]:
         """For each task [runs, batch]; what fills up is unlabelled."""
@@ -188,28 +161,19 @@ class Together:
         return labels
 
 
-@dataclass
 class _Course:
     """How one run fares."""
 
-    run: Run
-    fold: Fold
-    begin: int
-    """First row of its fold's table."""
-    best: dict[str, Tensor] | None = None
-    """The weights of its best epoch."""
-    best_epoch: int = 0
-    best_loss: float = np.inf
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.layers = torch.tensor(self.run.layers)
-        self.generator = torch.Generator().manual_seed(self.run.seed)
-
-    def batches(self, size: int) -> tuple[Tensor, ...]:
-        """The utterances of the next epoch's batches."""
-        train = torch.tensor(self.fold.train)
-        return train[torch.randperm(len(train), generator=self.generator)].split(size)
+    def __init__(self, run: Run, fold: Fold, view: Pooled, batch_size: int):
+        self.run, self.fold, self.view = run, fold, view.select(run.layers)
+        self.batches = shuffled(fold.train, batch_size, run.seed, [self.view])
+        self.standardise = Standardise(*self.view.shape[1:])
+        self.standardise.fit(self.view, fold.train)
+        self.best: dict[str, Tensor] | None = None
+        """The weights of its best epoch."""
+        self.best_epoch = 0
+        self.best_loss = np.inf
+        self.curve: list[tuple[int, float, float]] = []
 
     def take(self, epoch: int, train_loss: float, valid_loss: float, stack: Stack, place: int) -> None:
         """Notes an epoch, and its weights where they are the best so far."""
@@ -220,3 +184,12 @@ class _Course:
     def goes_on(self, epoch: int, patience: int) -> bool:
         """Whether it is still to be trained after this epoch."""
         return self.best is None or epoch - self.best_epoch < patience
+
+
+def _standardised(courses: Sequence[_Course], rows: Sequence[Tensor]) -> Float[Tensor, "runs batch layers dim"]:
+    """What every run is given for some utterances of its own; runs with fewer of them are filled up."""
+    values = torch.zeros(len(courses), max(map(len, rows)), *courses[0].view.shape[1:])
+    for course, part, out in zip(courses, rows, values, strict=True):
+        taken, _ = course.view.take(part.numpy())
+        course.standardise(torch.from_numpy(taken), out=out[: len(part)])
+    return values

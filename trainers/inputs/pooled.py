@@ -1,0 +1,137 @@
+"""Pooled vectors of utterances, wherever they lie: numbers of utterances in, a batch of values out.
+
+Memory holds the batches and never the view: the values of 150,000 utterances may be larger than it, and the models of
+hundreds of cells, folds and seeds, in as many processes as there are, all read the same file (`inputs.mapped`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+PART_BYTES = 2**25
+"""Of values that are gathered at a time by whoever goes through all of them."""
+
+
+@runtime_checkable
+class Values(Protocol):
+    """Where [rows, layers, dim] lie; small when it is pickled, unless it is an array."""
+
+    shape: tuple[int, int, int]
+    run: int
+    """Neighbouring rows that are better read together than one by one."""
+
+    def read(
+        self, rows: Int[np.ndarray, " n"], layers: Sequence[int] | None, out: np.ndarray | None = None
+    ) -> Float[np.ndarray, "n layers dim"]:
+        """Some rows in the order given, all layers or some of them, in memory that is the caller's: `out`, if given."""
+
+    def expect(self, rows: Int[np.ndarray, " n"]) -> None:
+        """Says what will be read next, so that it can be fetched meanwhile."""
+
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """What was computed of these values once, and is for all who read them."""
+
+
+class InMemory:
+    """Values in an array."""
+
+    run = 1
+
+    def __init__(self, values: np.ndarray):
+        self.values = np.ascontiguousarray(values)
+        self.shape = self.values.shape
+        self._kept: dict[str, np.ndarray] = {}
+
+    def read(self, rows: np.ndarray, layers: Sequence[int] | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """See `Values`."""
+        return rows_of(self.values, rows, layers, out)
+
+    def expect(self, rows: np.ndarray) -> None:
+        """See `Values`."""
+
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """See `Values`."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    def __reduce__(self):
+        return InMemory, (self.values,)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A view of utterances, [utterances, layers, dim], each with its row of some values."""
+
+    values: Values
+    rows: Int[np.ndarray, " utterances"]
+    """Of each utterance."""
+    layers: tuple[int, ...] | None = None
+    """Numbers of those that it has, of the values' layers; all where None."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Utterances, layers, dim."""
+        _, layers, dim = self.values.shape
+        return len(self.rows), layers if self.layers is None else len(self.layers), dim
+
+    @property
+    def nbytes(self) -> int:
+        """Of all its values."""
+        return 4 * int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(
+        self, rows: Int[np.ndarray, " n"], out: Float[np.ndarray, "n layers dim"] | None = None
+    ) -> tuple[Float[np.ndarray, "n layers dim"], None]:
+        """The values of some utterances, in memory that is the caller's.
+
+        Args:
+            rows: numbers of the utterances.
+            out: where to put them.
+
+        Returns:
+            Values and, since these are not ragged, no lengths.
+        """
+        return self.values.read(self.rows[rows], self.layers, out), None
+
+    def expect(self, rows: Int[np.ndarray, " n"]) -> None:
+        """Says which utterances will be taken next, so that their values can be fetched meanwhile."""
+        self.values.expect(self.rows[rows])
+
+    def select(self, layers: Sequence[int]) -> "Pooled":
+        """The same utterances with some of the layers, by their numbers here."""
+        own = range(self.values.shape[1]) if self.layers is None else self.layers
+        return Pooled(self.values, self.rows, tuple(own[layer] for layer in layers))
+
+    def parts(self, rows: Int[np.ndarray, " n"], most_bytes: int = PART_BYTES) -> Iterator[np.ndarray]:
+        """`rows` in parts whose values are of bounded size, at least one utterance each."""
+        _, layers, dim = self.shape
+        size = max(1, most_bytes // (4 * layers * dim))
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def as_pooled(values: "Pooled | np.ndarray") -> Pooled:
+    """Values [utterances, layers, dim] as a trainer takes them: arrays (or tensors) stay where they lie."""
+    if isinstance(values, Pooled):
+        return values
+    array = InMemory(np.asarray(values))
+    return Pooled(array, np.arange(array.shape[0]))
+
+
+def rows_of(
+    values: np.ndarray, rows: np.ndarray, layers: Sequence[int] | None, out: np.ndarray | None = None
+) -> Float[np.ndarray, "n layers dim"]:
+    """A copy of some rows and layers of an array [rows, layers, dim], in `out` if given."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(values):
+        raise IndexError(f"expected rows below {len(values)}, got {rows.min()} to {rows.max()}")
+    if layers is not None:
+        _, num_layers, dim = values.shape
+        rows, values = rows[:, None] * num_layers + np.asarray(layers), values.reshape(-1, dim)
+    # Checked above: with its own check, NumPy would make a copy of all that it puts into `out`.
+    return np.take(values, rows, axis=0, out=out, mode="clip")
