@@ -198,7 +198,11 @@ class Cluster(Runner):
             return submitted.recordings, Crashed.on(submitted.recordings)
         if error is not None:
             return submitted.recordings, error
-        result = future.result()
+        try:
+            result = future.result(timeout=PATIENCE_S)
+        except distributed.TimeoutError:  # lost with its worker, before it was fetched
+            future.cancel()
+            return submitted.recordings, BlockResult(submitted.block)
         if result.claim is not None:
             submitted.progress(sum(recording.duration_s for recording in submitted.recordings))
         return submitted.recordings, result

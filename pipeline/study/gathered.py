@@ -17,7 +17,8 @@ from strata.pipeline.progress import say
 from strata.store import FeatureStore
 from strata.store.storage import Storage
 from strata.trainers.inputs.mapped import MappedFiles, NoRoom
-from strata.trainers.inputs.pooled import Pooled, Values
+from strata.trainers.inputs.pooled import Pooled
+from strata.trainers.inputs.values import Values
 
 PART_BYTES = 2**27
 """Of values that are copied at a time."""

@@ -36,7 +36,7 @@ def left(folder) -> list[str]:
 
 def test_what_is_read_is_what_was_given(tmp_path):
     """Rows in any order and more than once, layers in any order, and views of views."""
-    files, values = held(tmp_path)
+    files, values = held(tmp_path / "values")
     rows = np.array([3, 52, 3, 0])
     view = Pooled(values, np.arange(53)[::-1].copy())
     np.testing.assert_array_equal(view.take(rows)[0], VALUES[::-1][rows])
@@ -52,7 +52,7 @@ def test_what_is_read_is_what_was_given(tmp_path):
 
 def test_pickled_it_is_a_path(tmp_path):
     """A job that goes to another process carries no values."""
-    files, values = held(tmp_path)
+    files, values = held(tmp_path / "values")
     pickled = pickle.dumps(values)
     assert len(pickled) < 500
     np.testing.assert_array_equal(pickle.loads(pickled).read(np.arange(53)), VALUES)
@@ -61,9 +61,9 @@ def test_pickled_it_is_a_path(tmp_path):
 
 def test_the_last_one_to_leave_removes_the_file(tmp_path):
     """Two commands at one time share a file; what was kept beside it goes with it."""
-    files, values = held(tmp_path)
+    files, values = held(tmp_path / "values")
     moments(Pooled(values, np.arange(53)), np.arange(9))
-    other = MappedFiles(tmp_path)
+    other = MappedFiles(tmp_path / "values")
 
     def not_again():
         raise AssertionError("written twice")
@@ -71,9 +71,9 @@ def test_the_last_one_to_leave_removes_the_file(tmp_path):
     same = other.hold("a", VALUES.shape, not_again)
     files.close()
     np.testing.assert_array_equal(same.read(np.arange(53)), VALUES)
-    assert len(left(tmp_path)) == 3
+    assert len(left(tmp_path / "values")) == 3
     other.close()
-    assert left(tmp_path) == []
+    assert not (tmp_path / "values").exists()
 
 
 KILLED = """
@@ -96,11 +96,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.parametrize("midway", [True, False])
 def test_after_a_kill_the_next_one_cleans_up(tmp_path, midway):
     """Whether it was killed while it wrote or while it read."""
-    command = [sys.executable, "-c", KILLED.format(midway=midway), str(tmp_path)]
+    command = [sys.executable, "-c", KILLED.format(midway=midway), str(tmp_path / "values")]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert left(tmp_path) == (["killed.tmp"] if midway else ["killed.values"])
-    files, _ = held(tmp_path)
-    assert left(tmp_path) == ["a.values"]
+    assert left(tmp_path / "values") == (["killed.tmp"] if midway else ["killed.values"])
+    files, _ = held(tmp_path / "values")
+    assert left(tmp_path / "values") == ["a.values"]
     files.close()
 
 
@@ -108,8 +108,8 @@ def test_a_disk_without_room_is_told_beforehand(tmp_path, monkeypatch):
     """Nothing is written, and nothing is left."""
     monkeypatch.setattr(mapped, "SPARE_BYTES", 2**62)
     with pytest.raises(NoRoom, match="needs 0\\.0 GB and its disk has"):
-        held(tmp_path)
-    assert left(tmp_path) == []
+        held(tmp_path / "values")
+    assert left(tmp_path / "values") == []
 
 
 def test_a_failure_to_fill_leaves_nothing(tmp_path):
@@ -120,13 +120,13 @@ def test_a_failure_to_fill_leaves_nothing(tmp_path):
         raise ValueError("a checksum")
 
     with pytest.raises(ValueError, match="a checksum"):
-        MappedFiles(tmp_path).hold("a", VALUES.shape, broken)
-    assert left(tmp_path) == []
+        MappedFiles(tmp_path / "values").hold("a", VALUES.shape, broken)
+    assert left(tmp_path / "values") == []
 
 
 def test_moments_are_computed_once(tmp_path, monkeypatch):
     """For all processes that ask for those of the same rows, of whichever layers, and for no other rows."""
-    files, values = held(tmp_path)
+    files, values = held(tmp_path / "values")
     rows = np.arange(0, 53, 2)
     view = Pooled(values, np.arange(53))
     first = moments(view.select([3, 1]), rows)
@@ -153,7 +153,7 @@ def test_moments_are_those_of_float64(offset, tmp_path, monkeypatch):
 
 def test_values_beyond_memory_are_read_in_runs(tmp_path, monkeypatch):
     """Half of the memory is the bound, and a run is worth a disk's seek."""
-    files, values = held(tmp_path)
+    files, values = held(tmp_path / "values")
     assert values.run == 1
     values.expect(np.arange(53))
     pages = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 2 * VALUES.nbytes - 1}
@@ -165,3 +165,30 @@ def test_values_beyond_memory_are_read_in_runs(tmp_path, monkeypatch):
     assert told == [(3, 2), (7, 3), (52, 1)]
     other.close()
     files.close()
+
+
+def test_an_array_that_is_pickled_is_a_file_for_all(tmp_path, monkeypatch):
+    """Of the Python API's users: no copy for each model; small arrays are copied; nothing is left of either."""
+    monkeypatch.setattr(mapped.tempfile, "gettempdir", lambda: str(tmp_path))
+    large = np.random.default_rng(2).normal(size=(301, 29, 31)).astype(np.float32)
+    view = as_pooled(large)
+    first, again = pickle.dumps(view.values), pickle.dumps(view.values)
+    assert first == again
+    assert len(first) < 500
+    (folder,) = tmp_path.iterdir()
+    assert len(left(folder)) == 1
+    read = pickle.loads(first)
+    np.testing.assert_array_equal(read.read(np.arange(301)), large)
+    read.close()
+    del view
+    assert not folder.exists()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(as_pooled(VALUES))).take(np.arange(53))[0], VALUES)
+    assert not folder.exists()
+
+
+def test_a_folder_of_somebody_else_is_not_written_to(tmp_path, monkeypatch):
+    """The array is copied then."""
+    monkeypatch.setattr(mapped.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / f"strata-{os.getuid()}").symlink_to(tmp_path)
+    large = np.zeros((301, 29, 31), np.float32)
+    assert len(pickle.dumps(as_pooled(large))) > large.nbytes

@@ -9,19 +9,21 @@ import fcntl
 import mmap
 import os
 import shutil
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from strata.trainers.inputs.pooled import rows_of
+from strata.trainers.inputs.values import rows_of
 
 RUN_BYTES = 2**21
 """Neighbours that a disk reads together at little more than the cost of one."""
 SUFFIX = ".values"
+LOCK = "making.lock"
 SPARE_BYTES = 2**30
 """Left free on the disk: results are still to be written."""
 
@@ -119,20 +121,42 @@ class MappedFiles:
         return self._held[name]
 
     def close(self) -> None:
-        """Lets go of all files, and removes those that nobody else holds."""
+        """Lets go of all files, and removes those that nobody else holds, and the folder with the last of them."""
         while self._held:
             self._held.popitem()[1].close()
         if self.folder.is_dir():
             with self._alone() as folder:
                 _sweep(folder)
+                if [path.name for path in folder.iterdir()] == [LOCK]:
+                    (folder / LOCK).unlink()
+                    folder.rmdir()
 
     @contextmanager
     def _alone(self) -> Iterator[Path]:
         """Nobody else makes or removes a file meanwhile."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "making.lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            while True:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with suppress(FileNotFoundError):  # it has just been removed
+                    lock = stack.enter_context(open(self.folder / LOCK, "ab"))
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    if os.path.samestat(os.stat(self.folder / LOCK), os.fstat(lock.fileno())):
+                        break
             yield self.folder
+
+
+def own_temporary_folder() -> Path:
+    """Where files of values lie that belong to no study; nobody else may read or write there.
+
+    Raises:
+        NoRoom: there is something else in its place.
+    """
+    folder = Path(tempfile.gettempdir()) / f"strata-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if folder.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise NoRoom(f"{folder} is not a folder of this user alone")
+    return folder
 
 
 def _write(path: Path, shape: tuple[int, int, int], parts: Callable) -> None:
@@ -174,5 +198,5 @@ def _sweep(folder: Path) -> None:
     held = {path.name for path in folder.glob(f"*{SUFFIX}")}
     for path in folder.iterdir():
         of = path.name.partition(SUFFIX)[0] + SUFFIX
-        if path.name != "making.lock" and of not in held:
+        if path.name != LOCK and of not in held:
             path.unlink(missing_ok=True)

@@ -4,39 +4,30 @@ Memory holds the batches and never the view: the values of 150,000 utterances ma
 hundreds of cells, folds and seeds, in as many processes as there are, all read the same file (`inputs.mapped`).
 """
 
+import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from strata.trainers.inputs.mapped import MappedFiles, NoRoom, own_temporary_folder
+from strata.trainers.inputs.values import Values, rows_of
+
 PART_BYTES = 2**25
 """Of values that are gathered at a time by whoever goes through all of them."""
-
-
-@runtime_checkable
-class Values(Protocol):
-    """Where [rows, layers, dim] lie; small when it is pickled, unless it is an array."""
-
-    shape: tuple[int, int, int]
-    run: int
-    """Neighbouring rows that are better read together than one by one."""
-
-    def read(
-        self, rows: Int[np.ndarray, " n"], layers: Sequence[int] | None, out: np.ndarray | None = None
-    ) -> Float[np.ndarray, "n layers dim"]:
-        """Some rows in the order given, all layers or some of them, in memory that is the caller's: `out`, if given."""
-
-    def expect(self, rows: Int[np.ndarray, " n"]) -> None:
-        """Says what will be read next, so that it can be fetched meanwhile."""
-
-    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """What was computed of these values once, and is for all who read them."""
+MAPPED_BYTES = 2**20
+"""Of an array, from which on a file for all processes costs less than a copy for each model."""
 
 
 class InMemory:
-    """Values in an array."""
+    """Values in an array.
+
+    Large ones that are pickled, to be trained on in other processes, go into a file once, which all of them map. It is
+    there for as long as this object is.
+    """
 
     run = 1
 
@@ -44,6 +35,17 @@ class InMemory:
         self.values = np.ascontiguousarray(values)
         self.shape = self.values.shape
         self._kept: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def _mapped(self) -> Values | None:
+        if self.values.nbytes < MAPPED_BYTES or self.values.dtype != np.float32:
+            return None
+        try:
+            files = MappedFiles(own_temporary_folder())
+            weakref.finalize(self, files.close)
+            return files.hold(uuid.uuid4().hex, self.shape, lambda: iter([(slice(None), self.values)]))
+        except NoRoom:
+            return None
 
     def read(self, rows: np.ndarray, layers: Sequence[int] | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """See `Values`."""
@@ -59,7 +61,7 @@ class InMemory:
         return self._kept[name]
 
     def __reduce__(self):
-        return InMemory, (self.values,)
+        return (InMemory, (self.values,)) if self._mapped is None else self._mapped.__reduce__()
 
 
 @dataclass(frozen=True)
@@ -122,16 +124,3 @@ def as_pooled(values: "Pooled | np.ndarray") -> Pooled:
         return values
     array = InMemory(np.asarray(values))
     return Pooled(array, np.arange(array.shape[0]))
-
-
-def rows_of(
-    values: np.ndarray, rows: np.ndarray, layers: Sequence[int] | None, out: np.ndarray | None = None
-) -> Float[np.ndarray, "n layers dim"]:
-    """A copy of some rows and layers of an array [rows, layers, dim], in `out` if given."""
-    if len(rows) and not 0 <= rows.min() <= rows.max() < len(values):
-        raise IndexError(f"expected rows below {len(values)}, got {rows.min()} to {rows.max()}")
-    if layers is not None:
-        _, num_layers, dim = values.shape
-        rows, values = rows[:, None] * num_layers + np.asarray(layers), values.reshape(-1, dim)
-    # Checked above: with its own check, NumPy would make a copy of all that it puts into `out`.
-    return np.take(values, rows, axis=0, out=out, mode="clip")

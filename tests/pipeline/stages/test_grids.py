@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -102,11 +103,16 @@ def test_a_cell_sees_its_own_corpus_only(grid):
     assert grid.metrics("pairs/again/a+b/concat")["num_utterances"] == 24
 
 
-def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid, forked):
-    """SIGKILL in the middle; what was told as trained is not trained again, and nothing else is lost."""
+def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid, forked, tmp_path):
+    """SIGKILL in the middle; what was told as trained is not trained again, and nothing else is lost.
+
+    What was mapped by it is gone after the next run, and so is all that it had in the temporary folder and /dev/shm.
+    """
     grid.params["experiments"]["pairs"]["epochs"] = 15
     grid.write_params()
-    environment = dict(os.environ) | {"LOKY_MAX_CPU_COUNT": "2"}  # side by side, as for users
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = dict(os.environ) | {"LOKY_MAX_CPU_COUNT": "2", "TMPDIR": str(temporary)}  # two side by side
     process = forked.Process(target=forks.run, args=(grid.folder, environment, "train"))
     process.start()
     deadline = time.monotonic() + 600  # cores may be busy
@@ -116,8 +122,12 @@ def test_a_killed_grid_goes_on_and_loses_one_cell_at_most(grid, forked):
     process.join()
     kept = _cells(grid)
     assert 2 <= len(kept) < 6
+    assert list((grid.folder / ".strata" / "gathered").rglob("*.values"))
     assert f"pairs: {6 - len(kept)} of 6 cells to train" in grid.succeeds("train")
     assert kept.items() <= _cells(grid).items()
+    assert not [path for path in (grid.folder / ".strata" / "gathered").rglob("*") if path.is_file()]
+    assert not list(temporary.iterdir())
+    assert not [path for path in Path("/dev/shm").glob("*") if str(process.pid) in path.name.split("-")]
     assert "pairs: 6 cells up to date" in grid.succeeds("train")
 
 
