@@ -89,7 +89,9 @@ def _eliminate(study: Study, sources: Sources, name: str) -> None:
                 journal.note({"key": vars(key), "found": vars(found)})
                 progress.update()
 
-            outcome = rounds.eliminate(section, tasks, data, layers, done, note, workers_for(study))
+            outcome = rounds.eliminate(
+                section, tasks, data, layers, done, note, workers_for(study), study.params.train.device
+            )
         seconds = time.monotonic() - started
         found = _found(outcome)
         write_elimination(

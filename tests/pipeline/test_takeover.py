@@ -56,7 +56,7 @@ SEARCHES = {
         {**ONE, "balancing": "gradnorm", "head": 7},
         {"joint": [True, False], "encoder": ["linear", "mlp"], "balancing": ["equal", "random"]},
     ),
-    "a task on its own": ({**ONE, "tasks": ["x"]}, {"balancing": ["equal", "uncertainty"], "head": [3, 30]}),
+    "a task on its own": ({**ONE, "tasks": ["x"]}, {"hidden": [[13], []], "l1": [0, 1e-5]}),
     "an encoder that follows": (
         {**TWO, "views": ["a", "b", "c"], "channels": [5]},
         {"views": [["a", "b"], ["a", "c"]], "fusion": ["ot", "concat"], "encoder": ["cnn"]},

@@ -1,12 +1,15 @@
 """Where models are trained: everything of a step lies where the model does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from strata.trainers.evaluation.experiment import plan, run
 from strata.trainers.inputs.data import TrainingError
-from strata.trainers.spec import Folds
+from strata.trainers.search.rounds import eliminate
+from strata.trainers.spec import Elimination, Folds
 from strata.trainers.training import fit as loop
 from strata.trainers.training import jobs
 from strata.trainers.training.device import resolved
@@ -63,6 +66,34 @@ def test_a_gpu_begins_as_the_cpu_does(how, data, tasks):
     losses = here[["train_loss", "valid_loss"]].to_numpy()
     np.testing.assert_allclose([each.curve[0][1:] for each in found[:2]], losses, rtol=1e-4)
     assert {parameter.device.type for parameter in found[-1].model.parameters()} == {"cpu"}
+
+
+def eliminated(device, data, tasks, pooling):
+    """The first round of a short elimination, of both kinds of training."""
+    layers = np.repeat(data.features["a"], 3, axis=1)
+    how = Elimination(view="v", tasks=["speaker", "age"], pooling=pooling, epochs=2, folds=Folds(k=2), shared=8)
+    return eliminate(how, tasks, dataclasses.replace(data, features={"v": layers}), list("abc"), device=device)
+
+
+@pytest.mark.parametrize("pooling", ["weighted", "mean"])
+def test_an_elimination_asks_for_its_device(pooling, data, tasks, monkeypatch):
+    """Stacks and single models alike: where there is no GPU, `cuda` is refused and `auto` is the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert (
+        eliminated("auto", data, tasks, pooling).chosen.rounds_
+        == eliminated("cpu", data, tasks, pooling).chosen.rounds_
+    )
+    with pytest.raises(TrainingError, match="expected a GPU for cuda"):
+        eliminated("cuda", data, tasks, pooling)
+
+
+@needs_cuda
+@pytest.mark.parametrize("pooling", ["weighted", "mean"])
+def test_an_elimination_on_a_gpu_begins_as_on_the_cpu(pooling, data, tasks):
+    """Weights and scores of the first round."""
+    here, there = (eliminated(device, data, tasks, pooling).chosen.rounds_[0] for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(list(there.weights.values()), list(here.weights.values()), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(list(there.valid.values()), list(here.valid.values()), atol=0.05)
 
 
 @needs_cuda

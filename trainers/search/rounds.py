@@ -22,7 +22,8 @@ from strata.trainers.models.unified import UnifiedEmbedding
 from strata.trainers.search.elimination import LayerElimination, Round
 from strata.trainers.spec import Elimination, Pooling, Task
 from strata.trainers.tasks.losses import task_loss
-from strata.trainers.training.fit import EVALUATION_BATCH, fit, outputs
+from strata.trainers.training.device import resolved
+from strata.trainers.training.fit import EVALUATION_BATCH, device_of, fit, outputs
 from strata.trainers.training.jobs import refuse_not_finite
 from strata.trainers.training.together import Ran, Run, Together
 from strata.trainers.training.workers import Workers, in_order, workers_of
@@ -83,6 +84,7 @@ def eliminate(
     done: Mapping[Key, Round] | None = None,
     note: Callable[[Key, Round], None] = lambda key, found: None,
     workers: int | Workers = 1,
+    device: str = "cpu",
 ) -> Eliminations:
     """Runs the elimination on one view.
 
@@ -94,6 +96,7 @@ def eliminate(
         done: rounds that an earlier call with the same arguments has noted.
         note: called with every round as soon as its models are trained.
         workers: who trains models side by side, where they cannot be trained together; or how many processes.
+        device: where they are trained: `cpu`, `cuda`, or `auto`.
 
     Raises:
         TrainingError: labels or folds that cannot work; a training that diverged; a worker process that was ended from
@@ -116,7 +119,7 @@ def eliminate(
                 )
     view = as_pooled(data.features[how.view])
     with workers_of(workers, len(splits) * len(how.seeds)) as workers:
-        rounds = _Rounds(how, targets, view, splits, list(layer_names), done or {}, note, workers)
+        rounds = _Rounds(how, targets, view, splits, list(layer_names), done or {}, note, workers, device)
         found = {pooling: rounds.run(pooling) for pooling in how.poolings}
     whole = None if None in splits else 0
     return Eliminations(
@@ -144,10 +147,12 @@ class _Rounds:
     done: Mapping[Key, Round]
     note: Callable[[Key, Round], None]
     workers: Workers
+    device: str
     together: Together = field(init=False)
 
     def __post_init__(self):
-        self.together = Together(self.how, self.targets, self.view, list(self.splits.values()))
+        folds = list(self.splits.values())
+        self.together = Together(self.how, self.targets, self.view, folds, resolved(self.device))
 
     def run(self, pooling: Pooling) -> dict[int | None, LayerElimination]:
         """The elimination of every fold, round by round in step: models of one round have one shape."""
@@ -187,7 +192,7 @@ class _Rounds:
         if how.trains_together(pooling):
             return self.together.train(runs)
         folds = list(self.splits.values())
-        alone = partial(train_alone, how, pooling, self.targets, self.view)
+        alone = partial(train_alone, how, pooling, self.targets, self.view, device=self.device)
         found = in_order(alone, [(folds[run.fold], run) for run in runs], self.workers)
         if errors := [each for each in found if isinstance(each, Exception)]:
             raise errors[0]
@@ -225,6 +230,7 @@ def train_alone(
     view: Pooled,
     which: tuple[Fold, Run],
     watch: Callable[[int, float], None] = lambda epoch, valid_loss: None,
+    device: str = "cpu",
 ) -> Ran:
     """Trains one run by the loop of all heads: what `training.together` does for many, for any pooling."""
     fold, run = which
@@ -237,10 +243,11 @@ def train_alone(
             seen = view.select(run.layers)
             model = UnifiedEmbedding(*seen.shape[1:], how, sizes, pooling)
             model.prepare([seen], fold.train)
+            model.to(resolved(device))
             curve = fit(model, [seen], targets, fold.train, fold.valid, how, run.seed, watch)
             given = outputs(model, [seen], np.concatenate([fold.valid, fold.test]))
             if how.importance_of(pooling) == "weights":
-                weights = model.pooling.weights.detach().numpy()
+                weights = model.pooling.weights.detach().cpu().numpy()
             else:
                 weights = _losses_without(model, targets, seen, fold)
             return Ran(weights, given, curve)
@@ -252,11 +259,12 @@ def train_alone(
 def _losses_without(model: UnifiedEmbedding, targets: Sequence[Targets], view: Pooled, fold: Fold) -> np.ndarray:
     """[layers]: how much the validation loss rises when a layer is held at its training mean, nothing trained anew."""
     model.eval()
-    labels = [torch.from_numpy(target.scaled(fold.train)[0][fold.valid]) for target in targets]
+    device = device_of(model)
+    labels = [torch.from_numpy(target.scaled(fold.train)[0][fold.valid]).to(device) for target in targets]
     parts_of = torch.tensor(fold.valid).split(EVALUATION_BATCH)
 
     def loss(without: int | None = None) -> float:
-        parts = [model.outputs(model.hidden(x, without)) for _, (x,) in gathered([view], parts_of)]
+        parts = [model.outputs(model.hidden(x, without)) for _, (x,) in gathered([view], parts_of, device)]
         return sum(
             target.task.weight
             * task_loss(target.task.effective_loss, torch.cat([p[target.name] for p in parts]), label)

@@ -27,6 +27,7 @@ class Stack:
         outputs: Mapping[str, int],
         tasks: Sequence[Task],
         seeds: Sequence[int],
+        device: torch.device | str = "cpu",
     ):
         """Models as they are before training.
 
@@ -36,13 +37,15 @@ class Stack:
             outputs: for each task how many numbers it gives.
             tasks: the same tasks' losses and weights.
             seeds: one for each model.
+            device: where they lie.
         """
         self.how, self.outputs_of, self.tasks = how, dict(outputs), tasks
         fresh = {}
         for seed in set(seeds):
             torch.manual_seed(seed)
             fresh[seed] = _weights(UnifiedEmbedding(*shape, how, outputs, "weighted"))
-        self._train_these({name: torch.stack([fresh[seed][name] for seed in seeds]) for name in fresh[seeds[0]]})
+        stacked = {name: torch.stack([fresh[seed][name] for seed in seeds]) for name in fresh[seeds[0]]}
+        self._train_these({name: weight.to(device) for name, weight in stacked.items()})
 
     def step(self, x: Float[Tensor, "models batch layers dim"], labels: Sequence[Tensor]) -> Float[Tensor, " models"]:
         """One step of Adam on one batch of each model.
@@ -98,7 +101,9 @@ class Stack:
     def _outputs(self, x: Tensor) -> dict[str, Tensor]:
         w = self.weights
         shares = w["logits"].softmax(1)[:, None].expand(x.shape[:3]).flatten(0, 1)
-        bags = torch.arange(shares.numel()).view(shares.shape)  # a bag of layers per utterance, read where they lie
+        bags = torch.arange(shares.numel(), device=x.device).view(
+            shares.shape
+        )  # a bag of layers per utterance, read where they lie
         pooled = F.embedding_bag(bags, x.flatten(0, 2), mode="sum", per_sample_weights=shares)
         hidden = torch.relu(torch.baddbmm(w["b1"], pooled.unflatten(0, x.shape[:2]), w["w1"].mT))
         # FC2 and the outputs are linear: their weights are multiplied with each other where that is less work.

@@ -60,7 +60,14 @@ class Ran:
 class Together:
     """Trains runs on the layers of one view."""
 
-    def __init__(self, how: Elimination, targets: Sequence[Targets], view: Pooled | np.ndarray, folds: Sequence[Fold]):
+    def __init__(
+        self,
+        how: Elimination,
+        targets: Sequence[Targets],
+        view: Pooled | np.ndarray,
+        folds: Sequence[Fold],
+        device: torch.device | str = "cpu",
+    ):
         """Takes what all runs share.
 
         Args:
@@ -68,7 +75,9 @@ class Together:
             targets: the tasks.
             view: float32 [utterances, layers, dim].
             folds: by their numbers.
+            device: where the models lie.
         """
+        self.device = torch.device(device)
         self.how, self.targets, self.view, self.folds = how, targets, as_pooled(view), folds
         self._targets: dict[int, list[tuple[Tensor, float, float]]] = {}
 
@@ -106,14 +115,16 @@ class Together:
             self._targets.setdefault(run.fold, self._scaled_targets(self.folds[run.fold].train))
         sizes = {target.name: target.num_outputs for target in self.targets}
         shape = len(runs[0].layers), self.view.shape[2]
-        stack = Stack(self.how, shape, sizes, [target.task for target in self.targets], [run.seed for run in runs])
-        courses = [_Course(run, self.folds[run.fold], self.view, self.how.batch_size) for run in runs]
+        stack = Stack(
+            self.how, shape, sizes, [target.task for target in self.targets], [run.seed for run in runs], self.device
+        )
+        courses = [_Course(run, self.folds[run.fold], self.view, self.how.batch_size, self.device) for run in runs]
         active = courses
         for epoch in range(1, self.how.epochs + 1):
-            totals = torch.zeros(len(active))
+            totals = torch.zeros(len(active), device=self.device)
             for rows in zip(*(course.batches for course in active), strict=True):
                 losses = stack.step(_standardised(active, rows), self._labels(active, rows))
-                totals += losses * torch.tensor([len(part) for part in rows])
+                totals += losses * torch.tensor([len(part) for part in rows], device=self.device)
             rows = [torch.tensor(course.fold.valid) for course in active]
             losses = stack.losses(self._outputs(stack, active, rows), self._labels(active, rows))
             for place, course in enumerate(active):
@@ -135,12 +146,12 @@ class Together:
         found = {}
         count = len(course.fold.valid) + len(course.fold.test)
         for target, (_, mean, scale) in zip(self.targets, self._targets[course.run.fold], strict=True):
-            found[target.name] = in_unit(outputs[target.name][place, :count], mean, scale).numpy()
-        return Ran(course.best["logits"].softmax(0).numpy(), found, course.curve)
+            found[target.name] = in_unit(outputs[target.name][place, :count], mean, scale).cpu().numpy()
+        return Ran(course.best["logits"].softmax(0).cpu().numpy(), found, course.curve)
 
     def _scaled_targets(self, train: np.ndarray) -> list[tuple[Tensor, float, float]]:
         found = (target.scaled(train) for target in self.targets)
-        return [(torch.from_numpy(values), mean, scale) for values, mean, scale in found]
+        return [(torch.from_numpy(values).to(self.device), mean, scale) for values, mean, scale in found]
 
     def _outputs(self, stack: Stack, courses: Sequence["_Course"], rows: Sequence[Tensor]) -> dict[str, Tensor]:
         """Every task's outputs for some utterances of each run, computed part by part."""
@@ -164,11 +175,12 @@ class Together:
 class _Course:
     """How one run fares."""
 
-    def __init__(self, run: Run, fold: Fold, view: Pooled, batch_size: int):
+    def __init__(self, run: Run, fold: Fold, view: Pooled, batch_size: int, device: torch.device):
         self.run, self.fold, self.view = run, fold, view.select(run.layers)
         self.batches = shuffled(fold.train, batch_size, run.seed, [self.view])
         self.standardise = Standardise(*self.view.shape[1:])
         self.standardise.fit(self.view, fold.train)
+        self.standardise.to(device)
         self.best: dict[str, Tensor] | None = None
         """The weights of its best epoch."""
         self.best_epoch = 0
@@ -188,8 +200,9 @@ class _Course:
 
 def _standardised(courses: Sequence[_Course], rows: Sequence[Tensor]) -> Float[Tensor, "runs batch layers dim"]:
     """What every run is given for some utterances of its own; runs with fewer of them are filled up."""
-    values = torch.zeros(len(courses), max(map(len, rows)), *courses[0].view.shape[1:])
+    device = courses[0].standardise.mean.device
+    values = torch.zeros(len(courses), max(map(len, rows)), *courses[0].view.shape[1:], device=device)
     for course, part, out in zip(courses, rows, values, strict=True):
         taken, _ = course.view.take(part.numpy())
-        course.standardise(torch.from_numpy(taken), out=out[: len(part)])
+        course.standardise(torch.from_numpy(taken).to(device), out=out[: len(part)])
     return values

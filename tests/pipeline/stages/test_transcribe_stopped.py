@@ -38,6 +38,7 @@ def stopped(at: int, kind: int) -> None:
     from strata.extractors.transformers.recogniser import Recogniser
     from strata.pipeline import cli
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a background job
     calls, transcribe = [], Recogniser.transcribe
 
     def stopping(self, *arguments):
