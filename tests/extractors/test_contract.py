@@ -14,7 +14,10 @@ def test_alone_is_as_in_a_padded_batch(extractor, sounds, assert_same):
         assert_same(together, extractor.extract([one], 16_000)[0], extractor.layer_names)
 
 
-@pytest.mark.parametrize(("batch_s", "order"), [(0.1, [2, 0, 4, 1, 3]), (2.5, [4, 3, 2, 1, 0]), (1e3, [1, 4, 0, 3, 2])])
+@pytest.mark.parametrize(
+    ("batch_s", "order"),
+    [(0.1, [2, 0, 4, 1, 3]), (2.5, [4, 3, 2, 1, 0]), pytest.param(1e3, [1, 4, 0, 3, 2], marks=pytest.mark.slow)],
+)
 def test_order_and_batch_size_do_not_matter(view, extractor, sounds, assert_same, batch_s, order):
     """Results come in the order of the waveforms, and are the same in every layer whatever that order and the size of
     the batches: one by one, two or three at a time, all at once."""

@@ -12,6 +12,7 @@ import torch
 from strata import extractors
 from strata.extractors.contract import UnusableAudio, ViewError
 from strata.extractors.transformers.checkpoints import quiet, transformers
+from tests.sampling import sweep
 
 SOURCE = {"source": "miniature:whisper"}
 
@@ -118,15 +119,18 @@ def heard(load, long, sounds):
 
 @pytest.mark.parametrize(
     "asked",
-    [
-        {"language": "<|fr|>", "task": "translate"},
-        {"return_dict_in_generate": True, "output_scores": True, "output_hidden_states": True},
-        {"num_return_sequences": 2, "num_beams": 3},
-        {"do_sample": True, "temperature": 3.0},
-        {"return_timestamps": True, "return_segments": True, "return_token_timestamps": True},
-        {"stop_strings": ["a"], "max_time": 1e-6, "min_length": 20},
-        {"no_speech_threshold": 0.0, "logprob_threshold": 9.0, "compression_ratio_threshold": 0.0},
-    ],
+    sweep(
+        [
+            {"language": "<|fr|>", "task": "translate"},
+            {"return_dict_in_generate": True, "output_scores": True, "output_hidden_states": True},
+            {"num_return_sequences": 2, "num_beams": 3},
+            {"do_sample": True, "temperature": 3.0},
+            {"return_timestamps": True, "return_segments": True, "return_token_timestamps": True},
+            {"stop_strings": ["a"], "max_time": 1e-6, "min_length": 20},
+            {"no_speech_threshold": 0.0, "logprob_threshold": 9.0, "compression_ratio_threshold": 0.0},
+        ],
+        keep=4,
+    ),
     ids=lambda asked: next(iter(asked)),
 )
 def test_how_to_decode_is_for_the_section_alone(asked, folder, load, heard):

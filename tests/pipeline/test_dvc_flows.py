@@ -69,6 +69,7 @@ def assert_cache_is_whole(study) -> None:
         assert hashlib.md5(file.read_bytes()).hexdigest() == name, file
 
 
+@pytest.mark.slow
 def test_every_revision_can_be_brought_back_and_appended_to(shelved):
     """An append keeps old rows and computes the new ones; neither going back nor a second branch harms the first."""
     old = values(shelved)
@@ -242,6 +243,7 @@ def test_a_killed_repro_goes_on_behind_the_last_block(shelved):
     assert "up to date" in shelved.succeeds("extract", "slow")
 
 
+@pytest.mark.slow
 def test_rows_that_dvc_does_not_know_are_lost_to_an_experiment_in_the_workspace(shelved):
     """As the README warns: `dvc exp run` begins with what dvc.lock lists. `--temp` and `dvc commit` spare the rows."""
     # `--temp` runs in another folder, where a relative root leads nowhere.

@@ -15,6 +15,7 @@ from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Folds, Fusion, Task
 from strata.trainers.training.jobs import train
 from strata.trainers.training.workers import Processes
+from tests.sampling import sweep
 from tests.trainers.experiments import experiment
 
 CONFIGURATIONS = {
@@ -25,7 +26,7 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.parametrize("setup", CONFIGURATIONS)
+@pytest.mark.parametrize("setup", sweep(CONFIGURATIONS, keep=0, always=["SVST", "TANGO"]))
 def test_every_configuration_learns_what_its_views_know(setup, data, tasks):
     """Far above chance where a view holds the label; everything that was promised is there; nothing is NaN."""
     count = []

@@ -1,5 +1,6 @@
 """Plans by POT, chosen with `solver: pot`."""
 
+import itertools
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from strata.trainers.modules import transport
 from strata.trainers.modules.fusions import pot
 from strata.trainers.modules.fusions.section import Fusion, Regularisation
 from strata.trainers.revisions import REVISIONS
+from tests.sampling import sweep
 
 B, N, M, C = 3, 7, 5, 11
 UNIFORM = np.full(N, 1 / N), np.full(M, 1 / M)
@@ -37,8 +39,7 @@ def test_balanced_plans_are_those_of_the_own_solver(costs, epsilon, iterations):
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4 * gradients[0].abs().max().item())
 
 
-@pytest.mark.parametrize("penalty", [0.05, 0.5, 5.0])
-@pytest.mark.parametrize("epsilon", [0.1, 0.01, 0.004])
+@pytest.mark.parametrize(("penalty", "epsilon"), sweep(itertools.product([0.05, 0.5, 5.0], [0.1, 0.01, 0.004]), keep=4))
 def test_unbalanced_plans_have_the_marginals_of_pots(costs, penalty, epsilon):
     """Of its general call on one pair of sets in NumPy; the larger the penalty, the nearer they are to uniform ones."""
     plans = pot.transport_plan(costs, epsilon, 1000, regularisation=Regularisation(unbalanced=penalty))

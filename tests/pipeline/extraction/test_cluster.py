@@ -207,6 +207,7 @@ def taken_port():
         yield
 
 
+@pytest.mark.slow
 def test_a_tensorflow_view_never_enters_this_process(study, taken_port, monkeypatch):
     """Not even with one worker, and not to learn its shape."""
     need_tensorflow()
@@ -280,6 +281,7 @@ def test_recordings_that_end_every_worker_are_named_and_the_rest_is_done(study, 
     assert len(FeatureStore.open(study.folder / "features/mfcc.zarr")) == 200 - 64
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_away_is_one_line(spread, scheduler):
     """What was committed stays."""
     scheduler.start_worker()
