@@ -3,15 +3,20 @@
 import dataclasses
 import os
 import signal
+import threading
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from strata.trainers.inputs.data import TrainingError
-from strata.trainers.search.rounds import eliminate, num_rounds
+from strata.trainers.folds import Fold
+from strata.trainers.inputs.data import TrainingError, targets_of
+from strata.trainers.inputs.pooled import as_pooled
+from strata.trainers.models.unified import UnifiedEmbedding
+from strata.trainers.search.rounds import eliminate, num_rounds, train_alone
 from strata.trainers.spec import Elimination, Folds, Task
-from strata.trainers.training.together import Together
+from strata.trainers.training.together import Run, Together
 from strata.trainers.training.workers import Processes
 from tests.sampling import sweep
 
@@ -139,6 +144,33 @@ def test_a_task_cannot_be_what_keeps_folds_apart(data, tasks):
     how = section(folds=Folds(k=2, disjoint="speaker"))
     with pytest.raises(TrainingError, match="task speaker cannot be tested on folds that are disjoint by speaker"):
         eliminate(how, tasks, dataclasses.replace(data, features={"v": planted(data, 1)}), LAYERS)
+
+
+def test_threads_of_one_process_train_in_turn(data, tasks, monkeypatch):
+    """A cluster's worker may have several: each model gets the numbers that it gets alone."""
+    how = section(pooling=["mean"])
+    view = as_pooled(planted(data, 1))
+    rows = np.arange(len(data))
+    fold = Fold(rows[::3], rows[1::3], rows[2::3])
+    targets = [targets_of("speaker", tasks["speaker"], data.labels, data.corpora)]
+    runs = [(fold, Run(0, (0, 1, 2), seed)) for seed in (0, 1)]
+    alone = partial(train_alone, how, "mean", targets, view)
+    expected = [alone(which) for which in runs]
+    done, found = threading.Event(), {}
+    other = threading.Thread(target=lambda: (found.update(second=alone(runs[1])), done.set()))
+
+    def build(*arguments):
+        if not other.ident:
+            other.start()
+            done.wait(1.0)  # in vain: it is not its turn
+        return UnifiedEmbedding(*arguments)
+
+    monkeypatch.setattr("strata.trainers.search.rounds.UnifiedEmbedding", build)
+    first = alone(runs[0])
+    other.join()
+    for ran, each in zip((first, found["second"]), expected, strict=True):
+        assert ran.curve == each.curve
+        np.testing.assert_array_equal(ran.outputs["speaker"], each.outputs["speaker"])
 
 
 @pytest.mark.slow  # as test_experiment_troubles.py shows it of experiments, by the same code

@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from strata.trainers.folds import Fold, refuse_untestable
 from strata.trainers.folds.shared import division
@@ -24,7 +23,7 @@ from strata.trainers.spec import Elimination, Pooling, Task
 from strata.trainers.tasks.losses import task_loss
 from strata.trainers.training.device import resolved
 from strata.trainers.training.fit import EVALUATION_BATCH, device_of, fit, outputs
-from strata.trainers.training.jobs import refuse_not_finite
+from strata.trainers.training.jobs import in_turn, refuse_not_finite
 from strata.trainers.training.together import Ran, Run, Together
 from strata.trainers.training.workers import Workers, in_order, workers_of
 
@@ -234,25 +233,19 @@ def train_alone(
 ) -> Ran:
     """Trains one run by the loop of all heads: what `training.together` does for many, for any pooling."""
     fold, run = which
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            torch.manual_seed(run.seed)
-            sizes = {target.name: target.num_outputs for target in targets}
-            seen = view.select(run.layers)
-            model = UnifiedEmbedding(*seen.shape[1:], how, sizes, pooling)
-            model.prepare([seen], fold.train)
-            model.to(resolved(device))
-            curve = fit(model, [seen], targets, fold.train, fold.valid, how, run.seed, watch)
-            given = outputs(model, [seen], np.concatenate([fold.valid, fold.test]))
-            if how.importance_of(pooling) == "weights":
-                weights = model.pooling.weights.detach().cpu().numpy()
-            else:
-                weights = _losses_without(model, targets, seen, fold)
-            return Ran(weights, given, curve)
-    finally:
-        torch.set_num_threads(threads)
+    with in_turn(run.seed):
+        sizes = {target.name: target.num_outputs for target in targets}
+        seen = view.select(run.layers)
+        model = UnifiedEmbedding(*seen.shape[1:], how, sizes, pooling)
+        model.prepare([seen], fold.train)
+        model.to(resolved(device))
+        curve = fit(model, [seen], targets, fold.train, fold.valid, how, run.seed, watch)
+        given = outputs(model, [seen], np.concatenate([fold.valid, fold.test]))
+        if how.importance_of(pooling) == "weights":
+            weights = model.pooling.weights.detach().cpu().numpy()
+        else:
+            weights = _losses_without(model, targets, seen, fold)
+        return Ran(weights, given, curve)
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,31 +106,40 @@ def train(job: Job, watch: Callable[[int, float], None] = lambda epoch, valid_lo
     Raises:
         Stopped: by `watch`; every other error is handed over in what is returned.
     """
-    with _TURN:
+    with in_turn(job.seed):
         return _train(job, watch)
 
 
+@contextmanager
+def in_turn(seed: int) -> Iterator[None]:
+    """One training at a time in this process, on one thread, with the random numbers of its seed."""
+    with _TURN:
+        keep_memory()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with threadpool_limits(1):
+                torch.manual_seed(seed)
+                yield
+        finally:
+            torch.set_num_threads(threads)
+
+
 def _train(job: Job, watch: Callable[[int, float], None]) -> Trained:
-    keep_memory()
-    started, threads = time.monotonic(), torch.get_num_threads()
-    torch.set_num_threads(1)
+    started = time.monotonic()
     try:
-        with threadpool_limits(1):
-            torch.manual_seed(job.seed)
-            shapes = [f.shape[1:] for f in job.features]
-            model = build(shapes, job.experiment, {target.name: target.num_outputs for target in job.targets})
-            model.prepare(job.features, job.train)
-            model.to(resolved(job.device))
-            curve = fit(model, job.features, job.targets, job.train, job.valid, job.experiment, job.seed, watch)
-            wanted = job.fold is None
-            found = {} if wanted else outputs(model, job.features, job.test)
-            refuse_not_finite(found)
+        shapes = [f.shape[1:] for f in job.features]
+        model = build(shapes, job.experiment, {target.name: target.num_outputs for target in job.targets})
+        model.prepare(job.features, job.train)
+        model.to(resolved(job.device))
+        curve = fit(model, job.features, job.targets, job.train, job.valid, job.experiment, job.seed, watch)
+        wanted = job.fold is None
+        found = {} if wanted else outputs(model, job.features, job.test)
+        refuse_not_finite(found)
     except Stopped:
         raise
     except Exception as error:  # handed on, not raised: one experiment's trouble is not the others'
         return Trained(None, [], {}, time.monotonic() - started, told(error))
-    finally:
-        torch.set_num_threads(threads)
     return Trained(model.cpu() if wanted else None, curve, found, time.monotonic() - started)
 
 
