@@ -9,6 +9,7 @@ full; so a change that changes nothing costs a second, and none is overlooked.
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,12 +30,16 @@ def inputs(study: Study, name: str) -> str | None:
     for package in CODE:
         (folder,) = find_spec(package).submodule_search_locations  # found, not imported
         digest.update(code_hash(Path(folder)).encode())
-    for file in (study.params_file, study.manifest):
-        if not file.exists():
-            return None
-        digest.update(hashlib.blake2b(file.read_bytes()).digest())
-    for view in study.params.experiments[name].views:
-        digest.update(json.dumps([view, *_files(study.store(view))]).encode())
+    views = {view for cell in study.params.cells(name).values() for view in cell.views}
+    try:
+        for file in (study.params_file, study.manifest):
+            digest.update(hashlib.blake2b(file.read_bytes()).digest())
+        lock = study.folder / "dvc.lock"  # rows that it lists and that are not here are pulled
+        digest.update(lock.read_bytes() if lock.exists() else b"")
+        for view in sorted(views):
+            digest.update(json.dumps([view, *_files(study.store(view))]).encode())
+    except (OSError, ValueError):  # told by the full answer, beside what is right
+        return None
     return digest.hexdigest()
 
 
@@ -62,6 +67,7 @@ def _note(study: Study, name: str) -> Path:
 def _files(folder: Path) -> Iterator[list]:
     """Name, size and time of every file below a folder, locks left out."""
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.suffix != ".lock":
-            found = file.stat()
-            yield [file.relative_to(folder).as_posix(), found.st_size, found.st_mtime_ns]
+        with suppress(FileNotFoundError):  # gone meanwhile: somebody is writing here, and the list is another one
+            if file.is_file() and file.suffix != ".lock":
+                found = file.stat()
+                yield [file.relative_to(folder).as_posix(), found.st_size, found.st_mtime_ns]

@@ -2,7 +2,8 @@
 
 A store is laid out to be written safely and read by layer; training reads it thousands of times, in random order. So
 the rows that a command will train on are gathered once, below `.strata/gathered/<host>/`, for as long as some command
-on this machine reads them (`trainers.inputs.mapped`). Where the disk has no room, the store itself is read.
+on this machine reads them (`trainers.inputs.mapped`). Where the disk has no room, they are held in memory; where that
+has none either, the store itself is read.
 """
 
 import hashlib
@@ -15,10 +16,9 @@ import pandas as pd
 
 from strata.pipeline.progress import say
 from strata.store import FeatureStore
-from strata.store.storage import Storage
-from strata.trainers.inputs.mapped import MappedFiles, NoRoom
-from strata.trainers.inputs.pooled import Pooled
-from strata.trainers.inputs.values import Values
+from strata.trainers.inputs.mapped import MappedFiles, NoRoom, memory_bytes
+from strata.trainers.inputs.pooled import InMemory, Pooled
+from strata.trainers.inputs.values import OfOneProcess, Values
 
 PART_BYTES = 2**27
 """Of values that are copied at a time."""
@@ -59,6 +59,9 @@ class Gathered:
         try:
             return self._files.hold(name, shape, _streamed(store, layers, ordered)), pd.Index(ordered)
         except NoRoom as error:
+            if 4 * 4 * int(np.prod(shape)) <= memory_bytes():
+                say(f"{view}: held in memory, since {error}")
+                return InMemory(store.pooled(ordered, layers)), pd.Index(ordered)
             say(f"{view}: read from its store in every epoch anew, which is slow, since {error}")
             found = InStore(store, layers, ordered)
             return found, pd.Index(found.keys)
@@ -84,7 +87,7 @@ def _streamed(
     return parts
 
 
-class InStore:
+class InStore(OfOneProcess):
     """Values that are read from a store, in the order of its rows, block by block."""
 
     def __init__(self, store: FeatureStore, layers: Sequence[str], keys: Sequence[str]):
@@ -92,7 +95,6 @@ class InStore:
         self.keys = [keys[place] for place in np.argsort(store.row_numbers(keys), kind="stable")]
         self.shape = (len(self.keys), len(self.layers), store.header.dim)
         self.run = store.header.block_rows
-        self._kept: dict[str, np.ndarray] = {}
 
     def read(self, rows: np.ndarray, layers: Sequence[int] | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """See `Values`."""
@@ -103,18 +105,9 @@ class InStore:
         out[:] = found
         return out
 
-    def expect(self, rows: np.ndarray) -> None:
-        """See `Values`."""
-
-    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """See `Values`."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
-
     def __reduce__(self):
-        return _opened, (self.store.storage, self.layers, self.keys)
+        return _opened, (self.store.path.absolute(), self.layers, self.keys)  # whoever reads it may be anywhere
 
 
-def _opened(storage: Storage, layers: Sequence[str], keys: Sequence[str]) -> InStore:
-    return InStore(FeatureStore.open(storage), layers, keys)
+def _opened(path: Path, layers: Sequence[str], keys: Sequence[str]) -> InStore:
+    return InStore(FeatureStore.open(path), layers, keys)

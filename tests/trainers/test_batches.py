@@ -94,7 +94,13 @@ def test_runs_stay_together_and_come_in_a_new_order():
         assert sorted(epoch) == sorted(TRAIN)
         runs = view.rows[epoch] // 4
         assert (np.diff(runs) != 0).sum() + 1 == len(set(runs)) < len(TRAIN)
-    assert epochs[0].tolist() != epochs[1].tolist()
+    orders = [dict.fromkeys(view.rows[epoch] // 4) for epoch in epochs]
+    assert list(orders[0]) != list(orders[1])
+    assert any(  # within a run, too
+        [row for row in epochs[0] if view.rows[row] // 4 == run]
+        != [row for row in epochs[1] if view.rows[row] // 4 == run]
+        for run in orders[0]
+    )
 
 
 def test_values_come_with_their_batch(monkeypatch):

@@ -1,5 +1,7 @@
 """Values on a disk: one file for all who read it, there for as long as somebody does."""
 
+import errno
+import fcntl
 import os
 import pickle
 import signal
@@ -156,9 +158,10 @@ def test_values_beyond_memory_are_read_in_runs(tmp_path, monkeypatch):
     files, values = held(tmp_path / "values")
     assert values.run == 1
     values.expect(np.arange(53))
-    pages = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 2 * VALUES.nbytes - 1}
-    monkeypatch.setattr(os, "sysconf", pages.get)
-    other, told = pickle.loads(pickle.dumps(values)), []
+    monkeypatch.setattr(mapped, "memory_bytes", lambda: 2 * VALUES.nbytes - 1)
+    files.hold("b", VALUES.shape, in_parts())
+    monkeypatch.undo()  # another machine has another memory
+    other, told = pickle.loads(pickle.dumps(files.hold("b", VALUES.shape, in_parts()))), []
     assert other.run == mapped.RUN_BYTES // (4 * 5 * 7)
     monkeypatch.setattr(os, "posix_fadvise", lambda _, start, size, what: told.append((start // 140, size // 140)))
     other.expect(np.array([7, 3, 52, 4, 3, 8, 9]))
@@ -192,3 +195,33 @@ def test_a_folder_of_somebody_else_is_not_written_to(tmp_path, monkeypatch):
     (tmp_path / f"strata-{os.getuid()}").symlink_to(tmp_path)
     large = np.zeros((301, 29, 31), np.float32)
     assert len(pickle.dumps(as_pooled(large))) > large.nbytes
+
+
+def test_an_error_of_the_disk_is_no_lack_of_room(tmp_path):
+    """A store that cannot be read is not asked again and again."""
+
+    def broken():
+        yield np.arange(3), VALUES[:3]
+        raise OSError(errno.EIO, "a broken disk")
+
+    with pytest.raises(OSError, match="a broken disk") as error:
+        MappedFiles(tmp_path / "values").hold("a", VALUES.shape, broken)
+    assert not isinstance(error.value, NoRoom)
+
+
+def test_files_are_opened_as_nfs_wants_them_locked(tmp_path, monkeypatch):
+    """Exclusively only where they are open for writing: a file system that insists on it serves as any other."""
+    real = fcntl.flock
+
+    def flock(file, how):
+        descriptor = file if isinstance(file, int) else file.fileno()
+        writable = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        if how & fcntl.LOCK_EX and not writable:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files, _ = held(tmp_path / "values")
+    files.hold("b", VALUES.shape, in_parts())
+    files.close()
+    assert not (tmp_path / "values").exists()

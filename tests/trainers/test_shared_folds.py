@@ -137,3 +137,13 @@ def test_the_hash_of_folds_is_that_of_the_names_of_their_contents():
     folds = cross_validation(data.labels, data.contents, Folds(k=3))
     sides = [{part: sorted(data.contents[row] for row in rows) for part, rows in vars(fold).items()} for fold in folds]
     assert record(folds, data.contents)["hash"] == digest(sides)
+
+
+def test_what_becomes_of_the_labels_later_has_no_say():
+    """Whoever brought them may go on with them, in a notebook."""
+    data, same = dataset(), dataset()
+    found = division(data, HOW)
+    _ = found.folds
+    data.labels["emotion"] = data.labels["emotion"].to_numpy()[::-1]
+    wanted = hold_out(same.labels, same.contents, HOW, np.arange(SIZE), HOW.validation)
+    assert {*division(same, HOW).whole.valid} == {*wanted[1]}

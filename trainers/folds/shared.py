@@ -30,7 +30,8 @@ class Division:
     def __init__(self, data: Dataset, how: Folds):
         """Keeps of a dataset what a division follows from, and not its features."""
         self._how, self._rank, self._seen, self._corpora = how, data.rank, data.seen, data.corpora
-        self._labels, self._contents, self._segments = data.labels, data.contents, data.segments
+        # A copy: it is asked later on, and for others, when whoever brought the labels may have changed them.
+        self._labels, self._contents, self._segments = data.labels.copy(), data.contents, data.segments
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:

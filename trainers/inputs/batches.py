@@ -33,7 +33,7 @@ class Shuffled:
 
 
 class ShuffledRuns(Shuffled):
-    """All utterances once an epoch; those that lie beside each other stay together, in runs in a new order each time.
+    """All utterances once an epoch; those that lie beside each other stay together, runs and rows in a new order.
 
     For values that are read from a disk again in every epoch, where runs are read many times faster than single rows.
     """
@@ -45,7 +45,8 @@ class ShuffledRuns(Shuffled):
         self.runs = torch.from_numpy(order).tensor_split(torch.from_numpy(places))
 
     def _order(self) -> Int[Tensor, " train"]:
-        return torch.cat([self.runs[run] for run in torch.randperm(len(self.runs), generator=self.generator)])
+        runs = [self.runs[run] for run in torch.randperm(len(self.runs), generator=self.generator)]
+        return torch.cat([run[torch.randperm(len(run), generator=self.generator)] for run in runs])
 
 
 class Balanced:

@@ -5,6 +5,7 @@ lock on every file that it maps, and a file on which nobody has one, since its r
 by the next one that comes by. Knows arrays and files; what they are filled with is their maker's business.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -24,6 +25,8 @@ RUN_BYTES = 2**21
 """Neighbours that a disk reads together at little more than the cost of one."""
 SUFFIX = ".values"
 LOCK = "making.lock"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EOPNOTSUPP, errno.ENODEV)
+"""A full disk, or one that maps no files."""
 SPARE_BYTES = 2**30
 """Left free on the disk: results are still to be written."""
 
@@ -35,15 +38,8 @@ class NoRoom(OSError):
 class Mapped:
     """float32 [rows, layers, dim] in a file, read-only; pickled it is a path."""
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]):
-        self.path, self.shape = Path(path), tuple(shape)
-
-    @cached_property
-    def run(self) -> int:
-        """One where the file fits into half of the memory, so that it is read from the disk once."""
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        rows, row_bytes = self.shape[0], 4 * self.shape[1] * self.shape[2]
-        return 1 if 2 * rows * row_bytes <= memory else max(1, RUN_BYTES // row_bytes)
+    def __init__(self, path: Path, shape: tuple[int, int, int], run: int = 1):
+        self.path, self.shape, self.run = Path(path), tuple(shape), run
 
     @cached_property
     def _values(self) -> np.ndarray:
@@ -86,7 +82,7 @@ class Mapped:
             self._let_go()
 
     def __reduce__(self):
-        return Mapped, (self.path, self.shape)
+        return Mapped, (self.path, self.shape, self.run)
 
 
 class MappedFiles:
@@ -115,7 +111,7 @@ class MappedFiles:
                 path = folder / f"{name}{SUFFIX}"
                 if not path.exists():
                     _write(path, shape, parts)
-                found = Mapped(path, shape)
+                found = Mapped(path, shape, _run(shape))  # decided here, for machines with other memories too
                 _ = found._values  # locked from now on
             self._held[name] = found
         return self._held[name]
@@ -143,6 +139,20 @@ class MappedFiles:
                     if os.path.samestat(os.stat(self.folder / LOCK), os.fstat(lock.fileno())):
                         break
             yield self.folder
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or what of it this container may use."""
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # none, or `max`
+        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return found
+
+
+def _run(shape: tuple[int, int, int]) -> int:
+    """One where the file fits into half of the memory, so that it is read from the disk once."""
+    rows, row_bytes = shape[0], 4 * shape[1] * shape[2]
+    return 1 if 2 * rows * row_bytes <= memory_bytes() else max(1, RUN_BYTES // row_bytes)
 
 
 def own_temporary_folder() -> Path:
@@ -175,7 +185,9 @@ def _write(path: Path, shape: tuple[int, int, int], parts: Callable) -> None:
             del values
         os.replace(partial, path)
     except OSError as error:
-        raise NoRoom(str(error)) from error
+        if error.errno in NO_ROOM:
+            raise NoRoom(str(error)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -189,7 +201,8 @@ def _filled(descriptor: int, start: int, size: int) -> None:
 def _sweep(folder: Path) -> None:
     """Removes what nobody holds, and what a process left that was killed while it wrote."""
     for path in folder.glob(f"*{SUFFIX}"):
-        with suppress(FileNotFoundError), open(path, "rb") as file:
+        # For writing, although nothing is written: over NFS only that may be locked for oneself.
+        with suppress(FileNotFoundError), open(path, "r+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -198,5 +211,5 @@ def _sweep(folder: Path) -> None:
     held = {path.name for path in folder.glob(f"*{SUFFIX}")}
     for path in folder.iterdir():
         of = path.name.partition(SUFFIX)[0] + SUFFIX
-        if path.name != LOCK and of not in held:
+        if path.name != LOCK and of not in held and not path.name.startswith("."):  # NFS's own
             path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ hundreds of cells, folds and seeds, in as many processes as there are, all read 
 
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from strata.trainers.inputs.mapped import MappedFiles, NoRoom, own_temporary_folder
-from strata.trainers.inputs.values import Values, rows_of
+from strata.trainers.inputs.values import OfOneProcess, Values, rows_of
 
 PART_BYTES = 2**25
 """Of values that are gathered at a time by whoever goes through all of them."""
@@ -22,7 +22,7 @@ MAPPED_BYTES = 2**20
 """Of an array, from which on a file for all processes costs less than a copy for each model."""
 
 
-class InMemory:
+class InMemory(OfOneProcess):
     """Values in an array.
 
     Large ones that are pickled, to be trained on in other processes, go into a file once, which all of them map. It is
@@ -34,7 +34,6 @@ class InMemory:
     def __init__(self, values: np.ndarray):
         self.values = np.ascontiguousarray(values)
         self.shape = self.values.shape
-        self._kept: dict[str, np.ndarray] = {}
 
     @cached_property
     def _mapped(self) -> Values | None:
@@ -50,15 +49,6 @@ class InMemory:
     def read(self, rows: np.ndarray, layers: Sequence[int] | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """See `Values`."""
         return rows_of(self.values, rows, layers, out)
-
-    def expect(self, rows: np.ndarray) -> None:
-        """See `Values`."""
-
-    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """See `Values`."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
 
     def __reduce__(self):
         return (InMemory, (self.values,)) if self._mapped is None else self._mapped.__reduce__()
@@ -122,5 +112,5 @@ def as_pooled(values: "Pooled | np.ndarray") -> Pooled:
     """Values [utterances, layers, dim] as a trainer takes them: arrays (or tensors) stay where they lie."""
     if isinstance(values, Pooled):
         return values
-    array = InMemory(np.asarray(values))
+    array = InMemory(np.asarray(values, np.float32))
     return Pooled(array, np.arange(array.shape[0]))

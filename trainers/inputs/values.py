@@ -27,6 +27,20 @@ class Values(Protocol):
         """What was computed of these values once, and is for all who read them."""
 
 
+class OfOneProcess:
+    """What values have in common that every process reads for itself."""
+
+    def expect(self, rows: np.ndarray) -> None:
+        """See `Values`: nothing is fetched beforehand."""
+
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """See `Values`."""
+        known = self.__dict__.setdefault("_kept", {})
+        if name not in known:
+            known[name] = make()
+        return known[name]
+
+
 def rows_of(
     values: np.ndarray, rows: np.ndarray, layers: Sequence[int] | None, out: np.ndarray | None = None
 ) -> Float[np.ndarray, "n layers dim"]:

@@ -2,6 +2,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from strata.pipeline.stages import unchanged
+from strata.pipeline.study.folder import Study
 from tests.pipeline import forks
 
 PAIRS = ["a+b", "a+c", "b+c"]
@@ -159,6 +162,26 @@ def test_nothing_to_do_is_told_without_reading_a_table(grid):
     grid.write_params()
     assert "up to date" not in grid.succeeds("train")
     assert "one: up to date" in grid.succeeds("train")
+
+
+def test_all_views_of_a_grid_count(grid):
+    """Also those that its section names in no other place; and what dvc.lock lists; a dangling link is for later."""
+    pairs = grid.params["experiments"]["pairs"]
+    grid.params["experiments"] = {"some": pairs | {"views": ["a", "b"], "fusion": "concat"}}
+    grid.params["experiments"]["some"]["grid"] = {"views": [["a", "b"], ["a", "c"]]}
+    grid.write_params()
+    study = Study(grid.folder / "params.yaml")
+    found = [unchanged.inputs(study, "some")]
+    for file in ("features/c.zarr/zarr.json", "features/a.zarr/zarr.json"):
+        (grid.folder / file).touch()
+        found.append(unchanged.inputs(study, "some"))
+    (grid.folder / "dvc.lock").write_text("schema: '2.0'\n")
+    found.append(unchanged.inputs(study, "some"))
+    assert len({*found}) == 4
+    assert unchanged.inputs(study, "some") == found[-1]
+    shutil.rmtree(grid.folder / "features/c.zarr")
+    (grid.folder / "features/c.zarr").symlink_to("nowhere")
+    assert unchanged.inputs(study, "some") is None
 
 
 def test_a_killed_run_loses_the_models_that_were_in_training(grid, forked, monkeypatch):

@@ -24,11 +24,13 @@ def store(tmp_path):
     return store
 
 
-@pytest.fixture(params=["room", "no room"])
+@pytest.fixture(params=["room", "memory", "neither"])
 def gathered(request, tmp_path, monkeypatch):
-    """With a file of values, or none since the disk is full."""
-    if request.param == "no room":
+    """With a file of values, or none since the disk is full, with and without memory for them."""
+    if request.param != "room":
         monkeypatch.setattr(mapped, "SPARE_BYTES", 2**62)
+    if request.param == "neither":
+        monkeypatch.setattr("strata.pipeline.study.gathered.memory_bytes", lambda: 0)
     gathered = Gathered(tmp_path)
     yield gathered
     gathered.close()
@@ -57,6 +59,7 @@ def test_what_is_asked_for_together_is_gathered_once(gathered, store):
 def test_without_room_batches_follow_the_store(store, tmp_path, monkeypatch, capsys):
     """It is told, and a batch then touches few blocks: rows of a block are trained on together."""
     monkeypatch.setattr(mapped, "SPARE_BYTES", 2**62)
+    monkeypatch.setattr("strata.pipeline.study.gathered.memory_bytes", lambda: 0)
     gathered = Gathered(tmp_path)
     view = gathered.pooled("v", store, LAYERS, sorted(KEYS))
     assert "v: read from its store in every epoch anew, which is slow, since" in capsys.readouterr().err
