@@ -10,6 +10,7 @@ import torch
 from strata.trainers.evaluation.experiment import plan, run_all
 from strata.trainers.evaluation.kept import Kept
 from strata.trainers.inputs.data import TrainingError
+from strata.trainers.models.heads import build
 from strata.trainers.spec import Folds
 from strata.trainers.training import jobs
 from tests.trainers.experiments import experiment
@@ -86,6 +87,32 @@ def test_what_follows_from_something_else_counts_for_nothing(planned, trained):
     (again,) = run_all([planned])
     assert trained == [1]
     pd.testing.assert_frame_equal(found.predictions, again.predictions, check_exact=True)
+
+
+def test_a_flipped_bit_is_noticed(planned, trained):
+    """Anywhere in the values, where the file's own format would not tell: the model is trained anew."""
+    (expected,) = run_all([planned])
+    file = planned().kept.folder / "0.safetensors"
+    whole = file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for at in (header, (header + len(whole)) // 2, len(whole) - 1):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 64]) + whole[at + 1 :])
+        trained.clear()
+        (found,) = run_all([planned])
+        assert trained == [0]
+        pd.testing.assert_frame_equal(found.predictions, expected.predictions, check_exact=True)
+
+
+def test_weights_that_do_not_fit_are_trained_anew(planned, trained):
+    """Whole files all the same, such as one of another version of the models; no cell fails for ever."""
+    made = planned()
+    job = made.jobs[2]
+    assert job.fold is None
+    other = build([values.shape[1:] for values in job.features], job.experiment, {"speaker": 9})
+    made.kept.note(2, jobs.Trained(other, [], {}, 0.25))
+    (found,) = run_all([planned])
+    assert trained == [0, 1, None]
+    assert not isinstance(found, Exception)
 
 
 def test_curves_and_outputs_come_back_as_they_were(planned):

@@ -3,9 +3,10 @@
 A file for each model, written whole or not at all: its outputs, and its weights where they are wanted themselves.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from strata.trainers.models.heads import build
 from strata.trainers.training.jobs import Job, Trained
 
-OUTPUTS, MODEL = "outputs/", "model/"
+OUTPUTS, MODEL, DIGEST = "outputs/", "model/", "digest"
 
 
 class Kept:
@@ -46,7 +47,8 @@ class Kept:
             tensors |= {MODEL + name: values.contiguous() for name, values in trained.model.state_dict().items()}
         partial = self._file(number).with_suffix(".partial")
         told = {"curve": json.dumps(trained.curve), "seconds": json.dumps(trained.seconds)}
-        save_file(tensors, partial, {"identity": self.identity} | told)
+        told |= {"identity": self.identity}
+        save_file(tensors, partial, told | {DIGEST: _digest(tensors, told)})
         os.replace(partial, self._file(number))
 
     def _file(self, number: int) -> Path:
@@ -61,16 +63,27 @@ class Kept:
                     return None
                 # A file has keys, and is no mapping.
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError):
+            if told.pop(DIGEST) != _digest(tensors, told):
+                return None
+            model = None
+            if job.fold is None:
+                shapes = [values.shape[1:] for values in job.features]
+                model = build(shapes, job.experiment, {target.name: target.num_outputs for target in job.targets})
+                model.load_state_dict(_below(MODEL, tensors))
+            outputs = {task: values.numpy() for task, values in _below(OUTPUTS, tensors).items()}
+            curve = [tuple(epoch) for epoch in json.loads(told["curve"])]
+            return Trained(model, curve, outputs, json.loads(told["seconds"]))
+        except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError):
             return None
-        model = None
-        if job.fold is None:
-            shapes = [values.shape[1:] for values in job.features]
-            model = build(shapes, job.experiment, {target.name: target.num_outputs for target in job.targets})
-            model.load_state_dict(_below(MODEL, tensors))
-        outputs = {task: values.numpy() for task, values in _below(OUTPUTS, tensors).items()}
-        curve = [tuple(epoch) for epoch in json.loads(told["curve"])]
-        return Trained(model, curve, outputs, json.loads(told["seconds"]))
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], told: Mapping[str, str]) -> str:
+    """A hash of what a file holds: safetensors has no checksum."""
+    found = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(tensors):
+        found.update(json.dumps([name, str(tensors[name].dtype), list(tensors[name].shape)]).encode())
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
