@@ -251,7 +251,7 @@ def _outcome(plan: Plan, trained: Sequence[Trained]) -> Evaluation | Exception:
         empty = pd.DataFrame({"utterance": np.take(plan.utterances, job.test), "fold": job.fold, "seed": job.seed})
         table = tables.setdefault((job.seed, job.fold), empty)
         for target in job.targets:
-            _add_predictions(table, target, found.outputs[target.name], job)
+            _add_predictions(table, target, found.outputs.pop(target.name), job)  # not needed twice
         curves.append(_curve_table(found.curve, job))
     predictions = pd.concat(tables.values(), ignore_index=True)
     shapes = [f.shape[1:] for f in plan.jobs[0].features]

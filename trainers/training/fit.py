@@ -135,8 +135,13 @@ def _outputs(model: nn.Module, features: Sequence[Pooled], rows: Tensor) -> dict
     """The model's outputs for all rows, computed part by part."""
     model.eval()
     given = gathered(features, rows.split(EVALUATION_BATCH), device_of(model))
-    parts = [model(*values) for _, values in given]
-    return {task: torch.cat([part[task] for part in parts]) for task in model.tasks}
+    found: dict[str, Tensor] = {}
+    for start, (_, values) in zip(range(0, len(rows), EVALUATION_BATCH), given, strict=True):
+        for task, part in model(*values).items():
+            # All of it at once: of many classes, parts that are put together later take twice the memory.
+            whole = found.setdefault(task, part.new_empty(len(rows), *part.shape[1:]))
+            whole[start : start + len(part)] = part
+    return found
 
 
 def device_of(model: nn.Module) -> torch.device:
