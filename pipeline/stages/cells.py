@@ -87,6 +87,10 @@ class Cell:
         there = all((folder / f).exists() for f in wanted)
         return there and up_to_date(study, folder / FILE, self.identity, self.config)
 
+    def forget_kept(self, study: Study) -> None:
+        """Removes what its models answered, which nobody needs once its results are there."""
+        shutil.rmtree(self.folder(study) / KEPT, ignore_errors=True)
+
     @property
     def config(self) -> dict[str, object]:
         """The section as it is written down beside the results."""
@@ -163,7 +167,6 @@ def _write(study: Study, cell: Cell, outcome) -> None:
         heard = cell.table[cell.table["content"].isin(outcome.seen)].drop_duplicates("content")
         heard = pd.concat([heard["content"], segments.spans(heard)], axis=1)
         write_table(folder / SEEN, heard.sort_values("content", ignore_index=True))
-    shutil.rmtree(folder / KEPT, ignore_errors=True)
     write_metrics(
         folder,
         cell.title,
@@ -176,6 +179,7 @@ def _write(study: Study, cell: Cell, outcome) -> None:
         identity=cell.identity,
         grid=cell.grid,
     )
+    cell.forget_kept(study)
     scores = ", ".join(
         f"{task} {metric} {outcome.metrics['tasks'][task][metric]['mean']:.3f}"
         for task, metric in outcome.metrics["primary"].items()

@@ -63,6 +63,7 @@ def _run(study: Study, sources: Embeddings, names: Sequence[str], errors: Errors
             if _is_all_seen(study, sources, name, cell.views, cell.table):
                 continue
             if cell.is_up_to_date(study):
+                cell.forget_kept(study)
                 say(f"downstream/{name}: up to date")
             else:
                 _say_seen(sources, cell)

@@ -58,7 +58,9 @@ def _run(study: Study, sources: "Sources", made_of: Mapping[str, str | None], er
             with errors.of(f"experiment {title}"):
                 values = dict(zip(study.params.experiments[name].grid, cell.split("/"), strict=False))
                 found.append(Cell.of(sources, title, values, experiment))
-                if not found[-1].is_up_to_date(study):
+                if found[-1].is_up_to_date(study):
+                    found[-1].forget_kept(study)
+                else:
                     new.append(found[-1])
         grid = study.params.experiments[name].grid
         if found and not new:

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import json
 import os
@@ -212,6 +213,33 @@ def test_a_killed_run_loses_the_models_that_were_in_training(grid, forked, monke
     assert whole["tasks"] == ended["tasks"]
     for file in ("predictions.parquet", "curves.parquet", "model/model.safetensors"):
         assert (results / "whole" / file).read_bytes() == (results / "ended" / file).read_bytes()
+    assert not kept.exists()
+
+
+def test_answers_are_kept_until_the_cell_is_written(grid, monkeypatch):
+    """A full disk in the last step costs no training; what a kill right after it leaves behind is removed."""
+    from strata.pipeline.stages import cells
+    from strata.trainers.training import jobs
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    how = {"views": ["a"], "tasks": ["pitch"], "folds": {"k": 2}, "epochs": 1, "final": False}
+    grid.params["experiments"], grid.params["train"] = {"one": how}, {"workers": 1}
+    grid.write_params()
+    kept = grid.folder / "results" / "one" / "trained.tmp"
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "write_metrics", full)
+        grid.fails("train")
+    assert len(list(kept.iterdir())) == 2
+    trained, real = [], jobs.train
+    monkeypatch.setattr(jobs, "train", lambda job, watch: trained.append(job) or real(job, watch))
+    grid.succeeds("train")
+    assert trained == []
+    assert not kept.exists()
+    kept.mkdir()
+    (kept / "0.safetensors").touch()
+    assert "one: up to date" in grid.succeeds("train")
     assert not kept.exists()
 
 
