@@ -19,6 +19,7 @@ from joblib import Parallel, delayed
 from benchmarks import plain_heads, write_table
 from strata.extractors.speed import count_operations, matrix_rate
 from strata.trainers.inputs.data import Targets, targets_of
+from strata.trainers.inputs.pooled import as_pooled
 from strata.trainers.models.heads import Heads
 from strata.trainers.spec import Experiment, Task
 from strata.trainers.training.jobs import Job, train
@@ -117,8 +118,9 @@ class _Contest:
         self.features = [rng.normal(size=(num_utterances, 1, dim)).astype(np.float32) for dim in dims]
         everyone = np.arange(num_utterances)
         self.folds = os.cpu_count() or 1
+        features = [as_pooled(values) for values in self.features]
         self.jobs = [
-            Job(experiment, self.features, self.targets, seed, everyone, everyone[:1], everyone[:1], seed)
+            Job(experiment, features, self.targets, seed, everyone, everyone[:1], everyone[:1], seed)
             for seed in range(self.folds)
         ]
         self.num_steps = self.folds * -(-num_utterances // experiment.batch_size)
