@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -126,12 +127,14 @@ def train(study: Study, sources: Sources, cells: Sequence[Cell], errors: Errors)
     from strata.trainers.evaluation import experiment as trainer  # torch, only now that there is something to train
     from strata.trainers.evaluation.kept import Kept
 
+    say_once = cache(say)
+
     def plan(cell: Cell):
         data = sources.dataset(cell.table, cell.views, cell.layers)
         if not cell.grid:
             say(f"{cell.title} ({cell.experiment.setup}): {shape_note(data)}")
         planned = trainer.plan(cell.experiment, cell.tasks, data, study.params.train.device)
-        return replace(planned, kept=Kept(cell.folder(study) / KEPT, cell.identity))
+        return replace(planned, kept=Kept(cell.folder(study) / KEPT, cell.identity, say_once))
 
     started, done = time.monotonic(), 0
     total = sum(trainer.num_models(cell.experiment) for cell in cells)

@@ -1,12 +1,15 @@
 """What finished models answered is kept until their experiment is complete."""
 
 import dataclasses
+import errno
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from strata.trainers.evaluation import kept
 from strata.trainers.evaluation.experiment import plan, run_all
 from strata.trainers.evaluation.kept import Kept
 from strata.trainers.inputs.data import TrainingError
@@ -113,6 +116,24 @@ def test_weights_that_do_not_fit_are_trained_anew(planned, trained):
     (found,) = run_all([planned])
     assert trained == [0, 1, None]
     assert not isinstance(found, Exception)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device", "x"), SafetensorError("I/O error")])
+def test_what_cannot_be_kept_is_told_and_costs_no_training(error, planned, monkeypatch):
+    """A full disk, as Python and as safetensors have it: the same line each time, so that a run can say it once."""
+    (expected,) = run_all([lambda: planned("whole")])
+
+    def full(*arguments):
+        raise error
+
+    monkeypatch.setattr(kept, "save_file", full)
+    made, told = planned(), []
+    made.kept.tell = told.append
+    (found,) = run_all([lambda: made])
+    pd.testing.assert_frame_equal(found.predictions, expected.predictions, check_exact=True)
+    assert len(told) == 3
+    (line,) = set(told)
+    assert line.startswith(f"what finished models answer cannot be kept ({getattr(error, 'strerror', 'I/O error')}): ")
 
 
 def test_curves_and_outputs_come_back_as_they_were(planned):

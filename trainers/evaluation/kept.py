@@ -6,7 +6,8 @@ A file for each model, written whole or not at all: its outputs, and its weights
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,15 @@ OUTPUTS, MODEL, DIGEST = "outputs/", "model/", "digest"
 class Kept:
     """The files below one folder, of one experiment on the same data."""
 
-    def __init__(self, folder: Path, identity: str):
+    def __init__(self, folder: Path, identity: str, tell: Callable[[str], None] = warnings.warn):
         """Reads and writes nothing yet.
 
         Args:
             folder: its own; files of another experiment or other data that lie there count for nothing.
             identity: a hash of all that the models follow from.
+            tell: called with a line, the same each time, where nothing can be kept.
         """
-        self.folder, self.identity = folder, identity
+        self.folder, self.identity, self.tell = folder, identity, tell
 
     def read(self, jobs: Sequence[Job]) -> dict[int, Trained]:
         """What came of those jobs that were finished, by their numbers."""
@@ -38,9 +40,22 @@ class Kept:
         return {number: trained for number, trained in found.items() if trained}
 
     def note(self, number: int, trained: Trained) -> None:
-        """Keeps what came of a job, to the bit; of one that could not be done, nothing."""
+        """Keeps what came of a job, to the bit; of one that could not be done, nothing.
+
+        What cannot be written costs only a run that is ended: it is told, and training goes on.
+        """
         if trained.error:
             return
+        try:
+            self._write(number, trained)
+        except (SafetensorError, OSError) as error:
+            why = getattr(error, "strerror", None) or str(error).split(" at path")[0]
+            self.tell(
+                f"what finished models answer cannot be kept ({why}): training goes on, but a run that is ended loses "
+                "every cell that is not complete; make room for the results"
+            )
+
+    def _write(self, number: int, trained: Trained) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {OUTPUTS + task: torch.from_numpy(np.ascontiguousarray(x)) for task, x in trained.outputs.items()}
         if trained.model is not None:

@@ -217,8 +217,9 @@ def test_a_killed_run_loses_the_models_that_were_in_training(grid, forked, monke
 
 
 def test_answers_are_kept_until_the_cell_is_written(grid, monkeypatch):
-    """A full disk in the last step costs no training; what a kill right after it leaves behind is removed."""
+    """A full disk costs no training: told once before the last step. What a kill after that leaves is removed."""
     from strata.pipeline.stages import cells
+    from strata.trainers.evaluation import kept as kept_models
     from strata.trainers.training import jobs
 
     def full(*arguments, **options):
@@ -228,6 +229,10 @@ def test_answers_are_kept_until_the_cell_is_written(grid, monkeypatch):
     grid.params["experiments"], grid.params["train"] = {"one": how}, {"workers": 1}
     grid.write_params()
     kept = grid.folder / "results" / "one" / "trained.tmp"
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_models, "save_file", full)
+        assert grid.succeeds("train").count("cannot be kept (no space left on device)") == 1  # of two models
+    (grid.folder / "results" / "one" / "metrics.json").unlink()
     with monkeypatch.context() as patch:
         patch.setattr(cells, "write_metrics", full)
         grid.fails("train")
