@@ -1,7 +1,8 @@
 """Who trains the models of a stage, as `train` in params.yaml has it; no stage of its own."""
 
+from strata.pipeline.progress import say
 from strata.pipeline.study.folder import Study
-from strata.trainers.training.workers import Workers, workers_of
+from strata.trainers.training.workers import Processes, Workers, workers_of
 
 
 def workers_for(study: Study, most: int | None = None) -> Workers:
@@ -26,4 +27,7 @@ def workers_for(study: Study, most: int | None = None) -> Workers:
     from strata.trainers.training.device import resolved
 
     own_gpu = resolved(how.device).type != "cpu"
-    return workers_of(how.workers or (1 if own_gpu else joblib.cpu_count()), most)
+    workers = workers_of(how.workers or (1 if own_gpu else joblib.cpu_count()), most)
+    if isinstance(workers, Processes):
+        workers.tell = say
+    return workers

@@ -132,6 +132,39 @@ def test_a_process_that_is_ended_costs_the_call_that_ended_it():
     assert [each for each in found if each is not found[2]] == [x for x in range(12) if x != 2]
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ImportError("no sem_open")])
+def test_where_no_process_can_be_started_work_goes_on_here(error, monkeypatch):
+    """Without semaphores or room in /dev/shm: said once, and every call is made."""
+
+    def fails(self):
+        raise error
+
+    monkeypatch.setattr(Processes, "executor", fails)
+    workers = Processes(2, worth_s=0.0)
+    with pytest.warns(UserWarning, match="no worker process can be started .*: models are trained one at a time"):
+        assert in_order(_square, range(5), workers) == [0, 1, 4, 9, 16]
+    with workers:  # a second warning would be an error
+        assert set(in_order(_process, range(3), workers)) == {os.getpid()}
+
+
+class _Refuses(_Counted):
+    """Cannot send the third call, nor the fourth, the first one being its own."""
+
+    num_calls = 2
+
+    def submit(self, function, *arguments) -> Future:
+        if self.submitted in (2, 3):
+            self.submitted += 1
+            raise OSError("no more processes")
+        return super().submit(function, *arguments)
+
+
+def test_a_call_that_cannot_be_sent_has_its_outcome():
+    """No item is lost, and those behind it are made."""
+    found = in_order(_square, range(6), _Refuses(worth_s=0.0))
+    assert [each if isinstance(each, int) else type(each) for each in found] == [0, OSError, OSError, 9, 16, 25]
+
+
 def test_a_pool_that_is_given_up_says_nothing(monkeypatch):
     """With work still waiting, loky's managing thread ends in a KeyError; what ends otherwise is told as ever."""
     told = []

@@ -8,6 +8,7 @@ on where it is made.
 
 import threading
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -27,6 +28,9 @@ LOOK_S = 1.0
 
 class Workers(AbstractContextManager, ABC):
     """Processes beside this one, for several calls of `finished`; a context that leaves none of them at work."""
+
+    losses: tuple[type[Exception], ...] = (BrokenExecutor,)
+    """What a call raises that was lost with its worker, be it by its own fault or by another's."""
 
     def __init__(self, worth_s: float = 0.0):
         """Starts nothing.
@@ -49,7 +53,7 @@ class Workers(AbstractContextManager, ABC):
         """Who makes the calls; another one after the last was given up or broke."""
 
     def again(self, function: Callable[[Item], Found], item: Item) -> Found | Exception:
-        """Makes a call that was out when the executor broke, and may be what broke it."""
+        """Makes a call that was lost, with no other out, and may be what broke the executor."""
         raise BrokenExecutor
 
     def told(self, error: BaseException) -> Exception:
@@ -101,6 +105,23 @@ class Processes(Workers):
     def __init__(self, count: int, worth_s: float = START_S):
         super().__init__(worth_s)
         self.count = count
+        self.tell: Callable[[str], None] = warnings.warn
+        """Called with a line, once, where no process can be started."""
+        self._cannot_start = False
+
+    def up(self, function: Callable) -> bool:
+        """See `Workers.up`; never where none can be started: work goes on in this process."""
+        if self._cannot_start:
+            return False
+        try:
+            return super().up(function)
+        except (OSError, ImportError, NotImplementedError) as error:  # the latter two of systems without semaphores
+            self._cannot_start = True
+            self.tell(
+                f"no worker process can be started ({type(error).__name__}: {error}): models are trained one at a time "
+                "in this process; make room in /dev/shm, or set train.workers to 1"
+            )
+            return False
 
     @property
     def num_calls(self) -> int:
@@ -118,16 +139,16 @@ class Processes(Workers):
         """In a process of its own, in which nothing else runs."""
         from joblib.externals.loky import ProcessPoolExecutor
 
-        with ProcessPoolExecutor(1) as alone:
-            try:
-                return alone.submit(_tried, function, item).result()
-            except BrokenExecutor:
-                return TrainingError(
-                    "a worker process was ended from outside, also with no other beside it, most likely for want of "
-                    "memory: take fewer layers or utterances, or lower train.workers in params.yaml"
-                )
-            except Exception as error:
-                return error
+        try:
+            with ProcessPoolExecutor(1) as alone:
+                return alone.submit(tried, function, item).result()
+        except BrokenExecutor:
+            return TrainingError(
+                "a worker process was ended from outside, also with no other beside it, most likely for want of "
+                "memory: take fewer layers or utterances, or lower train.workers in params.yaml"
+            )
+        except Exception as error:
+            return error
 
     def give_up(self) -> None:
         """Kills the processes: what they are at is in nobody's use."""
@@ -216,36 +237,39 @@ class _Calls:
                     self.hand_out()
                 since = time.process_time()
 
-            found = _tried(self.function, item, watch=watch)
+            found = tried(self.function, item, watch=watch)
             watch()
             yield number, found
 
     def hand_out(self) -> None:
-        """As many as may be out."""
+        """As many as may be out; no more after one that could not be sent, which comes back as lost."""
         while not self.exhausted and sum(not call.done() for call in self.out) < self.workers.num_calls:
             for number, item in self._next():
-                self.out[self._submitted(item)] = number, item
-
-    def _submitted(self, item: object) -> Future:
-        try:
-            return self.workers.executor().submit(_tried, self.function, item)
-        except BrokenExecutor as error:  # by now
-            broken: Future = Future()
-            broken.set_exception(error)
-            return broken
+                try:
+                    call = self.workers.executor().submit(tried, self.function, item)
+                except Exception as error:  # broken by now, or nothing can be started any more
+                    call = Future()
+                    call.set_exception(error)
+                    self.out[call] = number, item
+                    return
+                self.out[call] = number, item
 
     def come_back(self) -> Iterator[tuple[int, object]]:
-        """Waits for one at least; all that are back, or all that are out where the executor is broken."""
+        """Waits for one at least; all that are back, or all that are out where one was lost with its worker."""
         done = wait(self.out, timeout=LOOK_S, return_when=FIRST_COMPLETED).done
         if not done:
             self.workers.look()
-        if any(_is_broken(call) for call in done):
-            done = wait(self.out).done
+        if any(self._is_lost(call) for call in done):
+            while len(done := wait(self.out, timeout=LOOK_S).done) < len(self.out):
+                self.workers.look()
         for call in sorted(done, key=self.out.get):
             number, item = self.out[call]
-            found = self.workers.again(self.function, item) if _is_broken(call) else self._found(call)
+            found = self.workers.again(self.function, item) if self._is_lost(call) else self._found(call)
             del self.out[call]
             yield number, found
+
+    def _is_lost(self, call: Future) -> bool:
+        return not call.cancelled() and isinstance(call.exception(), self.workers.losses)
 
     def _found(self, call: Future) -> object:
         try:
@@ -254,11 +278,7 @@ class _Calls:
             return self.workers.told(error)
 
 
-def _is_broken(call: Future) -> bool:
-    return not call.cancelled() and isinstance(call.exception(), BrokenExecutor)
-
-
-def _tried(function: Callable, item: object, **options) -> object:
+def tried(function: Callable, item: object, **options) -> object:
     """What a call returns or raises."""
     try:
         return function(item, **options)
