@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from strata.extractors.transformers.recogniser import Recogniser
 
 PATIENCE = 20
-"""The table is written anew when so many times as long has passed as writing it took."""
+"""The table is written anew when so many times as long has passed as writing it took …"""
+MOST_S = 60.0
+"""… and after so many seconds at the latest, however long that takes: what a kill costs."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -165,13 +167,12 @@ def _fill(
                     else:
                         texts[recording.content] = outcome
                 progress.update(sum(recording.duration_s for recording in portion) / 3600)
-                if time.monotonic() - written >= PATIENCE * took:
+                if time.monotonic() - written >= min(MOST_S, PATIENCE * took):
                     begun = time.monotonic()
                     transcripts.write()
                     written = time.monotonic()
                     took = written - begun
     except KeyboardInterrupt:
-        transcripts.write()
         say(f"{name}: {len(texts) - before} of {len(todo)} texts are kept")
         raise
     finally:

@@ -1,12 +1,17 @@
-"""A transcription that is stopped keeps its texts."""
+"""A transcription that is stopped keeps its texts, but those of a minute."""
 
 import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import ClassVar
 
+import pandas as pd
 import pytest
 
+from strata.pipeline.extraction.decoding import Recording
+from strata.pipeline.stages import transcribe
 from strata.pipeline.study.transcripts import Transcripts
 
 
@@ -31,6 +36,40 @@ def test_a_run_that_is_stopped_keeps_its_texts_and_the_next_makes_the_others(stu
         assert "asr: 4 of 5 texts are kept\nstrata: interrupted; " in run.stderr
     assert "asr: 1 new of 5 utterances" in study.succeeds("transcribe")
     assert path.read_bytes() == quiet
+
+
+def test_a_table_that_is_written_slowly_is_written_every_minute_all_the_same(tmp_path, monkeypatch):
+    """Twenty times as long as writing takes would be more than three minutes here, all of them lost to a kill."""
+    clock, written = [0.0], []
+
+    class Table:
+        """Takes ten seconds to write."""
+
+        texts: ClassVar = {"asr": {}}
+
+        def write(self):
+            clock[0] += 10
+            written.append(len(self.texts["asr"]))
+
+    def portions(*_):
+        """One recording in half a minute."""
+        for recording in recordings:
+            clock[0] += 30
+            yield [recording], [None]
+
+    names = [{"content": str(i), "utterance": str(i), "audio": "a.wav", "start_s": 0.0} for i in range(6)]
+    todo = pd.DataFrame(names).assign(duration_s=1.0, channel=None)
+    recordings = [Recording(row["content"], "a.wav", 0.0, 1.0) for row in names]
+    monkeypatch.setattr(transcribe, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(transcribe, "divided", lambda *_: [])
+    monkeypatch.setattr(transcribe, "decoded", portions)
+    monkeypatch.setattr(transcribe, "make_absent_audio", lambda *_: None)
+    recogniser = SimpleNamespace(
+        batch_s=1.0, device="cpu", least_s=0.0, unusable=None, transcribe=lambda heard, _: ["a text"] * len(heard)
+    )
+    failures = SimpleNamespace(write=lambda: None)
+    transcribe._fill(SimpleNamespace(folder=tmp_path), "asr", recogniser, todo, 6, Table(), failures)
+    assert written == [1, 3, 5, 6]
 
 
 def stopped(at: int, kind: int) -> None:
