@@ -39,6 +39,7 @@ def fill(
     doubtful: deque[Sequence[Recording]] = deque()
     attempts: Counter[str] = Counter()
     errors: list[Exception] = []
+    journal = Journal(store.storage, store.header)
     crashes: list[Exception] = []
 
     def hand_out() -> None:
@@ -59,8 +60,7 @@ def fill(
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.keys:
-            _commit(store, outcome)
-            committed(outcome)
+            _commit(store, journal, outcome, committed)
         for content, failure in outcome.failures.items():
             failures.add(*names.loc[content], content, failure)
 
@@ -81,7 +81,10 @@ def fill(
         raise (errors or [StageError("; ".join(map(str, crashes)))])[0]
 
 
-def _commit(store: FeatureStore, outcome: BlockResult) -> None:
-    """Makes a block's rows exist; they need not wait in the journal any longer."""
+def _commit(
+    store: FeatureStore, journal: Journal, outcome: BlockResult, committed: Callable[[BlockResult], object]
+) -> None:
+    """Makes a block's rows exist, and tells of it; then they need not wait in the journal any longer."""
     store.commit(outcome.block, outcome.keys, outcome.num_frames, outcome.claim)
-    Journal(store.storage, store.header).forget(outcome.keys)
+    committed(outcome)
+    journal.forget(outcome.keys)

@@ -113,7 +113,8 @@ class BlockResult:
     failures: dict[str, Failure] = field(default_factory=dict)
     """Why the others were not, by content."""
     in_float32: tuple[str, ...] = ()
-    """Modules that were computed in float32 because the view's number format is wrong for them there."""
+    """Modules that were computed in float32 because the view's number format is wrong for them there: on the machine
+    that finished the block, or one whose rows waited in the journal."""
 
 
 def shape(extraction: Extraction) -> Shape:
@@ -182,13 +183,15 @@ def compute(
             found = _outcomes(model, portion, waveforms)
             failures |= {content: outcome for content, outcome in found.items() if isinstance(outcome, Failure)}
             states |= (new := {content: outcome for content, outcome in found.items() if content not in failures})
-            keeper.keep(new)
+            keeper.keep(new, model.in_float32)
             progress(sum(recording.duration_s for recording in portion))
     states = {recording.content: states[recording.content] for recording in recordings if recording.content in states}
     if states:
         store.write_block(block, rows(states, store.header.frame_layers), claim)
     counts = [s.num_frames for s in states.values()]
-    return BlockResult(block, claim, list(states), counts, failures, model.in_float32)
+    return BlockResult(
+        block, claim, list(states), counts, failures, tuple(sorted({*keeper.in_float32, *model.in_float32}))
+    )
 
 
 class _Keeper:
@@ -198,22 +201,27 @@ class _Keeper:
         self._keep_s, self._frame_layers = extraction.keep_s, store.header.frame_layers
         self._journal = Journal(store.storage, store.header)
         self._waiting: dict[str, HiddenStates] = {}
+        self.in_float32: set[str] = set()
+        """Modules that were computed so where rows were made that `kept` has found."""
         self._last = time.monotonic()
 
     def kept(self, recordings: Sequence[Recording]) -> dict[str, HiddenStates]:
         """The values that were kept of recordings, by content."""
         found: dict[str, HiddenStates] = {}
-        for part in self._journal.rows([r.content for r in recordings]) if self._keep_s is not None else ():
+        there = self._journal.rows([r.content for r in recordings]) if self._keep_s is not None else ()
+        for part, in_float32 in there:
+            self.in_float32.update(in_float32)
             for row, key in enumerate(part.keys):
                 frames = {layer: values[row] for layer, values in part.frames.items()}
                 found[key] = HiddenStates(part.pooled[row], int(part.num_frames[row]), frames)
         return found
 
-    def keep(self, states: Mapping[str, HiddenStates]) -> None:
-        """Takes note of values, and writes what has come together when it is time."""
+    def keep(self, states: Mapping[str, HiddenStates], in_float32: Sequence[str]) -> None:
+        """Takes note of values and of what was computed in float32 for them; writes what has come together when it is
+        time."""
         self._waiting |= states
         if self._keep_s is not None and self._waiting and time.monotonic() - self._last >= self._keep_s:
-            self._journal.add(rows(self._waiting, self._frame_layers))
+            self._journal.add(rows(self._waiting, self._frame_layers), in_float32)
             self._waiting = {}
             self._last = time.monotonic()
 

@@ -112,7 +112,10 @@ def _extract(study: Study, view: str, utterances: pd.DataFrame) -> None:
                 say(f"{view}: up to date ({done} of {len(utterances)} {_kind(utterances)})")
             failures.write()
             store.sweep()
-            Journal(store.storage, store.header).clear()
+            journal = Journal(store.storage, store.header)
+            journal.clear()
+            if journal.clear_others():
+                say(f"{view}: rows that waited for another model, setting or choice of layers are removed")
             known.write(store)
     judge(failures, view, len(utterances), study.params.extract.max_failed, _kind(utterances))
 

@@ -22,7 +22,7 @@ def assert_kept(found: Journal, small, *parts: Rows) -> None:
     expected = {key: (rows, i) for rows in parts for i, key in enumerate(rows.keys)}
     assert found.keys == set(expected)
     seen = []
-    for rows in found.rows(list(expected)):
+    for rows, _ in found.rows(list(expected)):
         for i, key in enumerate(rows.keys):
             original, at = expected[key]
             np.testing.assert_array_equal(rows.pooled[i], original.pooled[at])
@@ -40,7 +40,7 @@ def test_rows_wait_beside_the_store_and_are_none_of_its(place, small):
         Journal(store.storage, store.header).add(rows)
     found = Journal(store.storage, store.header)
     assert_kept(found, small, first, second)
-    assert [rows.keys for rows in found.rows([second.keys[3], "unknown"])] == [[second.keys[3]]]
+    assert [rows.keys for rows, _ in found.rows([second.keys[3], "unknown"])] == [[second.keys[3]]]
     store = FeatureStore.open(place)
     assert (len(store), store.verify()) == (0, [])
     assert {name.split("/")[0] for name in store.storage.names()} <= {
@@ -114,15 +114,48 @@ def test_an_entry_that_is_torn_is_not_there(store, small, file, how):
         torn.write_bytes(data if how == "flipped" else data[: len(data) // 2])
     found = Journal(store.storage, store.header)
     keys = [*part(small, 0, 4).keys, *sound.keys]
-    assert [rows.keys for rows in found.rows(keys)] == [sound.keys]
+    assert [rows.keys for rows, _ in found.rows(keys)] == [sound.keys]
     found.forget(keys)
 
 
-def test_a_plan_that_cannot_be_read_is_none(store):
+def test_notes_come_back_with_their_rows_and_go_with_them(place, small):
+    """Those of each entry its own; rows of which nothing was noted have none, and notes that are damaged are no notes
+    of sound rows."""
+    store = small.create(place)
+    kept, (first, second) = Journal(store.storage, store.header), (part(small, 0, 4), part(small, 4, 11))
+    kept.add(first, ("b.conv", "a.conv"))
+    kept.add(second)
+    found = {rows.keys[0]: notes for rows, notes in kept.rows([*first.keys, *second.keys])}
+    assert found == {first.keys[0]: ["a.conv", "b.conv"], second.keys[0]: []}
+    waiting = storage_of(kept.place)
+    (name,) = waiting.names("note")
+    whole = waiting.read_all(name)
+    waiting.write(name, [whole[:-1]])
+    assert [rows.keys for rows, _ in kept.rows([*first.keys, *second.keys])] == [second.keys]
+    waiting.write(name, [whole])
+    kept.forget(first.keys)
+    assert waiting.names("note") == []
+
+
+def test_what_waits_under_other_identities_can_be_removed(store, small):
+    """It is of no use to the store as it is now; its own rows stay, and so do those of a store beside it."""
+    own, rows = Journal(store.storage, store.header), part(small, 0, 4)
+    own.add(rows)
+    Journal(store.storage, replace(store.header, layer_names=["0"])).begin([rows.keys])
+    beside = small.create(store.path.with_name("view2.zarr"))
+    Journal(beside.storage, beside.header).add(rows)
+    assert own.clear_others() == 1
+    assert own.clear_others() == 0
+    assert_kept(own, small, rows)
+    assert_kept(Journal(beside.storage, beside.header), small, rows)
+
+
+@pytest.mark.parametrize("found", ['[["a"', "[1]", "[[1]]", '["a"]', '{"a": []}'])
+def test_a_plan_that_cannot_be_read_is_none(store, found):
     """It says where blocks are cut, and no row depends on it."""
     kept = Journal(store.storage, store.header)
     kept.begin([["a"]])
-    next(store.path.parent.rglob("plan.json")).write_text('[["a"')
+    next(store.path.parent.rglob("plan.json")).write_text(found)
     assert kept.plan == []
     kept.begin([["a"], ["b"]])
     assert json.loads(next(store.path.parent.rglob("plan.json")).read_text()) == [["a"], ["b"]]

@@ -191,6 +191,18 @@ def test_modules_that_are_computed_in_float32_are_told_and_kept(study, monkeypat
     assert json.loads(out)["in_float32"] == modules
 
 
+def test_what_waits_for_a_view_as_it_was_goes_once_the_extraction_is_complete(study):
+    """Rows of other layers, say: nobody would ever take them. It is told once."""
+    study.succeeds("corpus")
+    left = study.folder / "features/mfcc.journal-0123456789abcdef.tmp"
+    left.mkdir(parents=True)
+    (left / "plan.json").write_text("[]")
+    told = "mfcc: rows that waited for another model, setting or choice of layers are removed"
+    assert told in study.succeeds("extract", "mfcc")
+    assert not left.exists()
+    assert told not in study.succeeds("extract", "mfcc")
+
+
 def test_results_tell_what_was_computed_in_float32(study):
     """In their provenance, beside the fingerprint of the view, and so in the report."""
     for stage in ("corpus", "extract"):
