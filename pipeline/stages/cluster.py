@@ -1,7 +1,8 @@
 """Models trained by the workers of a running Dask scheduler (`train.scheduler: tcp://…`); no stage of its own."""
 
 import time
-from concurrent.futures import Executor
+from collections.abc import Callable
+from concurrent.futures import Executor, wait
 from contextlib import suppress
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import distributed
 from strata.pipeline.errors import StageError
 from strata.pipeline.scheduler import connected
 from strata.trainers.inputs.data import TrainingError
-from strata.trainers.training.workers import Workers
+from strata.trainers.training.workers import LOOK_S, Found, Item, Workers, tried
 
 PATIENCE_S = 30.0
 """How long to wait for a scheduler to answer and for a worker to appear there."""
@@ -21,8 +22,11 @@ COUNT_S = 1.0
 class Cluster(Workers):
     """The workers of a running scheduler, which see the study under the same path.
 
-    Dask notices lost workers and gives their models to others; a model that several were lost with is given up.
+    Dask notices lost workers and gives their models to others. A model that was with several when they were lost it
+    gives up, even one that only waited there: whose fault it was shows when each is trained with no other out.
     """
+
+    losses = (*Workers.losses, distributed.KilledWorker)
 
     def __init__(self, address: str):
         super().__init__()
@@ -53,12 +57,24 @@ class Cluster(Workers):
         """See `Workers.executor`."""
         return self._executor
 
+    def again(self, function: Callable[[Item], Found], item: Item) -> Found | Exception:
+        """See `Workers.again`."""
+        try:
+            call = self._executor.submit(tried, function, item)
+            while not wait([call], timeout=LOOK_S).done:
+                self.look()
+            return call.result()
+        except (StageError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a call that was cancelled raises no Exception
+            return self.told(error)
+
     def told(self, error: BaseException) -> Exception:
         """See `Workers.told`."""
         if isinstance(error, distributed.KilledWorker):
             return TrainingError(
-                "every worker that trained it was lost, most likely for want of memory: take fewer layers or "
-                "utterances, or start fewer workers on a machine"
+                "every worker that trained it was lost, also with no other model out, most likely for want of memory: "
+                "take fewer layers or utterances, or start fewer workers on a machine"
             )
         raise StageError(
             f"the Dask scheduler at {self.address} is gone, or its workers cannot train ({type(error).__name__}: "

@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
+import distributed
 import pytest
 
 from strata.pipeline.stages import cluster
 from strata.pipeline.study import yaml12
+from strata.trainers.inputs.data import TrainingError
+from strata.trainers.training.workers import in_order
 from tests.imports import ROOT
 
 BIN = Path(sys.executable).parent
@@ -94,6 +98,38 @@ def test_a_killed_worker_loses_nothing(tango, tmp_path, capsys, scheduler):
         for file in ("predictions.parquet", "curves.parquet"):
             assert (cell / file).read_bytes() == (found[name] / file).read_bytes()
         assert here.metrics(f"pairs/{name}")["tasks"] == spread.metrics(f"pairs/{name}")["tasks"]
+
+
+class _Loses(Executor):
+    """Stands for a scheduler that gives up the first calls of two and three, and every call of two."""
+
+    def __init__(self):
+        self.seen = []
+
+    def submit(self, function, *arguments) -> Future:
+        call, item = Future(), arguments[-1]
+        if item in (2, 3) and (item == 2 or item not in self.seen):
+            call.set_exception(distributed.KilledWorker("train", "tcp://127.0.0.1:9", 3))
+        else:
+            call.set_result(function(*arguments))
+        self.seen.append(item)
+        return call
+
+
+def _square(x: int) -> int:
+    return x * x
+
+
+def test_a_model_that_only_waited_is_not_given_up_with_the_one_that_kills(monkeypatch):
+    """Each is trained once more alone; only the one that is lost then too is told."""
+    workers, executor = cluster.Cluster("tcp://127.0.0.1:9"), _Loses()
+    monkeypatch.setitem(vars(workers), "_executor", executor)
+    monkeypatch.setattr(workers, "_count", lambda: 2)
+    found = in_order(_square, range(6), workers)
+    assert isinstance(found[2], TrainingError)
+    assert "every worker that trained it was lost, also with no other model out" in str(found[2])
+    assert [each for each in found if each is not found[2]] == [0, 1, 9, 16, 25]
+    assert [executor.seen.count(item) for item in range(6)] == [1, 1, 2, 2, 1, 1]
 
 
 def test_without_scheduler_or_worker_there_is_one_line(tango, tmp_path, capsys, scheduler, monkeypatch):
