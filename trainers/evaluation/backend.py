@@ -17,6 +17,7 @@ from scipy.linalg import eigh
 from strata.trainers.evaluation import plda
 from strata.trainers.evaluation.scatter import Scatter, scatter
 from strata.trainers.inputs.pooled import Pooled
+from strata.trainers.inputs.standardise import moments
 from strata.trainers.scale import CLIP, divisor
 
 BLOCK_BYTES = 1 << 22
@@ -63,8 +64,7 @@ class Backend:
         known, numbers = np.unique(speakers, return_inverse=True)
         if len(known) < 2 or len(known) == len(speakers):
             return None
-        mean = sum(block.sum(axis=0) for block in x.blocks()) / len(x)
-        sd = np.sqrt(sum(np.square(block - mean).sum(axis=0) for block in x.blocks()) / len(x))
+        mean, sd = moments(x.values, x.rows).reshape(2, x.dim)
         scale = divisor(mean, sd)
         found = scatter(lambda: (_standardised(block, mean, scale) for block in x.blocks()), numbers)
         directions = _discriminants(found, min(dimensions, len(known) - 1, x.dim))

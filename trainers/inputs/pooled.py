@@ -37,7 +37,7 @@ class InMemory(OfOneProcess):
 
     @cached_property
     def _mapped(self) -> Values | None:
-        if self.values.nbytes < MAPPED_BYTES or self.values.dtype != np.float32:
+        if self.values.nbytes < MAPPED_BYTES:
             return None
         try:
             files = MappedFiles(own_temporary_folder())
